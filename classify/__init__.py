@@ -1,0 +1,1 @@
+"""Features to classifiers: heads, honest evaluation, comparison, and the runs they leave."""

@@ -1,0 +1,1 @@
+"""Head to network: fine-tune the top of a backbone, starting from a fitted head."""
