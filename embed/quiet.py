@@ -1,0 +1,84 @@
+"""Import TensorFlow and Keras without their log lines: everything in tlx gets them here."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from ..errors import TlxError
+
+_LOCK = threading.Lock()
+
+
+def import_tensorflow() -> Any:
+    """Return the `tensorflow` module, imported without a word on standard error.
+
+    A user who sets ``TF_CPP_MIN_LOG_LEVEL`` asked for the log and gets all of it.
+
+    Notes
+    -----
+    ``TF_CPP_MIN_LOG_LEVEL`` alone does not silence TensorFlow 2.21: what is logged before its
+    logging is set up (oneDNN, CUDA, CPU features) always goes to file descriptor 2. So that
+    descriptor is turned to a file while TensorFlow is imported and looks for devices, and what
+    was caught is shown only if the import fails.
+    """
+    with _LOCK:
+        if "tensorflow" in sys.modules or "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+            return importlib.import_module("tensorflow")
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+        with _stderr_held_back():
+            tensorflow = importlib.import_module("tensorflow")
+            tensorflow.config.list_physical_devices()
+        return tensorflow
+
+
+def import_keras() -> Any:
+    """Return the `keras` module, running on TensorFlow.
+
+    Raises
+    ------
+    TlxError
+        If Keras was imported before with another backend.
+    """
+    if "keras" not in sys.modules:
+        # A user's keras.json may name another backend; tlx traces TensorFlow graphs.
+        os.environ["KERAS_BACKEND"] = "tensorflow"
+    import_tensorflow()
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        raise TlxError(
+            f"Keras runs on {keras.backend.backend()!r} in this process, tlx needs TensorFlow.",
+            "Set KERAS_BACKEND=tensorflow before Keras is imported.",
+        )
+    return keras
+
+
+@contextlib.contextmanager
+def _stderr_held_back() -> Iterator[None]:
+    """Collect what is written to file descriptor 2, and show it only if the block fails."""
+    try:
+        terminal = os.dup(2)
+    except OSError:  # a process without standard error has nothing to hold back
+        yield
+        return
+    if sys.stderr is not None:
+        sys.stderr.flush()
+    with tempfile.TemporaryFile() as caught:
+        os.dup2(caught.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            os.dup2(terminal, 2)
+            caught.seek(0)
+            os.write(2, caught.read())
+            raise
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)
