@@ -33,11 +33,12 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 MAX_PIXELS = 89_478_485  # Pillow's own limit: 256 MiB of RGB
 MAX_BYTES = 512 * 2**20
 
-_UNSUPPORTED = (".heic", ".heif", ".avif", ".jp2")  # to be refused by name, not passed over
-IMAGE_SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff")
-    + _UNSUPPORTED
+_SUPPORTED = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp"),
+    *(".gif", ".bmp", ".dib", ".tif", ".tiff"),
 )
+_UNSUPPORTED = (".heic", ".heif", ".avif", ".jp2")  # to be refused by name, not passed over
+IMAGE_SUFFIXES = frozenset((*_SUPPORTED, *_UNSUPPORTED))
 """Suffixes of image files, in lower case."""
 
 # A progressive scan revisits every block, so n scans cost n decodings of a file that grows by a
@@ -45,6 +46,7 @@ IMAGE_SUFFIXES = frozenset(
 _MAX_SCANS = 100
 _MAX_SEGMENTS = 10_000
 _MAX_JUNK = 2**16  # bytes between two JPEG segments; Pillow skips them one by one
+_MAX_CHUNKS = 200_000  # of a PNG, 7 microseconds each; encoders write a few KiB or more in each
 _MAX_TAG_NUMBERS = 4 * 2**20  # bytes of numeric TIFF tags; each becomes Python objects
 
 _GAP = 2.0  # decode to at least twice the wanted size, and average down to it before the filter
@@ -80,6 +82,8 @@ _SIDEWAYS = tuple(_UPRIGHT[orientation] for orientation in (5, 6, 7, 8))
 _SIXTEEN_TO_EIGHT = ((np.arange(65536) + 128) // 257).astype(np.uint8)
 
 # Pillow logs a few refusals as errors; without any handler Python would print them on stderr.
+# What stays: libtiff itself writes a line to the process's stderr for a compressed TIFF with
+# damaged data, and Pillow offers no switch; redirecting the file descriptor is not thread-safe.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
@@ -302,6 +306,8 @@ def _check_header(data: bytes) -> None:
         raise ImageError(_unsupported(data[:16]))
     if kind == "JPEG":
         _check_jpeg(data)
+    elif kind == "PNG":
+        _check_png(data)
     elif kind == "TIFF":
         _check_tags(data, "TIFF")
 
@@ -310,6 +316,16 @@ def _check_pixels(width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
         limit = f"{MAX_PIXELS / 1e6:.0f} million"
         raise ImageError(f"too many pixels: {width}x{height}, at most {limit}")
+
+
+def _check_png(data: bytes) -> None:
+    """Refuse a PNG cut into absurdly many chunks."""
+    position, chunks = 8, 0
+    while position + 8 <= len(data) and not data.startswith(b"IEND", position + 4):
+        position += 12 + int.from_bytes(data[position : position + 4], "big")
+        chunks += 1
+        if chunks > _MAX_CHUNKS:
+            raise ImageError(f"PNG of more than {_MAX_CHUNKS:,} chunks")
 
 
 def _check_jpeg(data: bytes) -> None:

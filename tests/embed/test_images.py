@@ -427,6 +427,17 @@ def test_a_jpeg_of_endless_segments_is_refused():
     assert "segments" in reason(data[:2] + b"\xff\xfe\0\x02" * 50_000 + data[2:])
 
 
+def test_a_png_of_endless_chunks_is_refused():
+    data = encode(picture(), "PNG")
+    flood = data[:33] + png_chunk(b"abCd", b"") * 300_000 + data[33:]
+    assert reason(flood) == "PNG of more than 200,000 chunks"
+
+
+def test_zeros_after_a_png_do_no_harm():
+    data = encode(picture(), "PNG") + bytes(3_000_000)
+    assert decode_image(data, 8).pixels.shape == (8, 8, 3)
+
+
 def test_junk_before_a_jpegs_first_scan_is_refused():
     data = encode(picture(), "JPEG")
     assert "no segment" in reason(data[:20] + bytes(10**6) + data[20:])
@@ -470,7 +481,7 @@ def decode_or_refuse(data: bytes) -> None:
         assert decode_image(data, 8).pixels.shape == (8, 8, 3)
 
 
-def test_nothing_is_printed(capfd):
+def test_pillows_warnings_and_logs_are_not_printed(capfd):
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         for data in noisy_files():
