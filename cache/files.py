@@ -1,0 +1,129 @@
+"""The one function that writes files, and what keeps a crash from leaving anything half done."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import secrets
+import socket
+import time
+from pathlib import Path
+
+from ..errors import StorageError
+
+_TEMPORARY = re.compile(r"^\..+\.(?P<host>[^.]+)\.(?P<pid>\d+)\.(?P<start>\d+)\.[0-9a-f]{8}\.tmp$")
+_FOREIGN_HOST_GRACE = 24 * 3600  # seconds before another machine's temporary counts as dead
+
+
+def write_atomic(path: Path, data: bytes | memoryview) -> None:
+    """Write `data` to `path` so that a crash at any moment leaves the old file or the new one.
+
+    The bytes go to an exclusive temporary sibling, are flushed to the disk, and take the final name
+    by a rename, which the folder's own flush makes durable. Without the first flush a power cut can
+    leave a named file without its bytes; without the second it can lose the name.
+
+    Parameters
+    ----------
+    path : Path
+        The final name. Its folder is made when it is missing.
+    data : bytes or memoryview
+        The whole content.
+
+    Raises
+    ------
+    StorageError
+        If the disk is full, the folder read-only, or the like. Nothing is left behind.
+    """
+    temporary = path.with_name(f".{path.name}.{_owner()}.{secrets.token_hex(4)}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(temporary, "xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        fsync_folder(path.parent)
+    except OSError as error:
+        raise storage_error(error, path, len(data)) from error
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make the names in `folder` durable, where the system can."""
+    if os.name == "nt":  # a folder cannot be opened there, and renames are journalled
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def storage_error(error: OSError, path: Path, size: int = 0) -> StorageError:
+    """Turn what the system said of `path` into one line of cause and one of remedy."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return StorageError(
+            f"no space left for {path}: {size:,} bytes are needed.",
+            "Everything finished so far is kept. Free some space and run the same command again.",
+        )
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return StorageError(
+            f"{path.parent} cannot be written: {error.strerror}.",
+            "Choose a folder you may write to with --workspace DIR.",
+        )
+    return StorageError(f"{path}: {error.strerror or error}.", "Run the same command again.")
+
+
+def remove_stale_temporaries(folder: Path) -> list[Path]:
+    """Remove the temporaries that dead processes left in `folder`; return what was removed.
+
+    A temporary's name says which process on which machine owns it. One of this machine is stale if
+    that very process (same number, same start) is gone; one of another machine after a day.
+    """
+    removed = []
+    for path in folder.glob(".*.tmp"):
+        found = _TEMPORARY.match(path.name)
+        if found and _is_dead(found["host"], int(found["pid"]), int(found["start"]), path):
+            path.unlink(missing_ok=True)
+            removed.append(path)
+    return removed
+
+
+def _is_dead(host: str, pid: int, start: int, path: Path) -> bool:
+    if host != _host():
+        try:
+            return time.time() - path.stat().st_mtime > _FOREIGN_HOST_GRACE
+        except OSError:
+            return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:  # it lives and is somebody else's
+        return False
+    return _start_of(pid) != start
+
+
+def _owner() -> str:
+    return f"{_host()}.{os.getpid()}.{_start_of(os.getpid())}"
+
+
+def _host() -> str:
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+
+
+def _start_of(pid: int) -> int:
+    """Return when a process started, in clock ticks since boot; 0 where the system does not say.
+
+    Process numbers are used again, in containers at once; number and start together are not.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return 0
+    return int(stat.rpartition(")")[2].split()[19])

@@ -1,0 +1,240 @@
+"""The manifest: a snapshot of a data set, which is all that tlx remembers of its images.
+
+Layout, format 1 (N images), one HDF5 data set a column::
+
+    path     (N,) string   relative to the root, or as the CSV gives it
+    size     (N,) int64    bytes            mtime_ns (N,) int64   as the file system says
+    digest   (N, 32) uint8 all zero while the file has not been read
+    label    (N,) int32    index into class_names, -1 for none
+    split    (N,) string   "train", "validation", "test" or ""
+    group    (N,) string   images that belong together, "" for none
+    width, height (N,) int32  pixels, 0 while unknown
+    error    (N,) string   why the image cannot be used, "" if it can
+    class_names (C,) string
+    sources  () string     JSON list: the specs embedded for this data set, the latest last
+    attributes of the file: format, version, name, root, decoder, tlx, created
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from .._version import __version__
+from ..errors import FormatError
+from .files import storage_error, write_atomic
+from .shard import checked_dataset, file_image, memory_file
+
+FORMAT = "tlx-manifest"
+VERSION = 1
+
+_STRINGS = ("path", "split", "group", "error")
+_NUMBERS = {"size": np.int64, "mtime_ns": np.int64, "label": np.int32, "width": np.int32}
+_NUMBERS["height"] = np.int32
+
+
+@dataclass
+class Manifest:
+    """Which images a data set has, with their labels, splits and digests. N images.
+
+    Attributes
+    ----------
+    name : str
+        Name of the data set in its workspace.
+    root : str
+        Absolute path of the folder that `path` is relative to.
+    class_names : tuple of str
+        In the order of the label indices.
+    path, split, group, error : list of N str
+    size, mtime_ns : ndarray of shape (N,), int64
+    label, width, height : ndarray of shape (N,), int32
+    digest : ndarray of shape (N, 32), uint8
+    decoder : int
+        Revision of the decoder that found the errors.
+    sources : list of dict
+        The specs embedded for this data set, the latest last: ``fingerprint``, ``spec`` and
+        ``weights`` (where they were loaded from).
+    """
+
+    name: str
+    root: str
+    class_names: tuple[str, ...]
+    path: list[str]
+    size: np.ndarray
+    mtime_ns: np.ndarray
+    label: np.ndarray
+    split: list[str]
+    group: list[str]
+    digest: np.ndarray = field(default_factory=lambda: np.zeros((0, 32), np.uint8))
+    width: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
+    height: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
+    error: list[str] = field(default_factory=list)
+    decoder: int = 0
+    sources: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        n = len(self.path)
+        if len(self.digest) != n:
+            self.digest = np.zeros((n, 32), np.uint8)
+            self.width = np.zeros(n, np.int32)
+            self.height = np.zeros(n, np.int32)
+            self.error = [""] * n
+
+    def __len__(self) -> int:
+        return len(self.path)
+
+    @property
+    def hashed(self) -> np.ndarray:
+        """Which images have a digest, shape (N,) bool."""
+        return self.digest.any(axis=1)
+
+    @property
+    def usable(self) -> np.ndarray:
+        """Which images were read and have no error, shape (N,) bool."""
+        return self.hashed & np.array([not error for error in self.error], bool)
+
+    def digest_bytes(self) -> list[bytes]:
+        """Return each image's digest as 32 bytes."""
+        flat = self.digest.tobytes()
+        return [flat[i : i + 32] for i in range(0, len(flat), 32)]
+
+    def file(self, index: int) -> str:
+        """Return the path under which image `index` can be opened."""
+        return os.path.join(self.root, self.path[index])
+
+    def adopt(self, previous: Manifest) -> None:
+        """Take over what `previous` knows of files whose size and mtime are unchanged.
+
+        What went wrong before a file could be read (no permission, say) is not taken over: it may
+        have been put right without a trace in size or mtime.
+        """
+        self.sources = previous.sources
+        comparable = previous.root == self.root and previous.decoder == self.decoder
+        if not comparable or len(previous) == 0:
+            return
+        known = {path: row for row, path in enumerate(previous.path)}
+        rows = np.array([known.get(path, -1) for path in self.path], np.intp)
+        same = (
+            (rows >= 0)
+            & previous.hashed[rows]
+            & (previous.size[rows] == self.size)
+            & (previous.mtime_ns[rows] == self.mtime_ns)
+        )
+        for name in ("digest", "width", "height"):
+            getattr(self, name)[same] = getattr(previous, name)[rows[same]]
+        for row in np.flatnonzero(same):
+            if not self.error[row]:
+                self.error[row] = previous.error[rows[row]]
+
+    def record_source(self, fingerprint: str, spec_json: str, weights: str) -> None:
+        """Note that `fingerprint` is the latest spec embedded for this data set."""
+        entry = {"fingerprint": fingerprint, "spec": spec_json, "weights": weights}
+        self.sources = [s for s in self.sources if s["fingerprint"] != fingerprint] + [entry]
+
+    def save(self, path: Path) -> None:
+        """Write the manifest to `path`, replacing it whole."""
+        with memory_file() as file:
+            for name in (*_STRINGS, "class_names"):
+                values = [os.fsencode(text) for text in getattr(self, name)]
+                column = file.create_dataset(name, len(values), h5py.string_dtype())
+                if values:
+                    column[:] = values
+            for name, dtype in _NUMBERS.items():
+                file.create_dataset(name, data=getattr(self, name).astype(dtype))
+            file.create_dataset("digest", data=self.digest)
+            file.attrs.update(
+                {
+                    "format": FORMAT,
+                    "version": VERSION,
+                    "name": self.name,
+                    "root": os.fsencode(self.root),
+                    "decoder": self.decoder,
+                    "tlx": __version__,
+                    "created": time.time(),
+                }
+            )
+            # Not an attribute: those hold at most 64 KiB.
+            file.create_dataset("sources", data=json.dumps(self.sources), dtype=h5py.string_dtype())
+            data = file_image(file)
+        write_atomic(path, data)
+
+    @classmethod
+    def load(cls, path: Path) -> Manifest:
+        """Read a manifest.
+
+        Raises
+        ------
+        FormatError
+            If the file is damaged, foreign or from a newer tlx.
+        FileNotFoundError
+            If there is none.
+        """
+        try:
+            size = os.path.getsize(path)
+            with h5py.File(path, "r", locking=False) as file:
+                return _parse(path, file, size)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            if error.errno is not None:
+                raise storage_error(error, path) from error
+            raise _damaged(path, str(error)) from error
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            if isinstance(error, FormatError):
+                raise
+            raise _damaged(path, str(error)) from error
+
+    def subset(self, rows: np.ndarray) -> Manifest:
+        """Return a manifest of the images `rows`, in that order."""
+        columns: dict[str, Any] = {}
+        for name in _STRINGS:
+            values = getattr(self, name)
+            columns[name] = [values[row] for row in rows]
+        for name in (*_NUMBERS, "digest"):
+            columns[name] = getattr(self, name)[rows]
+        return dataclasses.replace(self, **columns)
+
+
+def _parse(path: Path, file: Any, size: int) -> Manifest:
+    attributes = file.attrs
+    if attributes.get("format") != FORMAT:
+        raise _damaged(path, "not a manifest")
+    if int(attributes["version"]) != VERSION:
+        raise FormatError(
+            f"{path} has format {attributes['version']}, and this tlx reads format {VERSION}.",
+            "Run: pip install --upgrade tlx-vision",
+        )
+    columns: dict[str, Any] = {}
+    for name in _STRINGS:
+        columns[name] = _read_strings(checked_dataset(path, file, name, size))
+    for name in (*_NUMBERS, "digest"):
+        columns[name] = checked_dataset(path, file, name, size)[:]
+    if {len(column) for column in columns.values()} != {len(columns["path"])}:
+        raise _damaged(path, "its columns differ in length")
+    return Manifest(
+        name=str(attributes["name"]),
+        root=os.fsdecode(attributes["root"]),
+        class_names=tuple(_read_strings(checked_dataset(path, file, "class_names", size))),
+        decoder=int(attributes["decoder"]),
+        sources=json.loads(checked_dataset(path, file, "sources", size)[()]),
+        **columns,
+    )
+
+
+def _read_strings(dataset: Any) -> list[str]:
+    return [os.fsdecode(value) for value in dataset[:]]
+
+
+def _damaged(path: Path, why: str) -> FormatError:
+    return FormatError(
+        f"{path} is damaged or foreign: {why}.",
+        "Move the file away and run tlx embed again: cached features are found by digest.",
+    )

@@ -1,0 +1,255 @@
+"""Honest numbers: which rows a head learns from, which it is scored on, and how C is chosen.
+
+With a validation split, a head is trained on train and scored on validation. Without one, nested
+cross-validation: each outer fold is scored by a head that never saw it, and whose parameters were
+chosen by inner folds that never saw it either. Either way the choice is by mean log loss, which
+uses the whole probability and so is less noisy than accuracy when images are few.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..errors import DataError, FitError
+from .heads import get_head
+from .metrics import Metric, confusion_matrix, score
+from .table import FeatureTable, groups_per_class, stratified_group_folds
+
+_EPS = np.finfo(np.float64).eps
+
+
+@dataclass
+class Problem:
+    """One fit: what it learns from, what it is scored on, and which fits choose its parameters.
+
+    Attributes
+    ----------
+    train, held_out : ndarray of int
+        Rows of the table.
+    inner : list of int
+        Places in the plan of the problems whose held-out loss chooses this one's parameters.
+    """
+
+    train: np.ndarray
+    held_out: np.ndarray
+    inner: list[int] = field(default_factory=list)
+
+
+@dataclass
+class Plan:
+    """All fits that one evaluation needs.
+
+    Attributes
+    ----------
+    protocol : str
+        For people: "validation split", "nested 5-fold".
+    problems : list of Problem
+    scored : list of int
+        The problems whose held-out rows are scored; together they hold each such row once.
+    kept : int
+        The problem whose head is kept.
+    """
+
+    protocol: str
+    problems: list[Problem]
+    scored: list[int]
+    kept: int
+
+
+@dataclass
+class Evaluation:
+    """A head and what it is worth. M images were scored.
+
+    Attributes
+    ----------
+    model : str
+    protocol : str
+    head : estimator
+        Fitted on all rows of `trained_on`.
+    params : dict
+        What was chosen for it.
+    metrics : dict of str to Metric
+    confusion : ndarray of shape (C, C), int
+        Rows are true classes, columns predicted ones.
+    rows : ndarray of shape (M,), int
+        Rows of the table that were scored, in increasing order.
+    fold : ndarray of shape (M,), int
+        Which scored problem held each of them out.
+    probabilities : ndarray of shape (M, C), float64
+        Given by a head that had not seen the image.
+    trained_on : ndarray of int
+        Rows that the kept head learned from.
+    seconds : float
+    """
+
+    model: str
+    protocol: str
+    head: Any
+    params: dict[str, Any]
+    metrics: dict[str, Metric]
+    confusion: np.ndarray
+    rows: np.ndarray
+    fold: np.ndarray
+    probabilities: np.ndarray
+    trained_on: np.ndarray
+    seconds: float
+
+
+def make_plan(table: FeatureTable, n_folds: int = 5, seed: int = 0) -> Plan:
+    """Decide which fits an evaluation needs.
+
+    Parameters
+    ----------
+    table : FeatureTable
+    n_folds : int, default=5
+        Outer folds, and the most inner ones; ignored for the outer if there is a validation split.
+    seed : int, default=0
+        Of the folds.
+
+    Raises
+    ------
+    FitError
+        If there is one class only.
+    DataError
+        If a class has fewer independent images than folds, or the validation split does not fit.
+    """
+    if len(table.class_names) < 2:
+        raise FitError(
+            f"data set {table.dataset!r} has one class only: {', '.join(table.class_names)!r}.",
+            "A classifier needs two. Add a folder for another class and run tlx embed again.",
+        )
+    problems: list[Problem] = []
+
+    def add(train: np.ndarray, held_out: np.ndarray, inner: list[int] | None = None) -> int:
+        if inner is None:
+            inner = [add(a, b, []) for a, b in _inner_folds(table, train, n_folds, seed + 1)]
+        problems.append(Problem(train, held_out, inner))
+        return len(problems) - 1
+
+    everything = np.arange(len(table))
+    validation = table.split == "validation"
+    if validation.any():
+        _check_validation(table, validation)
+        kept = add(everything[~validation], everything[validation])
+        return Plan("validation split", problems, [kept], kept)
+    fold = stratified_group_folds(table.y, table.groups, n_folds, seed, table.class_names)
+    outer = [add(everything[fold != k], everything[fold == k]) for k in range(n_folds)]
+    kept = add(everything, everything[:0], outer)
+    return Plan(f"nested {n_folds}-fold", problems, outer, kept)
+
+
+def evaluate_head(
+    table: FeatureTable,
+    model: str = "logreg",
+    *,
+    n_folds: int = 5,
+    seed: int = 0,
+    grid: dict[str, list[float]] | None = None,
+    **params: Any,
+) -> Evaluation:
+    """Choose a head's parameters, fit it, and score it on images that it has not seen.
+
+    Parameters
+    ----------
+    table : FeatureTable
+    model : str, default="logreg"
+        A key of `tlx.classify.heads.HEADS`.
+    n_folds, seed : int
+        See `make_plan`.
+    grid : dict, optional
+        Candidates by parameter; by default the head's own.
+    **params
+        Fixed parameters of the head.
+
+    Returns
+    -------
+    Evaluation
+    """
+    started = time.perf_counter()
+    head_class = get_head(model)
+    plan = make_plan(table, n_folds, seed)
+    weights = np.zeros((len(plan.problems), len(table)), np.float32)
+    for weight, problem in zip(weights, plan.problems, strict=True):
+        weight[problem.train] = 1
+
+    steps: list[dict[str, Any]] = []
+    losses: list[list[float]] = []  # (steps, problems)
+    probabilities: list[dict[int, np.ndarray]] = []  # of the scored problems, by step
+    heads = []
+    for step in head_class.path(table.X, table.y, weights, grid or head_class.grid, **params):
+        proba = [step.proba(k, p.held_out) for k, p in enumerate(plan.problems)]
+        losses.append([_loss(table, p, q) for p, q in zip(plan.problems, proba, strict=True)])
+        probabilities.append({k: proba[k] for k in plan.scored})
+        heads.append(step.head(plan.kept))
+        steps.append(step.params)
+
+    chosen = [_choose(np.array(losses), plan, problem) for problem in plan.problems]
+    rows = np.concatenate([plan.problems[k].held_out for k in plan.scored])
+    order = np.argsort(rows)
+    fold = np.concatenate(
+        [np.full(len(plan.problems[k].held_out), i) for i, k in enumerate(plan.scored)]
+    )
+    proba = np.concatenate([probabilities[chosen[k]][k] for k in plan.scored])[order]
+    rows = rows[order]
+    y = table.y[rows]
+    return Evaluation(
+        model=model,
+        protocol=plan.protocol,
+        head=heads[chosen[plan.kept]],
+        params={**params, **steps[chosen[plan.kept]]},
+        metrics=score(y, proba, table.groups[rows]),
+        confusion=confusion_matrix(y, proba.argmax(axis=1), len(table.class_names)),
+        rows=rows,
+        fold=fold[order],
+        probabilities=proba,
+        trained_on=plan.problems[plan.kept].train,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _inner_folds(
+    table: FeatureTable, train: np.ndarray, n_folds: int, seed: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return (train, held out) pairs within `train`; none if some class has one group only."""
+    y, groups = table.y[train], table.groups[train]
+    counts = groups_per_class(y, groups)
+    n_folds = min(n_folds, int(counts[np.unique(y)].min()))
+    if n_folds < 2:
+        return []
+    fold = stratified_group_folds(y, groups, n_folds, seed)
+    return [(train[fold != k], train[fold == k]) for k in range(n_folds)]
+
+
+def _choose(losses: np.ndarray, plan: Plan, problem: Problem) -> int:
+    """Return the step with the least mean log loss over the rows that the inner problems held out.
+
+    Without inner problems (a class of a single image) nothing can be chosen, and the middle of the
+    grid is taken. Ties go to the stronger penalty, which comes first.
+    """
+    if not problem.inner:
+        return len(losses) // 2
+    sizes = np.array([len(plan.problems[k].held_out) for k in problem.inner])
+    return int((losses[:, problem.inner] @ sizes).argmin())
+
+
+def _loss(table: FeatureTable, problem: Problem, proba: np.ndarray) -> float:
+    """Return the mean log loss on the rows held out; 0 if there are none."""
+    if not len(proba):
+        return 0.0
+    own = proba[np.arange(len(proba)), table.y[problem.held_out]]
+    return float(-np.log(np.clip(own, _EPS, 1)).mean())
+
+
+def _check_validation(table: FeatureTable, validation: np.ndarray) -> None:
+    """Refuse a validation split with a class that train lacks, or that shares groups with train."""
+    unseen = set(table.y[validation]) - set(table.y[~validation])
+    if unseen:
+        names = ", ".join(repr(table.class_names[label]) for label in sorted(unseen))
+        raise DataError(
+            f"the validation split has classes that train lacks: {names}.",
+            "Give train images of them, or remove them from validation.",
+        )

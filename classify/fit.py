@@ -1,0 +1,62 @@
+"""Fit a head on the cached features of a data set and keep it as a run."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from ..workspace import Workspace
+from .evaluate import evaluate_head
+from .runs import Run, save_run
+from .table import load_table
+
+
+def fit_head(
+    model: str = "logreg",
+    *,
+    dataset: str | None = None,
+    fingerprint: str | None = None,
+    workspace: str | os.PathLike[str] = ".tlx",
+    folds: int = 5,
+    seed: int = 0,
+    name: str | None = None,
+    **params: Any,
+) -> Run:
+    """Fit a head on cached features, score it honestly, and keep it as a run.
+
+    Parameters
+    ----------
+    model : str, default="logreg"
+        A key of `tlx.classify.heads.HEADS`.
+    dataset : str, optional
+        Name of the data set; by default the one embedded last.
+    fingerprint : str, optional
+        The first digits of the features' fingerprint; by default those embedded last.
+    workspace : path, default=".tlx"
+    folds : int, default=5
+        Folds of cross-validation, if the data set has no validation split.
+    seed : int, default=0
+        Of the folds.
+    name : str, optional
+        Of the run.
+    **params
+        Fixed parameters of the head.
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such model, data set or fingerprint.
+    DataError
+        If nothing is embedded, there are no labels, features are missing, or a class has fewer
+        images than folds.
+    FitError
+        If there is one class only.
+    """
+    place = Workspace(workspace)
+    table = load_table(place, dataset, fingerprint)
+    evaluation = evaluate_head(table, model, n_folds=folds, seed=seed, **params)
+    return save_run(place, table, evaluation, seed=seed, name=name)

@@ -1,0 +1,72 @@
+"""A linear head as plain arrays: what a run keeps, readable without scikit-learn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from ..cache.shard import checked_dataset, file_image, memory_file
+from ..errors import FormatError
+
+
+@dataclass(frozen=True)
+class LinearPredictor:
+    """Logits that are linear in the features.
+
+    Attributes
+    ----------
+    weights : ndarray of shape (D, C), float32
+        On raw features: any scaling is folded in.
+    bias : ndarray of shape (C,), float32
+    """
+
+    weights: np.ndarray
+    bias: np.ndarray
+
+    def logits(self, X: np.ndarray) -> np.ndarray:
+        """Return ``X @ weights + bias``, shape (N, C)."""
+        return X.astype(np.float32, copy=False) @ self.weights + self.bias
+
+    def to_bytes(self) -> bytes:
+        """Return the bytes of an HDF5 file with the data sets ``weights`` and ``bias``."""
+        with memory_file() as file:
+            file.create_dataset("weights", data=self.weights, dtype=np.float32)
+            file.create_dataset("bias", data=self.bias, dtype=np.float32)
+            return file_image(file)
+
+    def predict_proba(self, X: np.ndarray) -> np.ndarray:
+        """Return the softmax of the logits, shape (N, C) float64."""
+        return softmax(self.logits(X))
+
+    @classmethod
+    def load(cls, path: Path) -> LinearPredictor:
+        """Read a file that `to_bytes` made.
+
+        Raises
+        ------
+        FormatError
+            If the file is damaged or foreign.
+        """
+        try:
+            size = path.stat().st_size
+            with h5py.File(path, "r", locking=False) as file:
+                weights = checked_dataset(path, file, "weights", size)[:]
+                bias = checked_dataset(path, file, "bias", size)[:]
+        except (OSError, KeyError, RuntimeError, ValueError) as error:
+            raise FormatError(f"{path} is no linear head: {error}.", "Fit it again.") from error
+        if weights.ndim != 2 or bias.shape != weights.shape[1:] or weights.dtype != np.float32:
+            raise FormatError(
+                f"{path} is no linear head: weights {weights.shape}, bias {bias.shape}.",
+                "Fit it again.",
+            )
+        return cls(weights, bias)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Return exp(logits) divided by its row sums, shape (N, C) float64."""
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    exp = np.exp(shifted)
+    return exp / exp.sum(axis=1, keepdims=True)

@@ -1,0 +1,293 @@
+"""Runs: what a fit leaves behind, in a folder of plain files that can be checked and shared.
+
+``run.json`` tells everything a person asks for and lists the SHA-256 of every other file; the head
+is ``head.h5`` (a linear head's arrays); ``predictions.h5`` holds the probabilities that each image
+got from a head that had not seen it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import secrets
+import shutil
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from .._version import __version__
+from ..cache.files import fsync_folder, storage_error, write_atomic
+from ..cache.shard import checked_dataset, file_image, memory_file
+from ..errors import DataError, FormatError, UnknownNameError
+from ..workspace import Workspace
+from .linear import LinearPredictor
+
+FORMAT = "tlx-run"
+VERSION = 1
+_PACKAGES = ("numpy", "scikit-learn", "h5py", "tensorflow", "keras")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained predictor with its numbers.
+
+    Attributes
+    ----------
+    id : str
+    folder : Path
+    info : dict
+        The content of ``run.json``.
+    """
+
+    id: str
+    folder: Path
+    info: dict[str, Any]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the C classes, in the order of the probabilities."""
+        return tuple(self.info["class_names"])
+
+    def head(self) -> LinearPredictor:
+        """Return the predictor: ``predict_proba(X)`` maps (N, D) features to (N, C)."""
+        return LinearPredictor.load(self.folder / "head.h5")
+
+    def predictions(self) -> dict[str, Any]:
+        """Return the out-of-fold predictions of the M scored images.
+
+        Returns
+        -------
+        dict
+            ``path`` list of M str, ``digest`` (M, 32) uint8, ``label`` (M,) int32, ``fold`` (M,) int32,
+            ``group`` (M,) int64, ``probabilities`` (M, C) float32, and ``trained_on`` (T, 32)
+            uint8, the digests that the kept head learned from.
+        """
+        path = self.folder / "predictions.h5"
+        size = path.stat().st_size
+        with h5py.File(path, "r", locking=False) as file:
+            out: dict[str, Any] = {
+                str(name): checked_dataset(path, file, str(name), size)[:] for name in file
+            }
+        out["path"] = [os.fsdecode(value) for value in out["path"]]
+        return out
+
+
+def save_run(
+    place: Workspace, table: Any, evaluation: Any, *, seed: int, name: str | None = None
+) -> Run:
+    """Write a run, whole or not at all.
+
+    Parameters
+    ----------
+    place : Workspace
+    table : FeatureTable
+    evaluation : Evaluation
+    seed : int
+        Recorded, so that the same command gives the same numbers again.
+    name : str, optional
+        By default the model's name and the next free number.
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    DataError
+        If a run of that name exists.
+    """
+    predictions = {
+        "path": np.array([os.fsencode(table.path[row]) for row in evaluation.rows], object),
+        "digest": table.digest[evaluation.rows],
+        "label": table.y[evaluation.rows].astype(np.int32),
+        "fold": evaluation.fold.astype(np.int32),
+        "group": table.groups[evaluation.rows],
+        "probabilities": evaluation.probabilities.astype(np.float32),
+        "trained_on": table.digest[evaluation.trained_on],
+    }
+    parts = {
+        "head.h5": evaluation.head.linear().to_bytes(),
+        "predictions.h5": _predictions_bytes(predictions),
+    }
+    info = {
+        "model": evaluation.model,
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "dataset": table.dataset,
+        "root": table.root,
+        "source": table.source,
+        "class_names": list(table.class_names),
+        "protocol": evaluation.protocol,
+        "n": len(evaluation.rows),
+        "trained_on": len(evaluation.trained_on),
+        "metrics": {key: asdict(metric) for key, metric in evaluation.metrics.items()},
+        "confusion": evaluation.confusion.tolist(),
+        "params": evaluation.params,
+        "seconds": evaluation.seconds,
+        "seed": seed,
+        "environment": _environment(),
+    }
+    return write_run(place, evaluation.model, info, parts, name)
+
+
+def write_run(
+    place: Workspace,
+    model: str,
+    info: dict[str, Any],
+    parts: dict[str, bytes],
+    name: str | None = None,
+) -> Run:
+    """Write a folder of `parts` and a ``run.json``, and give it its name last."""
+    hashes = {part: hashlib.sha256(data).hexdigest() for part, data in parts.items()}
+    info = {"format": FORMAT, "version": VERSION, **info, "parts": hashes}
+    temporary = place.runs / f".{model}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
+    try:
+        for part, data in parts.items():
+            write_atomic(temporary / part, data)
+        write_atomic(temporary / "run.json", json.dumps(info, indent=1).encode())
+        return Run(run_id := _claim(place, temporary, model, name), place.runs / run_id, info)
+    except OSError as error:
+        if isinstance(error, DataError):
+            raise
+        raise storage_error(error, temporary) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _claim(place: Workspace, temporary: Path, model: str, name: str | None) -> str:
+    """Rename the finished folder to its name; two processes never get the same."""
+    if name is not None:
+        candidates = [name]
+    else:
+        taken = {run.name for run in place.runs.iterdir()}
+        candidates = [f"{model}-{i}" for i in range(1, len(taken) + 1000)]
+        candidates = [c for c in candidates if c not in taken]
+    for candidate in candidates:
+        try:
+            # A rename onto an existing folder fails unless that is empty, and no run is empty.
+            os.rename(temporary, place.runs / candidate)
+        except OSError:
+            if not (place.runs / candidate).exists():
+                raise
+            continue
+        fsync_folder(place.runs)
+        return candidate
+    raise DataError(
+        f"there is a run {name!r} already.", f"Choose another name, or tlx runs rm {name}"
+    )
+
+
+def load_run(run_id: str, workspace: str | os.PathLike[str] = ".tlx") -> Run:
+    """Open a run by its id, by the path of its folder, or ``"best"``.
+
+    Every part is checked against its SHA-256.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such run.
+    FormatError
+        If a part is missing or does not have its SHA-256.
+    """
+    place = Workspace(workspace)
+    if run_id == "best":
+        return best_run(place)
+    folder = place.runs / run_id
+    if os.sep not in run_id and (folder / "run.json").is_file():
+        return _open(folder)
+    if (Path(run_id) / "run.json").is_file():
+        return _open(Path(run_id))
+    known = [run.id for run in list_runs(place)]
+    raise UnknownNameError.nearest("run", run_id, [*known, "best"] if known else [])
+
+
+def list_runs(place: Workspace) -> list[Run]:
+    """Return all runs that can be opened, the oldest first."""
+    runs = []
+    for folder in place.runs.glob("*"):
+        if folder.name.startswith(".") or not folder.is_dir():
+            continue
+        try:
+            runs.append(Run(folder.name, folder, _read_info(folder)))
+        except FormatError:
+            continue
+    return sorted(runs, key=lambda run: (run.info["created"], _natural(run.id)))
+
+
+def best_run(place: Workspace, dataset: str | None = None) -> Run:
+    """Return the run with the highest accuracy on the data set embedded last.
+
+    Ties go to the lower log loss, then to the newer run.
+    """
+    if dataset is None and place.dataset_names():
+        dataset = place.dataset_names()[-1]
+    runs = [run for run in list_runs(place) if dataset is None or run.info["dataset"] == dataset]
+    runs = runs or list_runs(place)
+    if not runs:
+        raise DataError(f"there are no runs in {place.root} yet.", "Run tlx fit-head first.")
+
+    def rank(run: Run) -> tuple[float, float, str]:
+        metrics = run.info["metrics"]
+        return metrics["accuracy"]["value"], -metrics["log_loss"]["value"], run.info["created"]
+
+    return _open(max(runs, key=rank).folder)
+
+
+def _open(folder: Path) -> Run:
+    info = _read_info(folder)
+    for part, expected in info["parts"].items():
+        if Path(part).name != part:
+            raise FormatError(f"run {folder.name} lists a part outside it: {part!r}.", _REFIT)
+        try:
+            data = (folder / part).read_bytes()
+        except OSError as error:
+            raise FormatError(f"run {folder.name} lacks its part {part}.", _REFIT) from error
+        if hashlib.sha256(data).hexdigest() != expected:
+            raise FormatError(f"{folder / part} is not what the run was saved with.", _REFIT)
+    return Run(folder.name, folder, info)
+
+
+_REFIT = "The run cannot be trusted: fit it again with tlx fit-head."
+
+
+def _read_info(folder: Path) -> dict[str, Any]:
+    try:
+        info = json.loads((folder / "run.json").read_bytes())
+    except (OSError, ValueError) as error:
+        raise FormatError(f"{folder} is no run: {error}.", _REFIT) from error
+    if not isinstance(info, dict) or info.get("format") != FORMAT:
+        raise FormatError(f"{folder} is no run of tlx.", _REFIT)
+    if info["version"] != VERSION:
+        raise FormatError(
+            f"{folder} has format {info['version']}, and this tlx reads format {VERSION}.",
+            "Run: pip install --upgrade tlx-vision",
+        )
+    return info
+
+
+def _predictions_bytes(predictions: dict[str, np.ndarray]) -> bytes:
+    with memory_file() as file:
+        for name, values in predictions.items():
+            dtype = h5py.string_dtype() if values.dtype == object else values.dtype
+            file.create_dataset(name, data=values, dtype=dtype)
+        return file_image(file)
+
+
+def _environment() -> dict[str, str]:
+    return {
+        "tlx": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        **{package: version(package) for package in _PACKAGES},
+    }
+
+
+def _natural(run_id: str) -> tuple[str, int]:
+    stem, _, number = run_id.rpartition("-")
+    return (stem, int(number)) if number.isdigit() else (run_id, 0)

@@ -1,0 +1,67 @@
+"""The command ``tlx``: its commands, and the one place where errors become exit codes."""
+
+from __future__ import annotations
+
+import io
+import signal
+import sys
+from typing import Annotated
+
+import typer
+
+from .._version import __version__
+from . import demo, embed, fit_head, predict, runs
+from .common import reports_errors
+
+app = typer.Typer(
+    name="tlx",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Transfer learning on images: embed once, then fit and compare classifiers in seconds.",
+    epilog="Start with: tlx demo, or tlx embed DATA",
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"tlx {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+for name, function, example in (
+    ("embed", embed.embed, "tlx embed photos/ --validation-fraction 0.2"),
+    ("fit-head", fit_head.fit_head, "tlx fit-head --model logreg"),
+    ("predict", predict.predict, "tlx predict best holiday/*.jpg --output labels.csv"),
+    ("demo", demo.demo, "tlx demo digits/"),
+):
+    app.command(name, epilog=f"Example: {example}")(reports_errors(function))
+
+runs_app = typer.Typer(
+    invoke_without_command=True, rich_markup_mode=None, help="List the runs of the workspace."
+)
+runs_app.callback(epilog="Example: tlx runs")(reports_errors(runs.list_all))
+runs_app.command("show", epilog="Example: tlx runs show logreg-1")(reports_errors(runs.show))
+app.add_typer(runs_app, name="runs")
+
+
+def main() -> None:
+    """Run the command line; a polite request to end counts as Ctrl-C."""
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+    for stream in (sys.stdout, sys.stderr):  # a path that is no UTF-8 must not end a listing
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    app()

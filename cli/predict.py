@@ -1,0 +1,97 @@
+"""``tlx predict``: raw images to labels with probabilities."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import DataError
+from .common import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption, emit, note, say
+from .render import progress, table
+
+if TYPE_CHECKING:
+    from ..classify.predict import Prediction
+
+
+def predict(
+    run: Annotated[str, typer.Argument(help="Id of a run, path of its folder, or 'best'.")],
+    paths: Annotated[
+        list[str],
+        typer.Argument(help="Images, folders of images, or '-' for a list on standard input."),
+    ],
+    output: Annotated[
+        Path | None, typer.Option(help="Write the predictions to this .csv or .json file.")
+    ] = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    as_json: JsonOption = False,
+) -> None:
+    """Predict the class of images with a run.
+
+    An image that cannot be read becomes a row with its reason.
+    """
+    from ..cache.files import write_atomic
+    from ..classify.predict import predict_images
+    from ..classify.runs import load_run
+
+    if output is not None and output.suffix.lower() not in (".csv", ".json"):
+        raise DataError(f"--output {output} is neither .csv nor .json.", "Name it labels.csv, say.")
+    loaded = load_run(run, workspace)
+    with progress("Predicting") as show:
+        found = predict_images(loaded, _expand(paths), workspace=workspace, progress=show)
+    result = {"run": loaded.id, "predictions": [asdict(row) for row in found]}
+    if output is not None:
+        as_csv = output.suffix.lower() == ".csv"
+        text = to_csv(found, loaded.class_names) if as_csv else json.dumps(result, indent=1)
+        write_atomic(output.absolute(), text.encode("utf-8", "surrogateescape"))
+        note(f"{len(found)} predictions written to {output}")
+    if as_json:
+        emit(result)
+    elif output is None:
+        say(as_text(found))
+
+
+def as_text(found: list[Prediction]) -> str:
+    """Return the predictions as a table."""
+    rows = [
+        [row.path, row.label or "-", "-" if row.confidence is None else f"{row.confidence:.3f}"]
+        for row in found
+    ]
+    if not any(row.error for row in found):
+        return table(["path", "label", "confidence"], rows)
+    for cells, row in zip(rows, found, strict=True):
+        cells.append(row.error)
+    return table(["path", "label", "confidence", "error"], rows)
+
+
+def to_csv(found: list[Prediction], class_names: tuple[str, ...]) -> str:
+    """Return the predictions as CSV: path, label, confidence, error, and a column a class."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["path", "label", "confidence", "error", *class_names])
+    for row in found:
+        probabilities = row.probabilities or {}
+        writer.writerow(
+            [
+                row.path,
+                row.label or "",
+                "" if row.confidence is None else f"{row.confidence:.6f}",
+                row.error,
+                *(f"{probabilities[c]:.6f}" if probabilities else "" for c in class_names),
+            ]
+        )
+    return buffer.getvalue()
+
+
+def _expand(paths: list[str]) -> list[str]:
+    """Replace ``-`` by the lines of standard input."""
+    expanded: list[str] = []
+    for path in paths:
+        expanded += sys.stdin.read().splitlines() if path == "-" else [path]
+    return [path for path in expanded if path]

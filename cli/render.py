@@ -1,0 +1,150 @@
+"""Text for people: tables, figures with their intervals, and progress."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+METRIC_NAMES = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro F1",
+    "log_loss": "log loss",
+    "roc_auc": "ROC AUC",
+}
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Return rows under a header: text to the left, numbers to the right.
+
+    Examples
+    --------
+    >>> print(table(["class", "images"], [["cats", 700], ["dogs", 699]]))
+    class  images
+    cats      700
+    dogs      699
+    """
+    cells = [[str(cell) for cell in row] for row in [header, *rows]]
+    widths = [max(_width(row[i]) for row in cells) for i in range(len(header))]
+    numeric = [
+        bool(rows) and all(isinstance(row[i], (int, float)) for row in rows)
+        for i in range(len(header))
+    ]
+    lines = []
+    for row in cells:
+        padded = [
+            " " * (w - _width(c)) + c if right else c + " " * (w - _width(c))
+            for c, w, right in zip(row, widths, numeric, strict=True)
+        ]
+        lines.append("  ".join(padded).rstrip())
+    return "\n".join(lines)
+
+
+def metric_rows(metrics: Mapping[str, Mapping[str, float]]) -> list[list[str]]:
+    """Return (name, value, interval) of each metric."""
+    return [
+        [
+            METRIC_NAMES.get(name, name),
+            f"{m['value']:.4f}",
+            f"{m['low']:.4f} to {m['high']:.4f}",
+        ]
+        for name, m in metrics.items()
+    ]
+
+
+def confusion_table(confusion: Sequence[Sequence[int]], class_names: Sequence[str]) -> str:
+    """Return the confusion matrix as a table; of many classes only the pairs most confused."""
+    if len(class_names) <= 12:
+        header = ["true \\ predicted", *class_names]
+        rows = [[name, *row] for name, row in zip(class_names, confusion, strict=True)]
+        return table(header, rows)
+    pairs = [
+        (confusion[i][j], class_names[i], class_names[j])
+        for i in range(len(class_names))
+        for j in range(len(class_names))
+        if i != j and confusion[i][j]
+    ]
+    pairs.sort(key=lambda pair: -pair[0])
+    return table(["true", "predicted", "images"], [[a, b, n] for n, a, b in pairs[:10]])
+
+
+def percent(value: float) -> str:
+    """Return a share as a percentage with one decimal.
+
+    Examples
+    --------
+    >>> percent(0.98747)
+    '98.7%'
+    """
+    return f"{100 * value:.1f}%"
+
+
+def counts(numbers: Mapping[str, int]) -> str:
+    """Return counts by name in one phrase; of many the total and the range.
+
+    Examples
+    --------
+    >>> counts({"cats": 2, "dogs": 3})
+    'cats 2, dogs 3'
+    """
+    if len(numbers) <= 8:
+        return ", ".join(f"{name} {n}" for name, n in numbers.items())
+    return f"{len(numbers)} classes of {min(numbers.values())} to {max(numbers.values())} images"
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Any]:
+    """Give a callable ``(done, total)`` that shows progress on stderr.
+
+    On a terminal it is a bar with the rate and the time left; elsewhere a plain line every five
+    seconds, so that a log stays readable.
+    """
+    if not sys.stderr.isatty():
+        yield _PlainProgress(what)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as Left
+
+    columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()]
+    columns += [TextColumn("{task.fields[rate]}"), TextColumn("left"), Left()]
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None, rate="")
+        started = time.monotonic()
+
+        def update(done: int, total: int) -> None:
+            seconds = time.monotonic() - started
+            rate = f"{done / seconds:.0f}/s" if done and seconds > 0.5 else ""
+            bar.update(task, completed=done, total=total, rate=rate)
+
+        yield update
+
+
+class _PlainProgress:
+    """Progress as lines: at most one every five seconds, and none for short work."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._started = self._told = time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now - self._told < 5:
+            return
+        self._told = now
+        rate = done / (now - self._started)
+        left = f", {(total - done) / rate:.0f} s left" if rate else ""
+        sys.stderr.write(f"{self._what}: {done} of {total} ({rate:.0f}/s{left})\n")
+        sys.stderr.flush()
+
+
+def _width(text: str) -> int:
+    """Return the columns that `text` takes on a terminal: two for wide characters."""
+    if text.isascii():
+        return len(text)
+    from unicodedata import combining, east_asian_width
+
+    return sum(0 if combining(c) else 2 if east_asian_width(c) in "WF" else 1 for c in text)

@@ -1,0 +1,61 @@
+"""``tlx runs``: list and show what was fitted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .common import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption, emit, say
+from .fit_head import as_dict, as_text
+from .render import table
+
+if TYPE_CHECKING:
+    from ..classify.runs import Run
+
+
+def list_all(
+    context: typer.Context,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    as_json: JsonOption = False,
+) -> None:
+    """List the runs of the workspace."""
+    if context.invoked_subcommand is not None:
+        return
+    from ..classify.runs import list_runs
+    from ..workspace import Workspace
+
+    found = list_runs(Workspace(workspace))
+    emit({"runs": [summary(run) for run in found]}) if as_json else say(list_text(found))
+
+
+def show(
+    run: Annotated[str, typer.Argument(help="Id of a run, path of its folder, or 'best'.")],
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the numbers of one run."""
+    from ..classify.runs import load_run
+
+    loaded = load_run(run, workspace)
+    emit(as_dict(loaded)) if as_json else say(as_text(loaded))
+
+
+def summary(run: Run) -> dict[str, Any]:
+    """Return the JSON object of a run in a list."""
+    keys = ("model", "created", "dataset", "metrics")
+    return {"run": run.id, **{key: run.info[key] for key in keys}}
+
+
+def list_text(runs: list[Run]) -> str:
+    """Return the runs as a table."""
+    if not runs:
+        return "No runs yet. Next: tlx fit-head --model logreg"
+    rows = []
+    for run in runs:
+        accuracy = run.info["metrics"]["accuracy"]
+        interval = f"{accuracy['low']:.4f} to {accuracy['high']:.4f}"
+        row = [run.id, run.info["model"], run.info["dataset"], run.info["protocol"]]
+        rows.append([*row, f"{accuracy['value']:.4f}", interval, run.info["created"]])
+    header = ["run", "model", "data set", "protocol", "accuracy", "95% interval", "created"]
+    return table(header, rows)

@@ -1,0 +1,351 @@
+"""Find the images of a data set, their labels and their splits, by looking at the folder or CSV."""
+
+from __future__ import annotations
+
+import csv
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+
+from ..cache.manifest import Manifest
+from ..errors import DataError
+from .images import DECODER_REVISION, IMAGE_SUFFIXES, looks_like_image
+
+SPLIT_NAMES = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "valid", "val"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+_NOT_DATA = {"__MACOSX", "Thumbs.db", "desktop.ini"}
+_LAYOUTS = (
+    "Expected one folder a class (data/cats/…, data/dogs/…), or train/, validation/ and test/ with "
+    "one folder a class in each, or a CSV file with the columns path,label."
+)
+
+
+@dataclass
+class Scan:
+    """What a look at a data set found.
+
+    Attributes
+    ----------
+    manifest : Manifest
+        The images, none of them read yet.
+    layout : {"classes", "splits", "csv", "flat"}
+    ignored : Counter
+        Files that are no images, by suffix; hidden files count as ``"hidden"``.
+    empty_classes : list of str
+        Class folders without a single image.
+    outside : int
+        Images that lie beside the class folders and so have no class.
+    """
+
+    manifest: Manifest
+    layout: str
+    ignored: Counter[str] = field(default_factory=Counter)
+    empty_classes: list[str] = field(default_factory=list)
+    outside: int = 0
+
+
+@dataclass
+class _Found:
+    """One file that takes part."""
+
+    path: str
+    size: int = 0
+    mtime_ns: int = 0
+    label: str | None = None
+    split: str = ""
+    group: str = ""
+    error: str = ""
+
+
+def scan(source: str | os.PathLike[str], name: str = "data") -> Scan:
+    """Look at a folder or CSV file and return its images, with labels and splits where it has them.
+
+    Nothing is decoded. A file is an image by its suffix or by its first bytes; a file that has
+    neither is ignored and counted. Links are followed, each folder once. The layout is one of
+
+    - ``source/<class>/…`` with any depth below the class;
+    - ``source/<split>/<class>/…`` where every folder (or at least a train folder and another) is
+      named as a split: train, training; validation, valid, val; test, testing;
+    - a CSV file with the columns ``path,label`` and optionally ``split,group``, paths relative to
+      it;
+    - images only, without classes: good for embedding and predicting.
+
+    Raises
+    ------
+    DataError
+        If `source` does not exist, has no images, or is a CSV that cannot be understood.
+    """
+    root = Path(source).absolute()
+    if root.is_dir():
+        found = _scan_folder(root)
+    elif root.is_file() and root.suffix.lower() == ".csv":
+        found = _scan_csv(root)
+        root = root.parent
+    elif root.exists():
+        raise DataError(f"{source} is neither a folder nor a CSV file.", _LAYOUTS)
+    else:
+        raise DataError(f"{source} does not exist.", "Check the path.")
+    files, result = found
+    if not files:
+        seen = sum(result.ignored.values())
+        raise DataError(f"no images in {source} ({seen} other files were ignored).", _LAYOUTS)
+    result.manifest = _manifest(files, root, name)
+    return result
+
+
+def _scan_folder(root: Path) -> tuple[list[_Found], Scan]:
+    result = Scan(manifest=_manifest([], root, ""), layout="flat")
+    top, folders = _list(root, result.ignored)
+    splits = [f for f in folders if f.lower() in SPLIT_NAMES]
+    kinds = {SPLIT_NAMES[f.lower()] for f in splits}
+    if splits and (len(splits) == len(folders) or ("train" in kinds and len(kinds) > 1)):
+        return _scan_splits(root, splits, folders, top, result)
+    files = _scan_classes(root, "", "", folders, result)
+    if not files:  # images only
+        return top, result
+    result.layout = "classes"
+    result.outside += len(top)
+    return files, result
+
+
+def _scan_splits(
+    root: Path, splits: list[str], folders: list[str], top: list[_Found], result: Scan
+) -> tuple[list[_Found], Scan]:
+    files: list[_Found] = []
+    result.outside += len(top)
+    for folder in splits:
+        beside, classes = _list(root / folder, result.ignored)
+        result.outside += len(beside)
+        files += _scan_classes(root, folder, SPLIT_NAMES[folder.lower()], classes, result)
+    for other in set(folders) - set(splits):
+        result.outside += sum(1 for _ in _walk(root, other, result.ignored))
+    if not files and result.outside:
+        raise DataError(f"the split folders of {root} hold images but no class folders.", _LAYOUTS)
+    result.layout = "splits"
+    return files, result
+
+
+def _scan_classes(
+    root: Path, below: str, split: str, classes: list[str], result: Scan
+) -> list[_Found]:
+    files = []
+    for name in classes:
+        count = len(files)
+        for found in _walk(root, os.path.join(below, name), result.ignored):
+            found.label, found.split = name, split
+            files.append(found)
+        if len(files) == count:
+            result.empty_classes.append(os.path.join(below, name))
+    return files
+
+
+def _scan_csv(path: Path) -> tuple[list[_Found], Scan]:
+    result = Scan(manifest=_manifest([], path.parent, ""), layout="csv")
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            columns = reader.fieldnames or []
+            if "path" not in columns:
+                raise DataError(
+                    f"{path} has no column 'path': {', '.join(columns) or 'it is empty'}.",
+                    "Its first line must be path,label and optionally split,group.",
+                )
+            rows = [(reader.line_num, row) for row in reader]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} is not a CSV file in UTF-8: {error}.", _LAYOUTS) from error
+    files: dict[str, _Found] = {}
+    for line, row in rows:
+        found = _csv_row(path, line, row)
+        if files.setdefault(found.path, found) is not found:
+            raise DataError(f"{path}, line {line}: {found.path!r} is there twice.", "Keep one.")
+    return list(files.values()), result
+
+
+def _csv_row(csv_path: Path, line: int, row: dict[str, str | None]) -> _Found:
+    text = {key: (value or "").strip() for key, value in row.items() if isinstance(key, str)}
+    if not text["path"]:
+        raise DataError(f"{csv_path}, line {line}: the path is empty.", "Fill it in.")
+    split = text.get("split", "")
+    if split and split.lower() not in SPLIT_NAMES:
+        raise DataError(
+            f"{csv_path}, line {line}: unknown split {split!r}.",
+            "Use train, validation or test, or leave it empty.",
+        )
+    found = _Found(
+        os.path.normpath(text["path"]),
+        label=text.get("label") or None,
+        split=SPLIT_NAMES.get(split.lower(), ""),
+        group=text.get("group", ""),
+    )
+    try:
+        status = os.stat(csv_path.parent / found.path)
+    except OSError as error:
+        found.error = (error.strerror or str(error)).lower()
+        return found
+    if not stat.S_ISREG(status.st_mode):
+        found.error = "not a regular file"
+    found.size, found.mtime_ns = status.st_size, status.st_mtime_ns
+    return found
+
+
+def _list(folder: Path, ignored: Counter[str]) -> tuple[list[_Found], list[str]]:
+    """Return the images directly in `folder`, and the names of its visible subfolders."""
+    files, folders = [], []
+    for entry in _entries(folder):
+        if _is_folder(entry):
+            if not _is_hidden(entry.name):
+                folders.append(entry.name)
+        elif found := _image(entry, entry.name, ignored):
+            files.append(found)
+    return files, folders
+
+
+def _walk(root: Path, below: str, ignored: Counter[str]) -> Iterator[_Found]:
+    """Yield the images in and below ``root/below``, entering each real folder once."""
+    entered: set[tuple[int, int]] = set()
+    pending = [below]
+    while pending:
+        relative = pending.pop()
+        try:
+            status = os.stat(root / relative)
+        except OSError:  # vanished meanwhile
+            continue
+        if (status.st_dev, status.st_ino) in entered:
+            continue
+        entered.add((status.st_dev, status.st_ino))
+        for entry in _entries(root / relative):
+            path = os.path.join(relative, entry.name)
+            if _is_folder(entry):
+                if not _is_hidden(entry.name):
+                    pending.append(path)
+            elif found := _image(entry, path, ignored):
+                yield found
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        raise DataError(
+            f"the folder {folder} cannot be read: {error.strerror}.", "Check its permissions."
+        ) from error
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a loop of links
+        return False
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name in _NOT_DATA
+
+
+def _image(entry: os.DirEntry[str], path: str, ignored: Counter[str]) -> _Found | None:
+    """Return the file as a candidate image, or count it as ignored."""
+    if _is_hidden(entry.name):
+        ignored["hidden"] += 1
+        return None
+    suffix = os.path.splitext(entry.name)[1].lower()
+    named_image = suffix in IMAGE_SUFFIXES
+    try:
+        status = entry.stat()
+    except OSError as error:
+        if named_image:
+            return _Found(path, error=(error.strerror or str(error)).lower())
+        ignored[suffix or "no suffix"] += 1
+        return None
+    if not stat.S_ISREG(status.st_mode):
+        if named_image:
+            return _Found(path, error="not a regular file")
+        ignored["not a file"] += 1
+        return None
+    if not named_image and not looks_like_image(entry.name, _head(entry.path)):
+        ignored[suffix or "no suffix"] += 1
+        return None
+    return _Found(path, status.st_size, status.st_mtime_ns)
+
+
+def _head(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read(16)
+    except OSError:
+        return b""
+
+
+def _manifest(files: list[_Found], root: Path, name: str) -> Manifest:
+    classes = tuple(sorted({f.label for f in files if f.label is not None}))
+    index = {label: i for i, label in enumerate(classes)}
+    manifest = Manifest(
+        name=name,
+        root=str(root),
+        class_names=classes,
+        path=[f.path for f in files],
+        size=np.array([f.size for f in files], np.int64),
+        mtime_ns=np.array([f.mtime_ns for f in files], np.int64),
+        label=np.array([-1 if f.label is None else index[f.label] for f in files], np.int32),
+        split=[f.split for f in files],
+        group=[f.group for f in files],
+        decoder=DECODER_REVISION,
+    )
+    manifest.error = [f.error for f in files]
+    return manifest
+
+
+def split_by_digest(manifest: Manifest, fraction: float, seed: int = 0) -> None:
+    """Give each labelled image to "train" or "validation" by a hash of its digest alone.
+
+    An image's side depends on nothing but its own bytes (or its group) and the seed: adding or
+    removing others moves none across, and copies stay together. Every class is cut at the same
+    fraction of the hash's range, so each comes out near it; an exact share would need to move
+    images when the class grows.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        Changed in place.
+    fraction : float
+        Share of validation, above 0 and below 1.
+    seed : int, default=0
+        Another seed, another split.
+
+    Raises
+    ------
+    DataError
+        If the data set brings a validation split of its own, or a class would have no image on one
+        side.
+    """
+    if not 0 < fraction < 1:
+        raise DataError(f"validation fraction {fraction} is not between 0 and 1.", "Try 0.2.")
+    if "validation" in manifest.split:
+        raise DataError(
+            "the data set has a validation split of its own.", "Leave out --validation-fraction."
+        )
+    digests, usable = manifest.digest_bytes(), manifest.usable
+    for row in range(len(manifest)):
+        if manifest.label[row] >= 0 and usable[row] and manifest.split[row] != "test":
+            group = manifest.group[row]
+            key = os.fsencode(group) if group else digests[row]
+            value = int.from_bytes(sha256(b"%d:" % seed + key).digest()[:8], "big") / 2**64
+            manifest.split[row] = "validation" if value < fraction else "train"
+    for label, name in enumerate(manifest.class_names):
+        sides = {manifest.split[row] for row in np.flatnonzero(usable & (manifest.label == label))}
+        if sides & {"train", "validation"} and not sides >= {"train", "validation"}:
+            raise DataError(
+                f"with a validation fraction of {fraction} class {name!r} has images on one side "
+                "only.",
+                "Leave out --validation-fraction (cross-validation is then used), or try another "
+                "--seed.",
+            )
