@@ -1,5 +1,39 @@
-"""tlx: transfer learning on images, from cached embeddings to a trusted classifier."""
+"""tlx: transfer learning on images, from cached embeddings to a classifier one can trust.
+
+The commands ``tlx embed``, ``tlx fit-head`` and ``tlx predict`` are thin over the functions here.
+Nothing heavy is imported before it is used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from ._version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from .classify.fit import fit_head
+    from .classify.predict import predict_images
+    from .classify.runs import load_run
+    from .embed.pipeline import embed_images
+    from .errors import TlxError
+
+_HOME = {
+    "TlxError": ".errors",
+    "embed_images": ".embed.pipeline",
+    "fit_head": ".classify.fit",
+    "load_run": ".classify.runs",
+    "predict_images": ".classify.predict",
+}
+
+__all__ = ["TlxError", "__version__", "embed_images", "fit_head", "load_run", "predict_images"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name], __name__), name)
+
+
+def __dir__() -> list[str]:
+    return __all__
