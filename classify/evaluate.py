@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError, FitError
-from .heads import get_head
 from .metrics import Metric, confusion_matrix, score
+from .paths import fit_path
 from .table import FeatureTable, groups_per_class, stratified_group_folds
 
 _EPS = np.finfo(np.float64).eps
@@ -68,7 +68,7 @@ class Evaluation:
     ----------
     model : str
     protocol : str
-    head : estimator
+    head : LinearPredictor
         Fitted on all rows of `trained_on`.
     params : dict
         What was chosen for it.
@@ -157,7 +157,7 @@ def evaluate_head(
     ----------
     table : FeatureTable
     model : str, default="logreg"
-        A key of `tlx.classify.heads.HEADS`.
+        A key of `tlx.classify.paths.GRIDS`.
     n_folds, seed : int
         See `make_plan`.
     grid : dict, optional
@@ -170,7 +170,6 @@ def evaluate_head(
     Evaluation
     """
     started = time.perf_counter()
-    head_class = get_head(model)
     plan = make_plan(table, n_folds, seed)
     weights = np.zeros((len(plan.problems), len(table)), np.float32)
     for weight, problem in zip(weights, plan.problems, strict=True):
@@ -180,7 +179,7 @@ def evaluate_head(
     losses: list[list[float]] = []  # (steps, problems)
     probabilities: list[dict[int, np.ndarray]] = []  # of the scored problems, by step
     heads = []
-    for step in head_class.path(table.X, table.y, weights, grid or head_class.grid, **params):
+    for step in fit_path(model, table.X, table.y, weights, grid, **params):
         proba = [step.proba(k, p.held_out) for k, p in enumerate(plan.problems)]
         losses.append([_loss(table, p, q) for p, q in zip(plan.problems, proba, strict=True)])
         probabilities.append({k: proba[k] for k in plan.scored})

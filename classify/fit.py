@@ -27,7 +27,7 @@ def fit_head(
     Parameters
     ----------
     model : str, default="logreg"
-        A key of `tlx.classify.heads.HEADS`.
+        A key of `tlx.classify.paths.GRIDS`.
     dataset : str, optional
         Name of the data set; by default the one embedded last.
     fingerprint : str, optional

@@ -1,21 +1,19 @@
-"""The heads: classifiers over embeddings, each a scikit-learn estimator with its search grid.
+"""The heads: classifiers over embeddings, each a scikit-learn estimator.
 
 N images, D features, C classes throughout.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ..errors import UnknownNameError
-from .linear import LinearPredictor, softmax
-from .logistic import PathPoint, logistic_path
+from .linear import LinearPredictor, both_logits, softmax
+from .logistic import logistic_path
+from .paths import class_weights
 
 
 class LogisticHead(ClassifierMixin, BaseEstimator):
@@ -50,8 +48,6 @@ class LogisticHead(ClassifierMixin, BaseEstimator):
     """
 
     n_features_in_: int
-
-    grid: ClassVar[dict[str, list[float]]] = {"C": np.logspace(-5, 1, 10).tolist()}
 
     def __init__(
         self,
@@ -91,7 +87,7 @@ class LogisticHead(ClassifierMixin, BaseEstimator):
         (point,) = logistic_path(
             X, labels, weight[None], [self.C], tol=self.tol, max_iter=self.max_iter
         )
-        self.coef_, self.intercept_ = _both_logits(point.coef[0], point.intercept[0])
+        self.coef_, self.intercept_ = both_logits(point.coef[0]), both_logits(point.intercept[0])
         return self
 
     def decision_function(self, X: Any) -> np.ndarray:
@@ -116,95 +112,3 @@ class LogisticHead(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float32, reset=False)
         return X @ self.coef_ + self.intercept_
-
-    @classmethod
-    def path(
-        cls,
-        X: np.ndarray,
-        y: np.ndarray,
-        weights: np.ndarray,
-        grid: dict[str, list[float]],
-        **params: Any,
-    ) -> Iterator[PathStep]:
-        """Fit many weightings of the rows along the grid, all at once. See `PathStep`."""
-        weighed = np.stack([w * class_weights(y, params.get("class_weight"), w) for w in weights])
-        for point in logistic_path(X, y, weighed, grid["C"]):
-            yield _LogisticStep(cls, point, params)
-
-
-@dataclass
-class PathStep:
-    """All problems of a path, fitted with one set of parameters.
-
-    Attributes
-    ----------
-    params : dict
-        The point of the grid.
-    """
-
-    params: dict[str, Any]
-
-    def proba(self, problem: int, rows: np.ndarray) -> np.ndarray:
-        """Return the probabilities that problem `problem` gives `rows`, shape (len(rows), C)."""
-        raise NotImplementedError
-
-    def head(self, problem: int) -> Any:
-        """Return the fitted head of problem `problem`."""
-        raise NotImplementedError
-
-
-class _LogisticStep(PathStep):
-    def __init__(
-        self, head_class: type[LogisticHead], point: PathPoint, params: dict[str, Any]
-    ) -> None:
-        super().__init__({"C": point.C})
-        self._class, self._point, self._fixed = head_class, point, params
-
-    def proba(self, problem: int, rows: np.ndarray) -> np.ndarray:
-        logits = self._point.logits[problem, rows]
-        return softmax(np.hstack([-logits / 2, logits / 2]) if logits.shape[1] == 1 else logits)
-
-    def head(self, problem: int) -> LogisticHead:
-        head = self._class(**self.params, **self._fixed)
-        coef, intercept = self._point.coef[problem], self._point.intercept[problem]
-        head.coef_, head.intercept_ = _both_logits(coef.copy(), intercept.copy())
-        head.n_features_in_ = len(coef)
-        head.classes_ = np.arange(len(head.intercept_))
-        return head
-
-
-HEADS: dict[str, Any] = {"logreg": LogisticHead}
-
-
-def get_head(model: str) -> Any:
-    """Return the class of a head.
-
-    Raises
-    ------
-    UnknownNameError
-        If there is none of that name.
-    """
-    if model not in HEADS:
-        raise UnknownNameError.nearest("model", model, HEADS)
-    return HEADS[model]
-
-
-def class_weights(
-    y: np.ndarray, class_weight: str | None, weight: Sequence[float] | np.ndarray | None = None
-) -> np.ndarray:
-    """Return a factor for each image, shape (N,): ones, or N / (C * images of its class).
-
-    Only rows with positive `weight` count, so that rows held out say nothing.
-    """
-    if class_weight is None:
-        return np.ones(len(y))
-    taken = np.ones(len(y), bool) if weight is None else np.asarray(weight) > 0
-    counts = np.bincount(y[taken], minlength=y.max() + 1)
-    return (taken.sum() / (np.count_nonzero(counts) * np.maximum(counts, 1)))[y]
-
-
-def _both_logits(coef: np.ndarray, intercept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Turn one log odds of the second class into two logits that differ by it; leave more alone."""
-    if coef.shape[1] > 1:
-        return coef, intercept
-    return np.hstack([-coef / 2, coef / 2]), np.concatenate([-intercept / 2, intercept / 2])

@@ -70,3 +70,10 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     exp = np.exp(shifted)
     return exp / exp.sum(axis=1, keepdims=True)
+
+
+def both_logits(log_odds: np.ndarray) -> np.ndarray:
+    """Turn log odds of the second of two classes, (…, 1), into two logits; leave more alone."""
+    if log_odds.shape[-1] > 1:
+        return log_odds
+    return np.concatenate([-log_odds / 2, log_odds / 2], axis=-1)

@@ -65,7 +65,7 @@ class Run:
         Returns
         -------
         dict
-            ``path`` list of M str, ``digest`` (M, 32) uint8, ``label`` (M,) int32, ``fold`` (M,) int32,
+            ``path`` list of M str, ``digest`` (M, 32) uint8, ``label`` and ``fold`` (M,) int32,
             ``group`` (M,) int64, ``probabilities`` (M, C) float32, and ``trained_on`` (T, 32)
             uint8, the digests that the kept head learned from.
         """
@@ -113,7 +113,7 @@ def save_run(
         "trained_on": table.digest[evaluation.trained_on],
     }
     parts = {
-        "head.h5": evaluation.head.linear().to_bytes(),
+        "head.h5": evaluation.head.to_bytes(),
         "predictions.h5": _predictions_bytes(predictions),
     }
     info = {
