@@ -27,6 +27,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from ..errors import ImageError, UnknownNameError
 from .spec import FITS, INTERPOLATIONS
+from .views import View
 
 DECODER_REVISION = 1  # raise it when the pixels that come out may change: it is part of the spec
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
@@ -131,6 +132,7 @@ def decode_image(
     fit: str = "squash",
     interpolation: str = "bilinear",
     crop_fraction: float = 1.0,
+    view: View | None = None,
 ) -> Decoded:
     """Decode one image file into a square of RGB pixels.
 
@@ -156,6 +158,8 @@ def decode_image(
     crop_fraction : float, default=1.0
         With ``fit="crop"`` only: side of the centred square, as a part of the shorter side. The
         usual ImageNet evaluation crop is 0.875 (224 / 256).
+    view : View, optional
+        An augmented view; its crop takes the place of `fit`.
 
     Returns
     -------
@@ -176,7 +180,7 @@ def decode_image(
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     try:
         with _pillow_warnings_ignored():
-            return _decode(data, size, fit, interpolation, crop_fraction)
+            return _decode(data, size, fit, interpolation, crop_fraction, view)
     except ImageError:
         raise
     except Exception as error:
@@ -186,7 +190,9 @@ def decode_image(
         raise ImageError(_reason(error, data)) from error
 
 
-def _decode(data: bytes, size: int, fit: str, interpolation: str, fraction: float) -> Decoded:
+def _decode(
+    data: bytes, size: int, fit: str, interpolation: str, fraction: float, view: View | None
+) -> Decoded:
     """Do the work of `decode_image`, letting any exception through."""
     _check_header(data)
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
@@ -195,8 +201,13 @@ def _decode(data: bytes, size: int, fit: str, interpolation: str, fraction: floa
         if not reduced:
             image.load()
         width, height = image.size  # after loading: some versions of Pillow turn a TIFF then
-        box = _centre_box(width, height, fraction) if fit == "crop" else (0, 0, width, height)
-        target = _target(width, height, size, fit)
+        box, target = (0, 0, width, height), (size, size)
+        if view is not None:
+            box = view.box(width, height)
+        elif fit == "crop":
+            box = _centre_box(width, height, fraction)
+        elif fit == "pad":
+            target = _padded(width, height, size)
         if reduced:
             box = _load_reduced(image, box, target)
         filter_ = Image.Resampling[interpolation.upper()]
@@ -207,13 +218,12 @@ def _decode(data: bytes, size: int, fit: str, interpolation: str, fraction: floa
         small = small.transpose(turn)
         if turn in _SIDEWAYS:
             width, height = height, width
-    return Decoded(np.asarray(_centred(small.convert("RGB"), size)), width, height)
+    pixels = np.asarray(_centred(small.convert("RGB"), size))
+    return Decoded(view.apply(pixels) if view else pixels, width, height)
 
 
-def _target(width: int, height: int, size: int, fit: str) -> tuple[int, int]:
-    """Return the width and height of the picture inside the square."""
-    if fit != "pad":
-        return size, size
+def _padded(width: int, height: int, size: int) -> tuple[int, int]:
+    """Return the width and height of the whole picture fitted into the square."""
     scale = size / max(width, height)
     return max(1, round(width * scale)), max(1, round(height * scale))
 

@@ -22,12 +22,14 @@ from ..cache.store import SEAL_SECONDS, FeatureStore, ShardWriter
 from ..errors import DataError, FormatError, ImageError
 from ..workspace import Workspace
 from .backbones import Backbone, get_backbone
-from .dataset import Scan, scan, split_by_digest
+from .dataset import Scan, check_fraction, scan, split_by_digest
 from .engines import Engine, load_engine
 from .images import DECODER_REVISION, MAX_BYTES, decode_image
 from .spec import FeatureSpec
+from .views import view_of
 
 BATCH = 8
+_NOT_FINITE = "its features are not finite"
 _LOOKAHEAD = 4 * BATCH  # images decoded ahead of the engine: bounds the memory
 
 Progress = Callable[[int, int], None]
@@ -150,7 +152,7 @@ def embed_images(
     name: str | None = None,
     validation_fraction: float | None = None,
     seed: int = 0,
-    engine: str = "auto",
+    engine: str | Engine = "auto",
     rehash: bool = False,
     strict: bool = False,
     checkpoint_seconds: float = SEAL_SECONDS,
@@ -175,8 +177,9 @@ def embed_images(
         Share of images to set aside for validation, by a stable hash of each image's digest.
     seed : int, default=0
         Seed of that hash.
-    engine : {"auto", "openvino", "tensorflow"}, default="auto"
-        What computes the features.
+    engine : {"auto", "openvino", "tensorflow"} or Engine, default="auto"
+        What computes the features. An engine of one's own answers for it that its features are
+        those of the spec: the cache cannot tell.
     rehash : bool, default=False
         Read every file again instead of trusting its size and modification time.
     strict : bool, default=False
@@ -208,6 +211,8 @@ def embed_images(
     path = Path(source).absolute()
     found = scan(path, place.manifest_name(path, name))
     manifest = found.manifest
+    if validation_fraction is not None:
+        check_fraction(manifest, validation_fraction)  # before the work, not after it
     problems = _adopt_previous(place, manifest, rehash)
     manifest.record_source(spec.fingerprint, spec.json, weights)
 
@@ -218,7 +223,7 @@ def embed_images(
     used: list[Engine] = []
 
     def open_engine() -> Engine:
-        used.append(load_engine(network, spec, engine))
+        used.append(load_engine(network, spec, engine) if isinstance(engine, str) else engine)
         return used[0]
 
     embedded = 0
@@ -340,7 +345,11 @@ def _prepare(index: int, file: str, spec: FeatureSpec, claims: _Claims) -> Outco
         if not claims.take(outcome.digest):
             return outcome
         decoded = decode_image(
-            data, spec.image_size, fit=spec.fit, interpolation=spec.interpolation
+            data,
+            spec.image_size,
+            fit=spec.fit,
+            interpolation=spec.interpolation,
+            view=view_of(outcome.digest, spec.view),
         )
     except ImageError as error:
         outcome.error = error.cause
@@ -376,7 +385,7 @@ def _compute(engine: Engine, batch: list[Outcome], spec: FeatureSpec) -> Iterato
         if np.isfinite(feature).all():
             outcome.feature = feature
         else:
-            outcome.error = f"its features are not finite in {spec.precision} and {spec.dtype}"
+            outcome.error = f"{_NOT_FINITE} in {spec.precision} and {spec.dtype}"
         yield outcome
 
 
@@ -438,6 +447,8 @@ def _adopt_previous(place: Workspace, manifest: Manifest, rehash: bool) -> list[
         manifest.sources = previous.sources
     else:
         manifest.adopt(previous)
+        # The fault of one spec, not of the image: another backbone, or precision, may do.
+        manifest.error = ["" if e.startswith(_NOT_FINITE) else e for e in manifest.error]
     return []
 
 
