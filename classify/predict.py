@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..cache.store import FeatureStore
 from ..embed.backbones import get_backbone
-from ..embed.dataset import scan
+from ..embed.dataset import image_paths
 from ..embed.engines import Engine, load_engine
 from ..embed.pipeline import Outcome, extract
 from ..embed.spec import FeatureSpec
@@ -119,19 +119,10 @@ def find_images(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
     files: list[str] = []
     for path in [os.fspath(path) for path in paths]:
         if os.path.isdir(path):
-            found = scan_tree(path)
-            files += [os.path.join(path, name) for name in found]
+            files += [os.path.join(path, name) for name in image_paths(path)]
         else:
             files.append(path)
     return files
-
-
-def scan_tree(folder: str) -> Sequence[str]:
-    """Return the paths of all images below `folder`, relative to it; labels do not matter here."""
-    try:
-        return scan(folder).manifest.path
-    except DataError:
-        return []
 
 
 def _recall(

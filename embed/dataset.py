@@ -85,21 +85,33 @@ def scan(source: str | os.PathLike[str], name: str = "data") -> Scan:
         If `source` does not exist, has no images, or is a CSV that cannot be understood.
     """
     root = Path(source).absolute()
-    if root.is_dir():
+    # os.path and not Path: before Python 3.14 Path's tests raise where a folder denies access.
+    if os.path.isdir(root):
         found = _scan_folder(root)
-    elif root.is_file() and root.suffix.lower() == ".csv":
+    elif os.path.isfile(root) and root.suffix.lower() == ".csv":
         found = _scan_csv(root)
         root = root.parent
-    elif root.exists():
+    elif os.path.exists(root):
         raise DataError(f"{source} is neither a folder nor a CSV file.", _LAYOUTS)
     else:
-        raise DataError(f"{source} does not exist.", "Check the path.")
+        raise DataError(f"{source} does not exist, or may not be seen.", "Check the path.")
     files, result = found
     if not files:
         seen = sum(result.ignored.values())
         raise DataError(f"no images in {source} ({seen} other files were ignored).", _LAYOUTS)
     result.manifest = _manifest(files, root, name)
     return result
+
+
+def image_paths(folder: str | os.PathLike[str]) -> list[str]:
+    """Return the paths of all images in and below `folder`, relative to it, whatever its layout.
+
+    Raises
+    ------
+    DataError
+        If a folder cannot be read.
+    """
+    return [found.path for found in _walk(Path(folder).absolute(), "", Counter())]
 
 
 def _scan_folder(root: Path) -> tuple[list[_Found], Scan]:
@@ -153,13 +165,16 @@ def _scan_csv(path: Path) -> tuple[list[_Found], Scan]:
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
-            columns = reader.fieldnames or []
+            columns = [name.strip().lower() for name in reader.fieldnames or []]
+            reader.fieldnames = columns
             if "path" not in columns:
                 raise DataError(
                     f"{path} has no column 'path': {', '.join(columns) or 'it is empty'}.",
                     "Its first line must be path,label and optionally split,group.",
                 )
             rows = [(reader.line_num, row) for row in reader]
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}.", "Check it.") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} is not a CSV file in UTF-8: {error}.", _LAYOUTS) from error
     files: dict[str, _Found] = {}
@@ -191,6 +206,9 @@ def _csv_row(csv_path: Path, line: int, row: dict[str, str | None]) -> _Found:
     except OSError as error:
         found.error = (error.strerror or str(error)).lower()
         return found
+    except ValueError:  # a NUL character
+        found.error = "not a file name"
+        return found
     if not stat.S_ISREG(status.st_mode):
         found.error = "not a regular file"
     found.size, found.mtime_ns = status.st_size, status.st_mtime_ns
@@ -210,25 +228,31 @@ def _list(folder: Path, ignored: Counter[str]) -> tuple[list[_Found], list[str]]
 
 
 def _walk(root: Path, below: str, ignored: Counter[str]) -> Iterator[_Found]:
-    """Yield the images in and below ``root/below``, entering each real folder once."""
-    entered: set[tuple[int, int]] = set()
+    """Yield the images in and below ``root/below``, entering each real folder once.
+
+    The folders that it lies in count as entered: a link back to one of them would otherwise give
+    the images of all other classes to this one.
+    """
+    entered = {_identity(parent) for parent in (root / below).parents}
     pending = [below]
     while pending:
         relative = pending.pop()
         try:
-            status = os.stat(root / relative)
+            identity = _identity(root / relative)
         except OSError:  # vanished meanwhile
             continue
-        if (status.st_dev, status.st_ino) in entered:
+        if identity in entered:
             continue
-        entered.add((status.st_dev, status.st_ino))
+        entered.add(identity)
+        subfolders = []
         for entry in _entries(root / relative):
             path = os.path.join(relative, entry.name)
             if _is_folder(entry):
                 if not _is_hidden(entry.name):
-                    pending.append(path)
+                    subfolders.append(path)
             elif found := _image(entry, path, ignored):
                 yield found
+        pending += reversed(subfolders)  # so that they come in the order of their names
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
@@ -239,6 +263,11 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         raise DataError(
             f"the folder {folder} cannot be read: {error.strerror}.", "Check its permissions."
         ) from error
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    status = os.stat(folder)
+    return status.st_dev, status.st_ino
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -327,21 +356,16 @@ def split_by_digest(manifest: Manifest, fraction: float, seed: int = 0) -> None:
         If the data set brings a validation split of its own, or a class would have no image on one
         side.
     """
-    if not 0 < fraction < 1:
-        raise DataError(f"validation fraction {fraction} is not between 0 and 1.", "Try 0.2.")
-    if "validation" in manifest.split:
-        raise DataError(
-            "the data set has a validation split of its own.", "Leave out --validation-fraction."
-        )
-    digests, usable = manifest.digest_bytes(), manifest.usable
+    check_fraction(manifest, fraction)
+    digests, usable, split = manifest.digest_bytes(), manifest.usable, list(manifest.split)
     for row in range(len(manifest)):
-        if manifest.label[row] >= 0 and usable[row] and manifest.split[row] != "test":
+        if manifest.label[row] >= 0 and usable[row] and split[row] != "test":
             group = manifest.group[row]
             key = os.fsencode(group) if group else digests[row]
             value = int.from_bytes(sha256(b"%d:" % seed + key).digest()[:8], "big") / 2**64
-            manifest.split[row] = "validation" if value < fraction else "train"
+            split[row] = "validation" if value < fraction else "train"
     for label, name in enumerate(manifest.class_names):
-        sides = {manifest.split[row] for row in np.flatnonzero(usable & (manifest.label == label))}
+        sides = {split[row] for row in np.flatnonzero(usable & (manifest.label == label))}
         if sides & {"train", "validation"} and not sides >= {"train", "validation"}:
             raise DataError(
                 f"with a validation fraction of {fraction} class {name!r} has images on one side "
@@ -349,3 +373,20 @@ def split_by_digest(manifest: Manifest, fraction: float, seed: int = 0) -> None:
                 "Leave out --validation-fraction (cross-validation is then used), or try another "
                 "--seed.",
             )
+    manifest.split = split
+
+
+def check_fraction(manifest: Manifest, fraction: float) -> None:
+    """Raise if `split_by_digest` could not split `manifest` at `fraction`, whatever its digests.
+
+    Raises
+    ------
+    DataError
+        If the fraction is out of range, or the data set has a validation split of its own.
+    """
+    if not 0 < fraction < 1:
+        raise DataError(f"validation fraction {fraction} is not between 0 and 1.", "Try 0.2.")
+    if "validation" in manifest.split:
+        raise DataError(
+            "the data set has a validation split of its own.", "Leave out --validation-fraction."
+        )

@@ -1,0 +1,504 @@
+"""The data-set scanner: layouts, odd files, and the split by digest."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tlx.embed.dataset import check_fraction, image_paths, scan, split_by_digest
+from tlx.errors import DataError
+
+
+def labels(found) -> dict[str, str | None]:
+    """Return the class name of each path."""
+    m = found.manifest
+    return {
+        path: None if i < 0 else m.class_names[i] for path, i in zip(m.path, m.label, strict=True)
+    }
+
+
+def splits(found) -> dict[str, str]:
+    return dict(zip(found.manifest.path, found.manifest.split, strict=True))
+
+
+def errors(found) -> dict[str, str]:
+    pairs = zip(found.manifest.path, found.manifest.error, strict=True)
+    return {path: error for path, error in pairs if error}
+
+
+# Layouts
+
+
+def test_one_folder_a_class(tmp_path, class_folders):
+    found = scan(class_folders(tmp_path, {"cats": 2, "dogs": 3}), "pets")
+    assert found.layout == "classes"
+    assert found.manifest.name == "pets"
+    assert found.manifest.class_names == ("cats", "dogs")
+    assert np.bincount(found.manifest.label).tolist() == [2, 3]
+    assert set(found.manifest.split) == {""}
+
+
+def test_size_and_time_are_those_of_the_file_system(tmp_path, class_folders):
+    found = scan(class_folders(tmp_path, {"cats": 1})).manifest
+    status = os.stat(found.file(0))
+    assert (found.size[0], found.mtime_ns[0]) == (status.st_size, status.st_mtime_ns)
+
+
+def test_nothing_is_read_yet(tmp_path, class_folders):
+    found = scan(class_folders(tmp_path, {"cats": 1})).manifest
+    assert not found.hashed.any()
+    assert found.width.tolist() == [0]
+
+
+def test_nested_folders_belong_to_their_class(tmp_path, class_folders):
+    class_folders(tmp_path, {"cats/2023/july": 1, "cats/2024": 1, "dogs": 1})
+    assert labels(scan(tmp_path)) == {
+        "cats/2023/july/0000.png": "cats",
+        "cats/2024/0000.png": "cats",
+        "dogs/0000.png": "dogs",
+    }
+
+
+def test_order_is_that_of_the_names(tmp_path, class_folders):
+    class_folders(tmp_path, {"b/x": 1, "b/a": 2, "b": 2, "a": 1})
+    names = ["a/0000.png", "b/0000.png", "b/0001.png"]
+    assert scan(tmp_path).manifest.path == [
+        *names,
+        "b/a/0000.png",
+        "b/a/0001.png",
+        "b/x/0000.png",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("folder", "split"),
+    [
+        ("train", "train"),
+        ("training", "train"),
+        ("TRAIN", "train"),
+        ("validation", "validation"),
+        ("valid", "validation"),
+        ("Val", "validation"),
+        ("test", "test"),
+        ("Testing", "test"),
+    ],
+)
+def test_a_split_goes_by_all_its_names(tmp_path, class_folders, folder, split):
+    class_folders(tmp_path, {f"{folder}/cats": 1, f"{folder}/dogs": 1})
+    found = scan(tmp_path)
+    assert found.layout == "splits"
+    assert set(found.manifest.split) == {split}
+    assert found.manifest.class_names == ("cats", "dogs")
+
+
+def test_train_and_validation_with_other_folders_beside_them(tmp_path, class_folders):
+    class_folders(tmp_path, {"train/cats": 1, "val/cats": 1, "rejected": 3})
+    found = scan(tmp_path)
+    assert splits(found) == {"train/cats/0000.png": "train", "val/cats/0000.png": "validation"}
+    assert found.outside == 3
+
+
+def test_a_class_may_be_called_train(tmp_path, class_folders):
+    found = scan(class_folders(tmp_path, {"train": 1, "bus": 1, "tram": 1}))
+    assert found.layout == "classes"
+    assert found.manifest.class_names == ("bus", "train", "tram")
+
+
+def test_splits_need_class_folders(tmp_path, class_folders):
+    class_folders(tmp_path, {"train": 2, "validation": 2})
+    with pytest.raises(DataError, match="hold images but no class folders"):
+        scan(tmp_path)
+
+
+def test_images_without_folders_have_no_labels(tmp_path, picture):
+    (tmp_path / "a.jpg").write_bytes(picture(1, "JPEG"))
+    found = scan(tmp_path)
+    assert found.layout == "flat"
+    assert labels(found) == {"a.jpg": None}
+    assert found.manifest.class_names == ()
+
+
+def test_images_beside_the_class_folders_are_counted(tmp_path, class_folders, picture):
+    class_folders(tmp_path, {"cats": 1})
+    (tmp_path / "stray.png").write_bytes(picture(1))
+    found = scan(tmp_path)
+    assert list(labels(found)) == ["cats/0000.png"]
+    assert found.outside == 1
+
+
+def test_class_folders_without_images_are_named(tmp_path, class_folders):
+    class_folders(tmp_path, {"train/cats": 1, "train/dogs": 0, "val/cats": 1})
+    assert scan(tmp_path).empty_classes == [os.path.join("train", "dogs")]
+
+
+def test_a_relative_path_is_made_absolute(tmp_path, class_folders, monkeypatch):
+    class_folders(tmp_path / "pets", {"cats": 1})
+    monkeypatch.chdir(tmp_path)
+    assert scan("pets").manifest.root == str(tmp_path / "pets")
+
+
+# CSV
+
+
+@pytest.fixture
+def table(tmp_path, class_folders):
+    """Return a function that writes ``labels.csv`` beside four images and scans it."""
+    class_folders(tmp_path, {"x": 4})
+
+    def scan_csv(text: str | bytes):
+        path = tmp_path / "labels.csv"
+        path.write_bytes(text.encode() if isinstance(text, str) else text)
+        return scan(path)
+
+    return scan_csv
+
+
+def test_csv(table, tmp_path):
+    found = table("path,label\nx/0000.png,cat\nx/0001.png,dog\n")
+    assert found.layout == "csv"
+    assert labels(found) == {"x/0000.png": "cat", "x/0001.png": "dog"}
+    assert found.manifest.root == str(tmp_path)
+
+
+def test_csv_splits_and_groups(table):
+    found = table("path,label,split,group\nx/0000.png,a,Train,p1\nx/0001.png,a,val,p2\n")
+    assert found.manifest.split == ["train", "validation"]
+    assert found.manifest.group == ["p1", "p2"]
+
+
+def test_csv_without_labels(table):
+    assert labels(table("path\nx/0000.png\n")) == {"x/0000.png": None}
+
+
+def test_csv_with_some_labels(table):
+    assert list(labels(table("path,label\nx/0000.png,a\nx/0001.png,\n")).values()) == ["a", None]
+
+
+def test_csv_of_a_spreadsheet(table):
+    """A byte order mark, Windows line ends, quotes, and a blank line at the end."""
+    found = table('\ufeffpath,label\r\n"x/0000.png","big, black"\r\n\r\n')
+    assert labels(found) == {"x/0000.png": "big, black"}
+
+
+def test_csv_header_may_have_spaces_and_capitals(table):
+    assert labels(table("Path, Label\nx/0000.png, cat\n")) == {"x/0000.png": "cat"}
+
+
+def test_csv_columns_unknown_to_tlx_are_passed_over(table):
+    assert labels(table("id,path,label\n7,x/0000.png,a,surplus\n")) == {"x/0000.png": "a"}
+
+
+def test_csv_with_absolute_paths(table, tmp_path):
+    absolute = str(tmp_path / "x" / "0000.png")
+    found = table(f"path,label\n{absolute},a\n")
+    assert os.path.samefile(found.manifest.file(0), absolute)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "has no column 'path': it is empty"),
+        ("file,label\nx,y\n", "has no column 'path': file, label"),
+        ("path;label\nx;y\n", "has no column 'path'"),
+        ("path,label\nx/0000.png,a\n./x//0000.png,a\n", "line 3: 'x/0000.png' is there twice"),
+        ("path,label\n ,a\n", "line 2: the path is empty"),
+        ("path,split\nx/0000.png,holdout\n", "line 2: unknown split 'holdout'"),
+        (b"path,label\nx/0000.png,caf\xe9\n", "is not a CSV file in UTF-8"),
+        ("path,label\n", "no images in"),
+    ],
+)
+def test_csv_that_cannot_be_understood(table, text, message):
+    with pytest.raises(DataError, match=message) as caught:
+        table(text)
+    assert caught.value.remedy
+
+
+def test_csv_row_without_its_file_keeps_the_reason(table):
+    found = table("path,label\nx/0000.png,a\ngone.png,a\nx,a\n")
+    assert errors(found) == {"gone.png": "no such file or directory", "x": "not a regular file"}
+
+
+def test_csv_path_with_a_nul_is_a_row_with_a_reason(table):
+    found = table("path,label\nx/0000.png,a\nx/\0.png,a\n")
+    assert list(errors(found).values()) == ["not a file name"]
+
+
+def test_csv_that_may_not_be_read(table, tmp_path, deny):
+    table("path\nx/0000.png\n")
+    deny(tmp_path / "labels.csv", 0)
+    with pytest.raises(DataError, match=r"labels.csv cannot be read: Permission denied"):
+        scan(tmp_path / "labels.csv")
+
+
+# Names
+
+
+@pytest.mark.parametrize("name", ["Käse 🧀.png", "with space.png", "new\nline.png", "-dash.png"])
+def test_odd_names(tmp_path, class_folders, picture, name):
+    class_folders(tmp_path, {"größe 10": 0})
+    (tmp_path / "größe 10" / name).write_bytes(picture(name))
+    found = scan(tmp_path)
+    assert labels(found) == {os.path.join("größe 10", name): "größe 10"}
+    assert os.path.exists(found.manifest.file(0))
+
+
+def test_names_that_are_not_utf8(tmp_path, picture):
+    folder = os.path.join(os.fsencode(tmp_path), b"caf\xe9")
+    try:
+        os.mkdir(folder)
+    except OSError:
+        pytest.skip("the file system takes no such names")
+    with open(os.path.join(folder, b"\xff.png"), "wb") as file:
+        file.write(picture(1))
+    found = scan(tmp_path)
+    assert [os.fsencode(p) for p in found.manifest.path] == [b"caf\xe9/\xff.png"]
+    assert os.path.exists(found.manifest.file(0))
+
+
+# Links
+
+
+def test_links_to_files_and_folders_are_followed(tmp_path, class_folders):
+    elsewhere = class_folders(tmp_path / "elsewhere", {"cats": 2})
+    data = tmp_path / "data"
+    (data / "dogs").mkdir(parents=True)
+    (data / "cats").symlink_to(elsewhere / "cats")
+    (data / "dogs" / "d.png").symlink_to(elsewhere / "cats" / "0000.png")
+    assert sorted(labels(scan(data))) == ["cats/0000.png", "cats/0001.png", "dogs/d.png"]
+
+
+def test_a_loop_of_folders_ends(tmp_path, class_folders):
+    class_folders(tmp_path, {"cats/deep": 1})
+    (tmp_path / "cats" / "deep" / "again").symlink_to(tmp_path / "cats")
+    assert list(labels(scan(tmp_path))) == ["cats/deep/0000.png"]
+
+
+def test_a_link_up_does_not_bring_other_classes_in(tmp_path, class_folders):
+    data = class_folders(tmp_path / "data", {"cats": 1, "dogs": 1})
+    (data / "cats" / "up").symlink_to(data)
+    (data / "dogs" / "further").symlink_to(tmp_path)
+    assert labels(scan(data)) == {"cats/0000.png": "cats", "dogs/0000.png": "dogs"}
+
+
+def test_broken_and_circular_links_are_rows_with_a_reason(tmp_path, class_folders):
+    class_folders(tmp_path, {"cats": 1})
+    (tmp_path / "cats" / "gone.jpg").symlink_to("nowhere")
+    (tmp_path / "cats" / "self.jpg").symlink_to("self.jpg")
+    assert errors(scan(tmp_path)) == {
+        "cats/gone.jpg": "no such file or directory",
+        "cats/self.jpg": "too many levels of symbolic links",
+    }
+
+
+# What is an image
+
+
+def test_hidden_files_and_folders_are_passed_over(tmp_path, class_folders, picture):
+    class_folders(tmp_path, {"cats": 1, ".tlx": 1, "cats/.thumbs": 1, "__MACOSX": 1})
+    (tmp_path / "cats" / "._0000.png").write_bytes(picture(1))
+    (tmp_path / "cats" / "Thumbs.db").write_bytes(picture(2))
+    found = scan(tmp_path)
+    assert list(labels(found)) == ["cats/0000.png"]
+    assert found.ignored == {"hidden": 2}
+
+
+def test_other_files_are_counted_by_suffix(tmp_path, class_folders):
+    class_folders(tmp_path, {"cats": 1})
+    for name in ("notes.txt", "b.TXT", "Makefile", "film.mp4"):
+        (tmp_path / "cats" / name).write_bytes(b"something else")
+    assert scan(tmp_path).ignored == {".txt": 2, "no suffix": 1, ".mp4": 1}
+
+
+def test_an_image_is_known_by_its_first_bytes(tmp_path, class_folders, picture):
+    class_folders(tmp_path, {"cats": 0})
+    (tmp_path / "cats" / "0001").write_bytes(picture(1, "JPEG"))
+    (tmp_path / "cats" / "0002.data").write_bytes(picture(2, "PNG"))
+    assert sorted(labels(scan(tmp_path))) == ["cats/0001", "cats/0002.data"]
+
+
+def test_text_that_is_named_as_an_image_stays_a_candidate(tmp_path, class_folders):
+    class_folders(tmp_path, {"cats": 1})
+    (tmp_path / "cats" / "fake.JPG").write_text("not a picture")
+    assert "cats/fake.JPG" in labels(scan(tmp_path))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+def test_a_pipe_is_not_opened(tmp_path, class_folders):
+    class_folders(tmp_path, {"cats": 1})
+    os.mkfifo(tmp_path / "cats" / "pipe.jpg")
+    os.mkfifo(tmp_path / "cats" / "pipe")
+    found = scan(tmp_path)
+    assert errors(found) == {"cats/pipe.jpg": "not a regular file"}
+    assert found.ignored == {"not a file": 1}
+
+
+def test_a_socket_is_not_opened(tmp_path, class_folders, monkeypatch):
+    class_folders(tmp_path, {"cats": 1})
+    monkeypatch.chdir(tmp_path / "cats")  # the path of a socket must be short
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("s.png")
+        assert errors(scan(tmp_path)) == {"cats/s.png": "not a regular file"}
+
+
+def test_a_folder_that_is_named_as_an_image_is_a_folder(tmp_path, class_folders):
+    class_folders(tmp_path, {"cats/album.jpg": 1})
+    assert labels(scan(tmp_path)) == {"cats/album.jpg/0000.png": "cats"}
+
+
+# Nothing to scan
+
+
+def test_no_images(tmp_path):
+    (tmp_path / "readme.txt").write_text("nothing here")
+    with pytest.raises(DataError, match=r"no images in .* \(1 other files were ignored\)") as e:
+        scan(tmp_path)
+    assert "one folder a class" in e.value.remedy
+
+
+def test_missing_path(tmp_path):
+    with pytest.raises(DataError, match="nowhere does not exist"):
+        scan(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("name", ["a\0b", "x" * 300])
+def test_impossible_path(name):
+    with pytest.raises(DataError, match="does not exist"):
+        scan(name)
+
+
+def test_neither_folder_nor_csv(tmp_path, picture):
+    (tmp_path / "a.png").write_bytes(picture(1))
+    with pytest.raises(DataError, match=r"a\.png is neither a folder nor a CSV file"):
+        scan(tmp_path / "a.png")
+
+
+def test_unreadable_folder(tmp_path, class_folders, deny):
+    class_folders(tmp_path, {"cats": 1, "dogs": 1})
+    deny(tmp_path / "dogs", 0)
+    with pytest.raises(DataError, match=r"the folder .*dogs cannot be read: Permission denied"):
+        scan(tmp_path)
+
+
+def test_path_behind_a_closed_folder(tmp_path, class_folders, deny):
+    class_folders(tmp_path / "closed", {"data/cats": 1})
+    deny(tmp_path / "closed", 0)
+    with pytest.raises(DataError, match="does not exist, or may not be seen"):
+        scan(tmp_path / "closed" / "data")
+
+
+# All images of a folder
+
+
+def test_image_paths_takes_every_layout(tmp_path, class_folders, picture):
+    class_folders(tmp_path, {"train/cats": 1, "other": 1})
+    (tmp_path / "top.png").write_bytes(picture(1))
+    assert image_paths(tmp_path) == ["top.png", "other/0000.png", "train/cats/0000.png"]
+
+
+# Split by digest
+
+
+@pytest.fixture
+def hashed(tmp_path, class_folders):
+    """Return a function that scans 300 images of each class and gives them digests."""
+
+    def make(n: int = 300, group=lambda row: "", names=("cats", "dogs")):
+        root = tmp_path / "data"
+        for name in names:
+            (root / name).mkdir(parents=True, exist_ok=True)
+            for number in range(n):
+                (root / name / f"{number}.png").touch()
+        manifest = scan(root).manifest
+        for row, path in enumerate(manifest.path):
+            seed = list(os.fsencode(path))
+            manifest.digest[row] = np.random.default_rng(seed).integers(0, 256, 32)
+        manifest.group = [group(row) for row in range(len(manifest))]
+        return manifest
+
+    return make
+
+
+def test_split_comes_near_the_fraction_in_every_class(hashed):
+    manifest = hashed()
+    split_by_digest(manifest, 0.2)
+    for label in (0, 1):
+        mine = [s for s, i in zip(manifest.split, manifest.label, strict=True) if i == label]
+        assert set(mine) == {"train", "validation"}
+        assert abs(mine.count("validation") / len(mine) - 0.2) < 0.07  # 3 standard deviations
+
+
+def test_adding_images_moves_none(hashed):
+    before, after = hashed(100), hashed(300)
+    split_by_digest(before, 0.2)
+    split_by_digest(after, 0.2)
+    old, new = (dict(zip(m.path, m.split, strict=True)) for m in (before, after))
+    assert all(new[path] == side for path, side in old.items())
+
+
+def test_a_larger_fraction_only_adds(hashed):
+    small, large = hashed(), hashed()
+    split_by_digest(small, 0.1)
+    split_by_digest(large, 0.3)
+    chosen = [{p for p, s in zip(m.path, m.split, strict=True) if s == "validation"}
+              for m in (small, large)]  # fmt: skip
+    assert chosen[0] < chosen[1]
+
+
+def test_copies_stay_together(hashed):
+    manifest = hashed(200)
+    manifest.digest[1::2] = manifest.digest[::2]
+    split_by_digest(manifest, 0.3)
+    assert manifest.split[1::2] == manifest.split[::2]
+
+
+def test_groups_stay_together(hashed):
+    manifest = hashed(200, group=lambda row: f"patient-{row % 200 // 4}")
+    split_by_digest(manifest, 0.3)
+    sides: dict[str, set[str]] = {}
+    for group, side in zip(manifest.group, manifest.split, strict=True):
+        sides.setdefault(group, set()).add(side)
+    assert all(len(side) == 1 for side in sides.values())
+
+
+def test_another_seed_is_another_split(hashed):
+    first, second = hashed(), hashed()
+    split_by_digest(first, 0.3, seed=0)
+    split_by_digest(second, 0.3, seed=1)
+    assert first.split != second.split
+
+
+def test_test_images_and_unlabelled_ones_are_left_alone(hashed):
+    manifest = hashed()
+    manifest.split[:5] = ["test"] * 5
+    manifest.label[5:10] = -1
+    split_by_digest(manifest, 0.3)
+    assert manifest.split[:10] == ["test"] * 5 + [""] * 5
+
+
+def test_a_class_on_one_side_only_is_refused_and_nothing_changes(hashed):
+    manifest = hashed(2)
+    with pytest.raises(DataError, match="class 'cats' has images on one side only"):
+        split_by_digest(manifest, 0.001)
+    assert set(manifest.split) == {""}
+
+
+def test_a_validation_split_is_not_overwritten(hashed):
+    manifest = hashed(2)
+    manifest.split[0] = "validation"
+    with pytest.raises(DataError, match="validation split of its own"):
+        check_fraction(manifest, 0.2)
+
+
+@pytest.mark.parametrize("fraction", [0, 1, -0.1, 20, float("nan")])
+def test_fraction_is_between_0_and_1(hashed, fraction):
+    with pytest.raises(DataError, match="is not between 0 and 1"):
+        check_fraction(hashed(1), fraction)
+
+
+def test_scan_takes_strings_and_paths(tmp_path: Path, class_folders):
+    class_folders(tmp_path, {"cats": 1})
+    assert scan(str(tmp_path)).manifest.path == scan(tmp_path).manifest.path
