@@ -64,4 +64,6 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):  # a path that is no UTF-8 must not end a listing
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    if isinstance(sys.stdin, io.TextIOWrapper):  # a list of file names may not be UTF-8 either
+        sys.stdin.reconfigure(errors="surrogateescape")
     app()
