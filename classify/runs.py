@@ -25,7 +25,7 @@ import numpy as np
 from .._version import __version__
 from ..cache.files import fsync_folder, storage_error, write_atomic
 from ..cache.shard import checked_dataset, file_image, memory_file
-from ..errors import DataError, FormatError, UnknownNameError
+from ..errors import DataError, FormatError, TlxError, UnknownNameError
 from ..workspace import Workspace
 from .linear import LinearPredictor
 
@@ -153,7 +153,7 @@ def write_run(
         write_atomic(temporary / "run.json", json.dumps(info, indent=1).encode())
         return Run(run_id := _claim(place, temporary, model, name), place.runs / run_id, info)
     except OSError as error:
-        if isinstance(error, DataError):
+        if isinstance(error, TlxError):
             raise
         raise storage_error(error, temporary) from error
     finally:

@@ -78,7 +78,8 @@ def load_table(
     Raises
     ------
     DataError
-        If the data set has no labels, or images whose features are missing.
+        If the data set has no labels, or images whose features are missing, as after an
+        interrupted run.
     UnknownNameError
         If there is no such data set or fingerprint.
     """
@@ -89,6 +90,7 @@ def load_table(
             f"data set {manifest.name!r} has no labels: its images lie in no class folders.",
             "Put them in one folder a class, or list path,label in a CSV, and run tlx embed again.",
         )
+    _check_finished(manifest)
     wanted = set(splits)
     in_splits = np.array([split in wanted for split in manifest.split])
     rows = np.flatnonzero(manifest.usable & (manifest.label >= 0) & in_splits)
@@ -223,6 +225,17 @@ def _check_folds(
         if smallest >= 2
         else f"Add images of {name!r}, or remove the class: two a class are the least.",
     )
+
+
+def _check_finished(manifest: Manifest) -> None:
+    """Refuse what an interrupted run left: images go class by class, so whole classes may lack."""
+    unread = ~manifest.hashed & np.array([not error for error in manifest.error], bool)
+    if unread.any():
+        raise DataError(
+            f"data set {manifest.name!r} is not embedded to the end: {unread.sum()} of "
+            f"{len(manifest)} images are missing.",
+            f"Run tlx embed {manifest.root} again: it goes on where it stopped.",
+        )
 
 
 def _source(manifest: Manifest, fingerprint: str | None) -> dict[str, str]:
