@@ -66,4 +66,4 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     if isinstance(sys.stdin, io.TextIOWrapper):  # a list of file names may not be UTF-8 either
         sys.stdin.reconfigure(errors="surrogateescape")
-    app()
+    app(prog_name="tlx")  # also for python -m tlx
