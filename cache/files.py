@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import functools
 import hashlib
 import os
 import re
@@ -22,7 +24,8 @@ def write_atomic(path: Path, data: bytes | memoryview) -> None:
 
     The bytes go to an exclusive temporary sibling, are flushed to the disk, and take the final name
     by a rename, which the folder's own flush makes durable. Without the first flush a power cut can
-    leave a named file without its bytes; without the second it can lose the name.
+    leave a named file without its bytes; without the second it can lose the name. After an error
+    `path` is as it was; only if that very last flush fails can it have the new content already.
 
     Parameters
     ----------
@@ -36,9 +39,10 @@ def write_atomic(path: Path, data: bytes | memoryview) -> None:
     StorageError
         If the disk is full, the folder read-only, or the like. Nothing is left behind.
     """
-    temporary = path.with_name(f".{path.name}.{_owner()}.{secrets.token_hex(4)}.tmp")
+    # Only part of the name: the whole with all that follows could be longer than a name may be.
+    temporary = path.with_name(f".{path.name[:32]}.{_owner()}.{secrets.token_hex(4)}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         try:
             with open(temporary, "xb") as file:
                 file.write(data)
@@ -46,11 +50,21 @@ def write_atomic(path: Path, data: bytes | memoryview) -> None:
                 os.fsync(file.fileno())
             os.replace(temporary, path)
         except BaseException:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                temporary.unlink()
             raise
         fsync_folder(path.parent)
     except OSError as error:
         raise storage_error(error, path, len(data)) from error
+
+
+def make_folder(folder: Path) -> None:
+    """Make `folder` and those above it, so that a power cut cannot take a new one away again."""
+    missing = [f for f in (folder, *folder.parents) if not f.exists()]
+    for new in reversed(missing):
+        new.mkdir(exist_ok=True)
+        fsync_folder(new.parent)
+    folder.mkdir(exist_ok=True)  # says so if a file stands in its place
 
 
 def fsync_folder(folder: Path) -> None:
@@ -60,6 +74,9 @@ def fsync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems
+            raise
     finally:
         os.close(descriptor)
 
@@ -76,7 +93,15 @@ def storage_error(error: OSError, path: Path, size: int = 0) -> StorageError:
             f"{path.parent} cannot be written: {error.strerror}.",
             "Choose a folder you may write to with --workspace DIR.",
         )
-    return StorageError(f"{path}: {error.strerror or error}.", "Run the same command again.")
+    if error.errno == errno.EIO:
+        return StorageError(
+            f"{path}: the disk reports an input/output error.",
+            "Check the disk. If it is this file alone, move it away and run tlx embed again.",
+        )
+    return StorageError(
+        f"{path}: {error.strerror or error}.",
+        "Check the folder given by --workspace, then run the same command again.",
+    )
 
 
 def remove_stale_temporaries(folder: Path) -> list[Path]:
@@ -86,12 +111,21 @@ def remove_stale_temporaries(folder: Path) -> list[Path]:
     that very process (same number, same start) is gone; one of another machine after a day.
     """
     removed = []
+    for path in stale_temporaries(folder):
+        with contextlib.suppress(OSError):  # another process was faster, or the folder is read-only
+            path.unlink()
+            removed.append(path)
+    return removed
+
+
+def stale_temporaries(folder: Path) -> list[Path]:
+    """Return the temporaries that dead processes left in `folder`."""
+    stale = []
     for path in folder.glob(".*.tmp"):
         found = _TEMPORARY.match(path.name)
         if found and _is_dead(found["host"], int(found["pid"]), int(found["start"]), path):
-            path.unlink(missing_ok=True)
-            removed.append(path)
-    return removed
+            stale.append(path)
+    return stale
 
 
 def _is_dead(host: str, pid: int, start: int, path: Path) -> bool:
@@ -113,8 +147,18 @@ def _owner() -> str:
     return f"{_host()}.{os.getpid()}.{_start_of(os.getpid())}"
 
 
+@functools.cache
 def _host() -> str:
-    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+    """Return a short name of the space in which process numbers are unique.
+
+    That is a machine between two starts, or a container on it. Host names alone would not do:
+    containers and laptops share them.
+    """
+    parts = [socket.gethostname()]
+    with contextlib.suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text())
+        parts.append(os.readlink("/proc/self/ns/pid"))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]
 
 
 def _start_of(pid: int) -> int:

@@ -16,7 +16,9 @@ def canonical_json(fields: Mapping[str, Any]) -> str:
     >>> canonical_json({"pooling": "avg", "layer": "last"})
     '{"layer":"last","pooling":"avg"}'
     """
-    return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return json.dumps(
+        fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
+    )
 
 
 def fingerprint_of(spec_json: str) -> str:

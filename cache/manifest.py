@@ -1,6 +1,7 @@
 """The manifest: a snapshot of a data set, which is all that tlx remembers of its images.
 
-Layout, format 1 (N images), one HDF5 data set a column::
+Layout, format 1 (N images), one HDF5 data set a column, after the user block described in
+`tlx.cache.hdf5`, whose hash covers the whole file::
 
     path     (N,) string   relative to the root, or as the CSV gives it
     size     (N,) int64    bytes            mtime_ns (N,) int64   as the file system says
@@ -11,8 +12,10 @@ Layout, format 1 (N images), one HDF5 data set a column::
     width, height (N,) int32  pixels, 0 while unknown
     error    (N,) string   why the image cannot be used, "" if it can
     class_names (C,) string
-    sources  () string     JSON list: the specs embedded for this data set, the latest last
+    sources  (S,) string   JSON of each spec embedded for this data set, the latest last
     attributes of the file: format, version, name, root, decoder, tlx, created
+
+Strings are UTF-8 of one fixed length a column, padded with zeros.
 """
 
 from __future__ import annotations
@@ -25,13 +28,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from .._version import __version__
 from ..errors import FormatError
-from .files import storage_error, write_atomic
-from .shard import checked_dataset, file_image, memory_file
+from .files import remove_stale_temporaries, write_atomic
+from .hdf5 import (
+    USER_BLOCK,
+    NewerFormatError,
+    damaged,
+    memory_file,
+    open_checked,
+    read_attribute,
+    read_column,
+    sealed_image,
+    text_array,
+    texts_of,
+)
+from .identity import canonical_json, fingerprint_of
 
 FORMAT = "tlx-manifest"
 VERSION = 1
@@ -99,7 +113,7 @@ class Manifest:
     @property
     def usable(self) -> np.ndarray:
         """Which images were read and have no error, shape (N,) bool."""
-        return self.hashed & np.array([not error for error in self.error], bool)
+        return self.hashed & np.fromiter((not error for error in self.error), bool, len(self))
 
     def digest_bytes(self) -> list[bytes]:
         """Return each image's digest as 32 bytes."""
@@ -140,31 +154,34 @@ class Manifest:
         self.sources = [s for s in self.sources if s["fingerprint"] != fingerprint] + [entry]
 
     def save(self, path: Path) -> None:
-        """Write the manifest to `path`, replacing it whole."""
-        with memory_file() as file:
+        """Write the manifest to `path`, replacing it whole.
+
+        Raises
+        ------
+        StorageError
+            If it cannot be written. The old one is then still there.
+        """
+        attributes = {
+            "format": FORMAT,
+            "version": VERSION,
+            "name": self.name,
+            "root": os.fsencode(self.root),
+            "decoder": self.decoder,
+            "tlx": __version__,
+            "created": time.time(),
+        }
+        with memory_file(USER_BLOCK) as file:
+            file.attrs.update(attributes)
             for name in (*_STRINGS, "class_names"):
-                values = [os.fsencode(text) for text in getattr(self, name)]
-                column = file.create_dataset(name, len(values), h5py.string_dtype())
-                if values:
-                    column[:] = values
+                file.create_dataset(name, data=text_array(getattr(self, name)))
             for name, dtype in _NUMBERS.items():
                 file.create_dataset(name, data=getattr(self, name).astype(dtype))
             file.create_dataset("digest", data=self.digest)
-            file.attrs.update(
-                {
-                    "format": FORMAT,
-                    "version": VERSION,
-                    "name": self.name,
-                    "root": os.fsencode(self.root),
-                    "decoder": self.decoder,
-                    "tlx": __version__,
-                    "created": time.time(),
-                }
-            )
             # Not an attribute: those hold at most 64 KiB.
-            file.create_dataset("sources", data=json.dumps(self.sources), dtype=h5py.string_dtype())
-            data = file_image(file)
+            file.create_dataset("sources", data=text_array(map(canonical_json, self.sources)))
+            data = sealed_image(file, FORMAT, VERSION)
         write_atomic(path, data)
+        remove_stale_temporaries(path.parent)
 
     @classmethod
     def load(cls, path: Path) -> Manifest:
@@ -176,21 +193,16 @@ class Manifest:
             If the file is damaged, foreign or from a newer tlx.
         FileNotFoundError
             If there is none.
+        StorageError
+            If the system refuses to read it.
         """
         try:
-            size = os.path.getsize(path)
-            with h5py.File(path, "r", locking=False) as file:
-                return _parse(path, file, size)
-        except FileNotFoundError:
+            with open_checked(path, FORMAT, VERSION) as file:
+                return _parse(path, file)
+        except NewerFormatError:
             raise
-        except OSError as error:
-            if error.errno is not None:
-                raise storage_error(error, path) from error
-            raise _damaged(path, str(error)) from error
-        except (KeyError, RuntimeError, TypeError, ValueError) as error:
-            if isinstance(error, FormatError):
-                raise
-            raise _damaged(path, str(error)) from error
+        except FormatError as error:
+            raise FormatError(error.cause, _REMEDY) from error
 
     def subset(self, rows: np.ndarray) -> Manifest:
         """Return a manifest of the images `rows`, in that order."""
@@ -203,38 +215,38 @@ class Manifest:
         return dataclasses.replace(self, **columns)
 
 
-def _parse(path: Path, file: Any, size: int) -> Manifest:
-    attributes = file.attrs
-    if attributes.get("format") != FORMAT:
-        raise _damaged(path, "not a manifest")
-    if int(attributes["version"]) != VERSION:
-        raise FormatError(
-            f"{path} has format {attributes['version']}, and this tlx reads format {VERSION}.",
-            "Run: pip install --upgrade tlx-vision",
-        )
-    columns: dict[str, Any] = {}
-    for name in _STRINGS:
-        columns[name] = _read_strings(checked_dataset(path, file, name, size))
-    for name in (*_NUMBERS, "digest"):
-        columns[name] = checked_dataset(path, file, name, size)[:]
-    if {len(column) for column in columns.values()} != {len(columns["path"])}:
-        raise _damaged(path, "its columns differ in length")
+_REMEDY = "Move the file away and run tlx embed again: cached features are found by digest."
+
+
+def _parse(path: Path, file: Any) -> Manifest:
+    columns: dict[str, Any] = {
+        name: texts_of(read_column(path, file, name, "S", (-1,))) for name in _STRINGS
+    }
+    n = len(columns["path"])
+    for name, dtype in _NUMBERS.items():
+        columns[name] = read_column(path, file, name, dtype, (n,))
+    columns["digest"] = read_column(path, file, "digest", np.uint8, (n, 32))
+    classes = texts_of(read_column(path, file, "class_names", "S", (-1,)))
+    label = columns["label"]
+    lengths = {len(column) for column in columns.values()}
+    if lengths != {n} or (n and not -1 <= label.min() <= label.max() < len(classes)):
+        raise damaged(path, "its columns do not fit together")
     return Manifest(
-        name=str(attributes["name"]),
-        root=os.fsdecode(attributes["root"]),
-        class_names=tuple(_read_strings(checked_dataset(path, file, "class_names", size))),
-        decoder=int(attributes["decoder"]),
-        sources=json.loads(checked_dataset(path, file, "sources", size)[()]),
+        name=str(read_attribute(path, file, "name")),
+        root=os.fsdecode(read_attribute(path, file, "root")),
+        class_names=tuple(classes),
+        decoder=int(read_attribute(path, file, "decoder")),
+        sources=_read_sources(path, file),
         **columns,
     )
 
 
-def _read_strings(dataset: Any) -> list[str]:
-    return [os.fsdecode(value) for value in dataset[:]]
-
-
-def _damaged(path: Path, why: str) -> FormatError:
-    return FormatError(
-        f"{path} is damaged or foreign: {why}.",
-        "Move the file away and run tlx embed again: cached features are found by digest.",
-    )
+def _read_sources(path: Path, file: Any) -> list[dict[str, Any]]:
+    sources = [
+        json.loads(text) for text in texts_of(read_column(path, file, "sources", "S", (-1,)))
+    ]
+    for source in sources:
+        spec, weights = source["spec"], source["weights"]
+        if fingerprint_of(spec) != source["fingerprint"] or not isinstance(weights, str):
+            raise damaged(path, "a spec in it does not have its fingerprint")
+    return sources

@@ -1,33 +1,47 @@
 """One HDF5 file of features: built in memory, written once, checked whenever it is read.
 
-Layout, format 1 (n rows)::
+Layout, format 1 (n rows), after the user block described in `tlx.cache.hdf5`::
 
     digest    (n, 32) uint8      SHA-256 of the image file's bytes
-    features  (n, …)  float32 or float16, chunked, Fletcher-32
     crc       (n,)    uint32     CRC-32 over the row's digest and feature bytes
+    features  (n, …)  float32 or float16, chunked, Fletcher-32
     attributes of the file: format, version, spec, fingerprint, tlx, created
+
+The hash in the user block covers all but the chunks of ``features``; Fletcher-32 and the CRC of
+each row cover those.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import h5py
 import numpy as np
 
 from .._version import __version__
-from ..errors import FormatError
-from .files import storage_error
+from .hdf5 import (
+    USER_BLOCK,
+    checked_dataset,
+    damaged,
+    file_image,
+    memory_file,
+    open_checked,
+    read_attribute,
+    read_column,
+    sealed_image,
+)
 from .identity import fingerprint_of
 
+__all__ = ["Rows", "checked_dataset", "file_image", "memory_file", "read_rows", "shard_bytes"]
+
 FORMAT = "tlx-features"
-VERSION = 1
+VERSION = 1  # 1: the first; there is nothing older to upgrade from
 _CHUNK_BYTES = 256 * 1024
 
 
@@ -48,7 +62,10 @@ def row_crcs(digests: np.ndarray, features: np.ndarray) -> np.ndarray:
     """Return the CRC-32 of each row's digest followed by its feature bytes, shape (n,) uint32."""
     flat = np.ascontiguousarray(features).reshape(len(features), -1).view(np.uint8)
     return np.array(
-        [zlib.crc32(row.data, zlib.crc32(id_.data)) for id_, row in zip(digests, flat, strict=True)],
+        [
+            zlib.crc32(row.data, zlib.crc32(id_.data))
+            for id_, row in zip(digests, flat, strict=True)
+        ],
         dtype=np.uint32,
     )
 
@@ -61,10 +78,12 @@ def shard_bytes(spec_json: str, digests: np.ndarray, features: np.ndarray) -> by
     spec_json : str
         Canonical JSON of the spec.
     digests : ndarray of shape (n, 32), uint8
+        At least one.
     features : ndarray of shape (n, …), float32 or float16
     """
     row_bytes = max(1, features[0].nbytes)
     chunk_rows = min(len(features), max(1, _CHUNK_BYTES // row_bytes))
+    digests = np.ascontiguousarray(digests, np.uint8)
     attributes = {
         "format": FORMAT,
         "version": VERSION,
@@ -73,23 +92,25 @@ def shard_bytes(spec_json: str, digests: np.ndarray, features: np.ndarray) -> by
         "tlx": __version__,
         "created": time.time(),
     }
-    with memory_file() as file:
+    with memory_file(USER_BLOCK) as file:
         file.attrs.update(attributes)
-        file.create_dataset("digest", data=digests, dtype=np.uint8)
-        file.create_dataset(
+        file.create_dataset("digest", data=digests)
+        file.create_dataset("crc", data=row_crcs(digests, features))
+        body = file.create_dataset(
             "features", data=features, chunks=(chunk_rows, *features.shape[1:]), fletcher32=True
         )
-        file.create_dataset("crc", data=row_crcs(digests, features))
-        return file_image(file)
+        return sealed_image(file, FORMAT, VERSION, body)
 
 
 def read_digests(path: Path, spec_json: str | None = None) -> np.ndarray:
-    """Return the digests of a shard, shape (n, 32) uint8, with its header checked."""
+    """Return the digests of a shard, shape (n, 32) uint8, without touching its features."""
     with open_shard(path, spec_json) as file:
         return file["digest"][:]
 
 
-def read_rows(path: Path, spec_json: str | None = None, rows: np.ndarray | None = None) -> Rows:
+def read_rows(
+    path: Path, spec_json: str | None = None, wanted: Container[bytes] | None = None
+) -> Rows:
     """Return rows of a shard, every one of them checked.
 
     Parameters
@@ -97,8 +118,8 @@ def read_rows(path: Path, spec_json: str | None = None, rows: np.ndarray | None 
     path : Path
     spec_json : str, optional
         The spec that the shard must have.
-    rows : ndarray of shape (m,), int, optional
-        Which rows, in increasing order; all of them by default.
+    wanted : container of bytes, optional
+        Digests of the rows to read; all of them by default.
 
     Raises
     ------
@@ -108,15 +129,26 @@ def read_rows(path: Path, spec_json: str | None = None, rows: np.ndarray | None 
         If it is gone, as when another process merged it into a larger one.
     """
     with open_shard(path, spec_json) as file:
-        digests, features, crc = file["digest"][:], _read_features(file, rows), file["crc"][:]
-    if rows is not None:
-        digests, crc = digests[rows], crc[rows]
-    wrong = np.flatnonzero(row_crcs(digests, features) != crc)
-    if len(wrong):
-        raise _damaged(path, f"{len(wrong)} of {len(crc)} rows fail their checksum")
-    if not np.isfinite(features).all():
-        raise _damaged(path, "a feature is not a finite number")
-    return Rows(digests, features)
+        digests, crc = file["digest"][:], file["crc"][:]
+        if wanted is None:
+            features = file["features"][:]
+        else:
+            rows = np.array(
+                [i for i, d in enumerate(digest_bytes(digests)) if d in wanted], np.intp
+            )
+            digests, crc, features = digests[rows], crc[rows], _read_features(file, rows)
+        wrong = np.flatnonzero(row_crcs(digests, features) != crc)
+        if len(wrong):
+            raise damaged(path, f"{len(wrong)} of {len(crc)} rows fail their checksum")
+        if not np.isfinite(features).all():
+            raise damaged(path, "a feature is not a finite number")
+        return Rows(digests, features)
+
+
+def digest_bytes(digests: np.ndarray) -> list[bytes]:
+    """Return the rows of an (n, 32) array as n bytes objects."""
+    flat = np.ascontiguousarray(digests).tobytes()
+    return [flat[i : i + 32] for i in range(0, len(flat), 32)]
 
 
 def read_shape(path: Path, spec_json: str | None = None) -> tuple[int, ...]:
@@ -135,94 +167,38 @@ def read_spec(path: Path) -> str:
 def open_shard(path: Path, spec_json: str | None = None) -> Iterator[Any]:
     """Open a shard for reading after checking that it is what it says.
 
-    Everything HDF5 says against the content becomes `FormatError`; what the system says of the file
-    (no permission, an input/output error) becomes `StorageError`, because the file may be good.
+    See `tlx.cache.hdf5.open_checked` for the errors.
     """
-    try:
-        size = os.path.getsize(path)
-        with h5py.File(path, "r", locking=False) as file:
-            _check_header(path, file, size, spec_json)
-            yield file
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        if isinstance(error, FormatError) or error.errno is None:
-            raise _damaged(path, str(error)) from error
-        raise storage_error(error, path) from error
-    except (KeyError, RuntimeError, TypeError, ValueError, UnicodeDecodeError) as error:
-        if isinstance(error, FormatError):
-            raise
-        raise _damaged(path, str(error)) from error
-
-
-@contextmanager
-def memory_file() -> Iterator[Any]:
-    """Open a new HDF5 file that lives in memory only."""
-    with h5py.File("memory.h5", "w", driver="core", backing_store=False) as file:
+    with open_checked(path, FORMAT, VERSION) as file:
+        _check_header(path, file, spec_json)
         yield file
 
 
-def file_image(file: Any) -> bytes:
-    """Return the bytes that `file` would have on disk."""
-    file.flush()
-    return file.id.get_file_image()
-
-
-def checked_dataset(path: Path, file: Any, name: str, size: int) -> Any:
-    """Return dataset `name` of `file` if its data can only be inside the file itself.
-
-    Links to other files, external storage and virtual data sets can read other files of the user,
-    and a declared shape far above the file's size can exhaust the memory: all are refused. tlx
-    compresses nothing, so no honest data set is larger than its file.
-    """
-    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
-        raise _damaged(path, f"no plain data set {name!r} inside the file")
-    dataset = file[name]
-    if not isinstance(dataset, h5py.Dataset):
-        raise _damaged(path, f"{name!r} is not a data set")
-    if dataset.is_virtual or dataset.external:
-        raise _damaged(path, f"{name!r} refers to other files")
-    if dataset.nbytes > size:
-        raise _damaged(path, f"{name!r} claims {dataset.nbytes:,} bytes in a file of {size:,}")
-    return dataset
-
-
-def _check_header(path: Path, file: Any, size: int, spec_json: str | None) -> None:
-    if file.attrs.get("format") != FORMAT:
-        raise _damaged(path, "not a feature shard")
-    version = int(file.attrs["version"])
-    if version != VERSION:
-        raise FormatError(
-            f"{path} has format {version}, and this tlx reads format {VERSION}.",
-            "Run: pip install --upgrade tlx-vision",
-        )
-    spec = file.attrs["spec"]
-    if not isinstance(spec, str) or fingerprint_of(spec) != file.attrs["fingerprint"]:
-        raise _damaged(path, "its spec does not have its fingerprint")
+def _check_header(path: Path, file: Any, spec_json: str | None) -> None:
+    spec = read_attribute(path, file, "spec")
+    fingerprint = read_attribute(path, file, "fingerprint")
+    if not isinstance(spec, str) or fingerprint_of(spec) != fingerprint:
+        raise damaged(path, "its spec does not have its fingerprint")
     if spec_json is not None and spec != spec_json:
-        raise _damaged(path, "it holds features of another spec")
-    digest = checked_dataset(path, file, "digest", size)
-    features = checked_dataset(path, file, "features", size)
-    crc = checked_dataset(path, file, "crc", size)
-    n = len(digest)
-    if digest.shape != (n, 32) or digest.dtype != np.uint8:
-        raise _damaged(path, f"digests of shape {digest.shape} {digest.dtype}")
-    if features.ndim < 2 or len(features) != n or features.dtype not in (np.float32, np.float16):
-        raise _damaged(path, f"features of shape {features.shape} {features.dtype}")
-    if crc.shape != (n,) or crc.dtype != np.uint32:
-        raise _damaged(path, f"checksums of shape {crc.shape} {crc.dtype}")
+        raise damaged(path, "it holds features of another spec")
+    n = len(read_column(path, file, "digest", np.uint8, (-1, 32)))
+    read_column(path, file, "crc", np.uint32, (n,))
+    features = checked_dataset(path, file, "features", os.path.getsize(path))
+    dtype = features.dtype
+    if features.ndim < 2 or len(features) != n or dtype not in (np.float32, np.float16):
+        raise damaged(path, f"features of shape {features.shape} {dtype}")
+    if dtype != json.loads(spec).get("dtype", dtype):
+        raise damaged(path, f"features stored as {dtype}, which is not what its spec says")
 
 
-def _read_features(file: Any, rows: np.ndarray | None) -> np.ndarray:
+def _read_features(file: Any, rows: np.ndarray) -> np.ndarray:
+    """Read whole chunks and keep the rows asked for: the checksum needs the whole chunk anyway."""
     dataset = file["features"]
-    if rows is None or 2 * len(rows) >= len(dataset):  # one sweep beats many small reads
-        features = dataset[:]
-        return features if rows is None else features[rows]
-    return dataset[rows]
-
-
-def _damaged(path: Path, why: str) -> FormatError:
-    return FormatError(
-        f"{path} is damaged or foreign: {why}.",
-        "Run tlx embed again: its images are embedded anew.",
-    )
+    out = np.empty((len(rows), *dataset.shape[1:]), dataset.dtype)
+    step = dataset.chunks[0] if dataset.chunks else len(dataset)
+    chunk_of = rows // max(1, step)
+    for chunk in np.unique(chunk_of):
+        here = chunk_of == chunk
+        start = int(chunk) * step
+        out[here] = dataset[start : start + step][rows[here] - start]
+    return out

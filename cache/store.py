@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -12,10 +13,20 @@ from typing import TypeVar
 
 import numpy as np
 
-from ..errors import DataError, FormatError
-from .files import fsync_folder, remove_stale_temporaries, write_atomic
+from ..errors import DataError, FormatError, StorageError
+from .files import fsync_folder, make_folder, remove_stale_temporaries, write_atomic
+from .hdf5 import NewerFormatError
 from .identity import fingerprint_of
-from .shard import Rows, read_digests, read_rows, read_shape, read_spec, shard_bytes
+from .shard import (
+    Rows,
+    digest_bytes,
+    read_digests,
+    read_rows,
+    read_shape,
+    read_spec,
+    row_crcs,
+    shard_bytes,
+)
 
 _T = TypeVar("_T")
 
@@ -23,7 +34,7 @@ SEAL_ROWS = 512
 SEAL_SECONDS = 10.0
 SHARD_BYTES = 32 * 2**20  # of features: bounds the memory of a seal and of a merge
 
-_RELISTS = 20  # a reader starts again when a merge removed a shard under it
+_RELISTS = 100  # a reader looks again for shards that came while it read
 
 
 class FeatureStore:
@@ -58,13 +69,18 @@ class FeatureStore:
     def digests(self) -> set[bytes]:
         """Return the digests of all stored images."""
         found: set[bytes] = set()
-        for _, digests in self._sweep(lambda shard: read_digests(shard, self.spec_json)):
-            found.update(map(bytes, digests))
+        for _, digests in self.sweep(lambda shard: read_digests(shard, self.spec_json)):
+            found.update(digest_bytes(digests))
         return found
+
+    def has(self, digests: Iterable[bytes]) -> np.ndarray:
+        """Return which of N `digests` are stored, shape (N,) bool."""
+        stored = self.digests()
+        return np.array([digest in stored for digest in digests], bool)
 
     def feature_shape(self) -> tuple[int, ...] | None:
         """Return the shape of one feature; None if nothing is stored."""
-        for _, shape in self._sweep(lambda shard: read_shape(shard, self.spec_json)):
+        for _, shape in self.sweep(lambda shard: read_shape(shard, self.spec_json)):
             return shape[1:]
         return None
 
@@ -84,32 +100,34 @@ class FeatureStore:
         ------
         DataError
             If any is not stored.
+        FormatError
+            If two shards hold features of different shapes, so that one of them must be wrong.
         """
         wanted = list(digests)
         places: dict[bytes, list[int]] = {}
         for place, digest in enumerate(wanted):
             places.setdefault(digest, []).append(place)
+        if not wanted:
+            return np.empty((0, *(self.feature_shape() or (0,))), np.float32)
         out: np.ndarray | None = None
         missing = set(places)
-
-        def read(shard: Path) -> Rows | None:
-            stored = read_digests(shard, self.spec_json)
-            rows = np.array([i for i, d in enumerate(map(bytes, stored)) if d in missing], np.intp)
-            return read_rows(shard, self.spec_json, rows) if len(rows) else None
-
-        for _, found in self._sweep(read):
-            if found is None:
+        for shard, found in self.sweep(lambda shard: read_rows(shard, self.spec_json, missing)):
+            if not len(found.digests):
                 continue
             if out is None:
                 out = np.empty((len(wanted), *found.features.shape[1:]), found.features.dtype)
-            for digest, feature in zip(map(bytes, found.digests), found.features, strict=True):
+            _check_same_shape(shard, found.features, out)
+            for digest, feature in zip(digest_bytes(found.digests), found.features, strict=True):
                 out[places[digest]] = feature
                 missing.discard(digest)
             if not missing:
                 break
         if missing or out is None:
+            aside = (
+                f" ({len(self.problems)} damaged shards were set aside)" if self.problems else ""
+            )
             raise DataError(
-                f"{len(missing)} of {len(places)} images have no features of this spec.",
+                f"{len(missing)} of {len(places)} images have no features of this spec{aside}.",
                 "Run tlx embed again: it embeds only what is missing.",
             )
         return out
@@ -120,31 +138,125 @@ class FeatureStore:
         on_seal: Callable[[], None] = lambda: None,
     ) -> ShardWriter:
         """Return a writer of new shards; use it in a ``with`` block."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         remove_stale_temporaries(self.folder)
         return ShardWriter(self, seal_seconds, on_seal)
 
-    def _sweep(self, read: Callable[[Path], _T]) -> Iterator[tuple[Path, _T]]:
-        """Yield each shard with what `read` says; set aside the bad, re-list after a merge."""
+    def add_shard(self, digests: np.ndarray, features: np.ndarray) -> Path:
+        """Write one shard under a new name, durable when this returns.
+
+        The name is random, not a hash of the content: if two processes that merge the same shards
+        came to the same name, each could take the result of the other for something to remove.
+        """
+        path = self.folder / f"{secrets.token_hex(12)}.h5"
+        write_atomic(path, shard_bytes(self.spec_json, digests, features))
+        return path
+
+    def rewrite(
+        self, shards: Iterable[Path], keep: Callable[[bytes], bool] = lambda digest: True
+    ) -> int:
+        """Replace `shards` by as few as `SHARD_BYTES` allows, each digest once.
+
+        The rule that makes this safe beside any number of readers, writers and other rewrites: a
+        shard is removed only after every row of it that is kept stands in a shard that this very
+        call has written, flushed and read back. "Another shard has that row too" is no reason,
+        because its owner may be saying the same of this one.
+
+        Parameters
+        ----------
+        shards : iterable of Path
+            Those that vanish meanwhile are passed over; damaged ones are set aside.
+        keep : callable, optional
+            Which digests to keep; the rows of others are dropped.
+
+        Returns
+        -------
+        int
+            How many rows were written.
+        """
+        seen: set[bytes] = set()
+        held: list[Rows] = []  # read, but not written yet
+        waiting: deque[tuple[Path, int]] = deque()  # shards, and the row count after each
+        read = written = 0
+
+        def flush(final: bool) -> None:
+            nonlocal held, written
+            rows = Rows(*(np.concatenate(part) for part in zip(*held, strict=True)))
+            step = max(1, SHARD_BYTES // max(1, rows.features[0].nbytes))
+            start = 0
+            while len(rows.digests) - start >= (1 if final else step):
+                part = Rows(*(column[start : start + step] for column in rows))
+                self._write_and_read_back(part)
+                start += len(part.digests)
+            written += start
+            held = [Rows(*(column[start:] for column in rows))] if not final else []
+            while waiting and waiting[0][1] <= written:
+                _remove(waiting.popleft()[0])
+
+        for shard in shards:
+            try:
+                rows = read_rows(shard, self.spec_json)
+            except FileNotFoundError:  # another process has moved its rows to a shard of its own
+                continue
+            except FormatError as error:
+                self._quarantine(shard, error)
+                continue
+            new = []
+            for row, digest in enumerate(digest_bytes(rows.digests)):
+                if digest not in seen and keep(digest):
+                    seen.add(digest)
+                    new.append(row)
+            if new:
+                if held:
+                    _check_same_shape(shard, rows.features, held[0].features)
+                held.append(Rows(rows.digests[new], rows.features[new]))
+            read += len(new)
+            waiting.append((shard, read))
+            if sum(part.features.nbytes for part in held) >= SHARD_BYTES:
+                flush(final=False)
+        if read > written:
+            flush(final=True)
+        for shard, _ in waiting:  # nothing of these was kept
+            _remove(shard)
+        if self.folder.is_dir():
+            fsync_folder(self.folder)
+        return written
+
+    def sweep(self, read: Callable[[Path], _T]) -> Iterator[tuple[Path, _T]]:
+        """Yield each shard with what `read` says of it; set aside the damaged.
+
+        Other processes merge meanwhile, so it lists again until there is nothing new: what vanished
+        stands in a shard that was there before it went.
+        """
         done: set[Path] = set()
         for _ in range(_RELISTS):
-            vanished = False
-            for shard in self.shards():
-                if shard in done:
-                    continue
+            new = [shard for shard in self.shards() if shard not in done]
+            if not new:
+                return
+            for shard in new:
                 done.add(shard)
                 try:
                     content = read(shard)
                 except FileNotFoundError:
-                    vanished = True
+                    continue
                 except FormatError as error:
                     self._quarantine(shard, error)
-                else:
-                    yield shard, content
-            if not vanished:
-                return
+                    continue
+                yield shard, content
+
+    def _write_and_read_back(self, rows: Rows) -> None:
+        path = self.add_shard(rows.digests, rows.features)
+        with contextlib.suppress(FileNotFoundError):  # another process has merged it already
+            stored = read_rows(path, self.spec_json)
+            if not np.array_equal(row_crcs(*stored), row_crcs(*rows)):
+                raise FormatError(
+                    f"{path} is not what was written to it.",
+                    "Nothing was removed. Check the memory and the disk of this machine.",
+                )
 
     def _quarantine(self, shard: Path, error: FormatError) -> None:
+        if isinstance(error, NewerFormatError):  # good, but not for this tlx
+            raise error
         self.problems.append(error.cause)
         with contextlib.suppress(OSError):  # a read-only folder: it is passed over all the same
             shard.rename(shard.with_suffix(".h5.bad"))
@@ -154,7 +266,8 @@ class ShardWriter:
     """Collects rows, seals them into shards, and merges its shards when it is left.
 
     A seal happens at 512 rows, 32 MiB or `seal_seconds`, whichever comes first. Leaving the
-    ``with`` block seals the rest, also when it is left by an exception or Ctrl-C.
+    ``with`` block seals the rest, also when it is left by an exception or Ctrl-C. A row that was
+    given but not sealed is lost if the process is killed, and nothing else is.
     """
 
     def __init__(
@@ -168,6 +281,7 @@ class ShardWriter:
         self._bytes = 0
         self._sealed_at = time.monotonic()
         self._own: list[Path] = []
+        self._kind: tuple[tuple[int, ...], np.dtype] | None = None
 
     def __enter__(self) -> ShardWriter:
         return self
@@ -179,13 +293,30 @@ class ShardWriter:
         trace: TracebackType | None,
     ) -> None:
         self.seal()
-        if kind is None:
-            self._merge()
+        if kind is None and len(self._own) > 1:
+            # All rows are safe already. A full disk must not turn a finished pass into a failure.
+            with contextlib.suppress(StorageError):
+                self._store.rewrite(self._own)
 
     def add(self, digest: bytes, feature: np.ndarray) -> None:
-        """Keep one row; it is safe from the next seal on."""
+        """Keep a copy of one row; it is safe from the next seal on.
+
+        Raises
+        ------
+        ValueError
+            If the digest is not 32 bytes, or the feature is not finite or of another shape or type
+            than those before it.
+        """
+        if len(digest) != 32:
+            raise ValueError(f"A digest must be 32 bytes. Got {len(digest)}.")
+        if not np.isfinite(feature).all():
+            raise ValueError("A feature must be finite.")
+        kind = (feature.shape, feature.dtype)
+        self._kind = self._kind or kind
+        if kind != self._kind:
+            raise ValueError(f"Features must all be {self._kind}. Got {kind}.")
         self._digests.append(digest)
-        self._features.append(feature)
+        self._features.append(feature.copy())  # it may be part of a buffer that is used again
         self._bytes += feature.nbytes
         waited = time.monotonic() - self._sealed_at
         full = len(self._digests) >= SEAL_ROWS or self._bytes >= SHARD_BYTES
@@ -196,47 +327,24 @@ class ShardWriter:
         """Write the collected rows as one shard."""
         if self._digests:
             digests = np.frombuffer(b"".join(self._digests), np.uint8).reshape(-1, 32)
-            self._own.append(self._write(digests, np.stack(self._features)))
+            self._own.append(self._store.add_shard(digests, np.stack(self._features)))
             self._digests, self._features, self._bytes = [], [], 0
         self._sealed_at = time.monotonic()
         self._on_seal()
 
-    def _write(self, digests: np.ndarray, features: np.ndarray) -> Path:
-        path = self._store.folder / f"{secrets.token_hex(12)}.h5"
-        write_atomic(path, shard_bytes(self._store.spec_json, digests, features))
-        return path
 
-    def _merge(self) -> None:
-        """Replace this writer's shards by as few as `SHARD_BYTES` allows.
-
-        The larger shard is durable before the small ones go, so a reader or a crash between the two
-        sees rows twice, never not at all.
-        """
-        for group in _groups(self._own, SHARD_BYTES):
-            parts = [read_rows(path, self._store.spec_json) for path in group]
-            digests = np.concatenate([part.digests for part in parts])
-            self._write(digests, np.concatenate([part.features for part in parts]))
-            for path in group:
-                path.unlink(missing_ok=True)
-        if self._own:
-            fsync_folder(self._store.folder)
-        self._own = []
+def _check_same_shape(shard: Path, features: np.ndarray, others: np.ndarray) -> None:
+    if features.shape[1:] != others.shape[1:] or features.dtype != others.dtype:
+        raise FormatError(
+            f"{shard} holds features of shape {features.shape[1:]}, other shards of the same spec "
+            f"of shape {others.shape[1:]}.",
+            f"One of them must be wrong: remove the folder {shard.parent} and run tlx embed again.",
+        )
 
 
-def _groups(paths: list[Path], limit: int) -> Iterator[list[Path]]:
-    """Yield runs of two or more files whose sizes add up to at most `limit`."""
-    group: list[Path] = []
-    total = 0
-    for path in paths:
-        size = path.stat().st_size
-        if group and total + size > limit:
-            if len(group) > 1:
-                yield group
-            group, total = [], 0
-        group.append(path)
-        total += size
-    if len(group) > 1:
-        yield group
+def _remove(shard: Path) -> None:
+    with contextlib.suppress(OSError):  # gone already, or open in a reader on Windows
+        shard.unlink()
 
 
 def stored_specs(cache: Path) -> dict[str, str]:
@@ -245,8 +353,10 @@ def stored_specs(cache: Path) -> dict[str, str]:
     for folder in sorted(p for p in cache.glob("*") if p.is_dir()):
         for shard in sorted(folder.glob("*.h5")):
             try:
-                specs[folder.name] = read_spec(shard)
-                break
+                spec_json = read_spec(shard)
             except (FormatError, FileNotFoundError):
                 continue
+            if fingerprint_of(spec_json) == folder.name:
+                specs[folder.name] = spec_json
+                break
     return specs

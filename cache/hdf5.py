@@ -1,0 +1,235 @@
+"""HDF5 files that are built in memory, and checked before HDF5 is let near them.
+
+libhdf5 trusts a file's structure: one flipped bit in it can give wrong values, a crash or a loop
+without end. So each file starts with a user block, a place that HDF5 leaves to the application,
+holding four lines of text filled up with zeros::
+
+    tlx-features 1          kind and format version
+    size 2911788            bytes of the whole file
+    head 39424              bytes up to which the hash goes
+    sha256 8c6f5f51…        SHA-256 of the bytes from 512 to head
+
+What follows the head, if anything does, is the chunks of one data set and nothing else; these
+carry checksums of their own. A hash of the whole file was rejected: to list which images a store
+has would then mean reading every feature.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from ..errors import FormatError
+from .files import storage_error
+
+USER_BLOCK = 512
+_META_BLOCK = 16 * 1024  # keeps the structure in one piece, in front of the chunks
+_ATTRIBUTE_BYTES = 64 * 1024
+
+
+class NewerFormatError(FormatError):
+    """A file that a newer tlx wrote: good, but not for this one."""
+
+
+@contextmanager
+def memory_file(user_block: int = 0) -> Iterator[Any]:
+    """Open a new HDF5 file that lives in memory only."""
+    with h5py.File(
+        "memory.h5",
+        "w",
+        driver="core",
+        backing_store=False,
+        userblock_size=user_block,
+        meta_block_size=_META_BLOCK if user_block else 2048,
+    ) as file:
+        yield file
+
+
+def file_image(file: Any) -> bytes:
+    """Return the bytes that `file` would have on disk, without its user block."""
+    file.flush()
+    return file.id.get_file_image()
+
+
+def sealed_image(file: Any, kind: str, version: int, body: Any = None) -> bytes:
+    """Return the bytes of `file` with its user block filled in.
+
+    Parameters
+    ----------
+    file : h5py.File
+        Made by ``memory_file(USER_BLOCK)``.
+    kind : str
+        What the file is.
+    version : int
+        Format version.
+    body : h5py.Dataset, optional
+        A chunked data set written last, with checksums of its own, to be left out of the hash.
+    """
+    image = memoryview(file_image(file))
+    size = USER_BLOCK + len(image)
+    head = size
+    if body is not None:
+        chunks = [body.id.get_chunk_info(i) for i in range(body.id.get_num_chunks())]
+        start = min((chunk.byte_offset for chunk in chunks), default=size)
+        if start + sum(chunk.size for chunk in chunks) == size:  # nothing else is between them
+            head = start
+    digest = hashlib.sha256(image[: head - USER_BLOCK]).hexdigest()
+    text = f"{kind} {version}\nsize {size}\nhead {head}\nsha256 {digest}\n".encode()
+    return b"".join((text.ljust(USER_BLOCK, b"\0"), image))
+
+
+@contextmanager
+def open_checked(path: Path, kind: str, version: int) -> Iterator[Any]:
+    """Open a file for reading after its user block has vouched for its structure.
+
+    Whatever is said against the content becomes `FormatError`; what the system says of the file (no
+    permission, an input/output error) becomes `StorageError`, because the file may be good.
+
+    Raises
+    ------
+    FormatError
+        If the file is damaged or foreign.
+    NewerFormatError
+        If its format version is above `version`.
+    FileNotFoundError
+        If it is gone, as when another process merged it into a larger one.
+    StorageError
+        If the system refuses to read it.
+    """
+    try:
+        _check_head(path, kind, version)
+        with h5py.File(path, "r", locking=False) as file:
+            yield file
+    except (FormatError, FileNotFoundError):
+        raise
+    except OSError as error:
+        if error.errno is None:
+            raise damaged(path, _one_line(error)) from error
+        if error.errno == errno.ESTALE:  # how a network file system says "gone"
+            raise FileNotFoundError(error.errno, error.strerror, str(path)) from error
+        raise storage_error(error, path) from error
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise damaged(path, _one_line(error)) from error
+
+
+def checked_dataset(path: Path, file: Any, name: str, size: int) -> Any:
+    """Return data set `name` of `file` if its values can only come from the file itself.
+
+    Links, external storage and virtual data sets can read other files of the user; a declared shape
+    or chunk far above the file's size, or a compressed one, can exhaust the memory. tlx compresses
+    nothing, so no honest data set is larger than its file. All others are refused.
+    """
+    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+        raise damaged(path, f"no plain data set {name!r} inside the file")
+    dataset = file[name]
+    if not isinstance(dataset, h5py.Dataset):
+        raise damaged(path, f"{name!r} is not a data set")
+    properties = dataset.id.get_create_plist()
+    if dataset.is_virtual or properties.get_external_count():
+        raise damaged(path, f"{name!r} refers to other files")
+    filters = {properties.get_filter(i)[0] for i in range(properties.get_nfilters())}
+    if filters - {h5py.h5z.FILTER_FLETCHER32}:
+        raise damaged(path, f"{name!r} is stored through a filter")
+    if dataset.shape is None:
+        raise damaged(path, f"{name!r} is empty")
+    items = [dataset.size, *([np.prod(dataset.chunks, dtype=object)] if dataset.chunks else [])]
+    claimed = max(items) * dataset.dtype.itemsize
+    if claimed > size:
+        raise damaged(path, f"{name!r} claims {claimed:,} bytes in a file of {size:,}")
+    return dataset
+
+
+def read_column(path: Path, file: Any, name: str, dtype: Any, shape: Sequence[int]) -> np.ndarray:
+    """Return a whole data set if it has this type and shape; -1 stands for any length."""
+    dataset = checked_dataset(path, file, name, os.path.getsize(path))
+    wanted = np.dtype(dtype)
+    lengths_fit = len(dataset.shape) == len(shape) and all(
+        w in (-1, n) for w, n in zip(shape, dataset.shape, strict=True)
+    )
+    type_fits = dataset.dtype == wanted or (wanted.kind == "S" and dataset.dtype.kind == "S")
+    if not (lengths_fit and type_fits):
+        raise damaged(path, f"{name!r} has shape {dataset.shape} and type {dataset.dtype}")
+    return dataset[()]
+
+
+def read_attribute(path: Path, file: Any, name: str) -> Any:
+    """Return one scalar attribute, looking at its type and size first."""
+    if name not in file.attrs:
+        raise damaged(path, f"no attribute {name!r}")
+    attribute = file.attrs.get_id(name)
+    text = h5py.check_string_dtype(attribute.dtype) is not None
+    if attribute.shape != () or not (text or attribute.dtype.kind in "iuf"):
+        raise damaged(path, f"attribute {name!r} is no single number or text")
+    if attribute.get_storage_size() > _ATTRIBUTE_BYTES:
+        raise damaged(path, f"attribute {name!r} is too long")
+    return file.attrs[name]
+
+
+def text_array(texts: Iterable[str]) -> np.ndarray:
+    """Return `texts` as UTF-8 of one fixed length, padded with zeros.
+
+    HDF5's strings of variable length were rejected: in a hostile file a few bytes can stand for the
+    same huge string again and again, and they are ten times slower to read. Names that are not
+    UTF-8 keep their very bytes.
+    """
+    values = [os.fsencode(text) for text in texts]
+    length = max([1, *map(len, values)])
+    return np.array(values, dtype=h5py.string_dtype("utf-8", length))
+
+
+def texts_of(values: np.ndarray) -> list[str]:
+    """Return the strings of `text_array`."""
+    return [os.fsdecode(value) for value in values.tolist()]
+
+
+def damaged(path: Path, why: str, remedy: str = "") -> FormatError:
+    """Return the error that says `path` is not to be trusted."""
+    return FormatError(
+        f"{path} is damaged or foreign: {why}.",
+        remedy or "Run tlx embed again: its images are embedded anew.",
+    )
+
+
+def _check_head(path: Path, kind: str, version: int) -> None:
+    with open(path, "rb") as file:
+        block = file.read(USER_BLOCK)
+        said = _parse_block(path, block, kind, version)
+        size = os.fstat(file.fileno()).st_size
+        if size != said["size"]:
+            raise damaged(path, f"{size:,} bytes long, it should be {said['size']:,}")
+        if not USER_BLOCK <= said["head"] <= size:
+            raise damaged(path, "its head lies outside the file")
+        head = file.read(said["head"] - USER_BLOCK)
+    if hashlib.sha256(head).hexdigest() != said["sha256"]:
+        raise damaged(path, "its head fails the checksum")
+
+
+def _parse_block(path: Path, block: bytes, kind: str, version: int) -> dict[str, Any]:
+    lines = block.rstrip(b"\0").decode("ascii", "replace").splitlines()
+    words = [line.split(" ") for line in lines]
+    if len(block) != USER_BLOCK or not words or len(words[0]) != 2 or words[0][0] != kind:
+        raise damaged(path, f"it does not begin with {kind!r}")
+    if words[0][1] != str(version):
+        if words[0][1].isdigit() and int(words[0][1]) > version:
+            raise NewerFormatError(
+                f"{path} has format {words[0][1]}, and this tlx reads format {version}.",
+                "Run: pip install --upgrade tlx-vision",
+            )
+        raise damaged(path, f"unknown format {words[0][1][:20]!r}")
+    try:
+        (_, size), (_, head), (_, sha256) = words[1:]
+        return {"size": int(size), "head": int(head), "sha256": sha256}
+    except ValueError as error:
+        raise damaged(path, "its first 512 bytes are not as they should be") from error
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
