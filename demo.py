@@ -9,7 +9,7 @@ from typing import Any
 
 from .cache.files import write_atomic
 
-_PIXELS = 64  # each of the 8 by 8 pixels becomes a square
+_PIXELS = 64  # from 8 by 8, smoothly, as the strokes were
 
 
 def write_digits(folder: str | os.PathLike[str]) -> int:
@@ -44,7 +44,7 @@ def write_digits(folder: str | os.PathLike[str]) -> int:
             continue
         grey = Image.fromarray((255 - pixels * 255 / 16).round().astype(np.uint8))
         buffer = io.BytesIO()
-        grey.resize((_PIXELS, _PIXELS), Image.Resampling.NEAREST).save(buffer, "PNG")
+        grey.resize((_PIXELS, _PIXELS), Image.Resampling.BICUBIC).save(buffer, "PNG")
         write_atomic(path, buffer.getvalue())
         written += 1
     return written

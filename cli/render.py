@@ -14,6 +14,8 @@ METRIC_NAMES = {
     "macro_f1": "macro F1",
     "log_loss": "log loss",
     "roc_auc": "ROC AUC",
+    "ece": "calibration error before",
+    "ece_calibrated": "calibration error",
 }
 
 
@@ -132,7 +134,7 @@ class _PlainProgress:
 
     def __call__(self, done: int, total: int) -> None:
         now = time.monotonic()
-        if now - self._told < 5:
+        if now - self._told < 5 or done == total:
             return
         self._told = now
         rate = done / (now - self._started)
