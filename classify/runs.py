@@ -27,6 +27,7 @@ from ..cache.files import fsync_folder, storage_error, write_atomic
 from ..cache.shard import checked_dataset, file_image, memory_file
 from ..errors import DataError, FormatError, TlxError, UnknownNameError
 from ..workspace import Workspace
+from .calibrate import calibrate_head
 from .linear import LinearPredictor
 
 FORMAT = "tlx-run"
@@ -55,9 +56,13 @@ class Run:
         """Names of the C classes, in the order of the probabilities."""
         return tuple(self.info["class_names"])
 
-    def head(self) -> LinearPredictor:
-        """Return the predictor: ``predict_proba(X)`` maps (N, D) features to (N, C)."""
-        return LinearPredictor.load(self.folder / "head.h5")
+    def head(self) -> Any:
+        """Return the predictor: ``predict_proba(X)`` maps (N, D) features to (N, C).
+
+        Its probabilities are calibrated.
+        """
+        head = LinearPredictor.load(self.folder / "head.h5")
+        return calibrate_head(head, self.info.get("temperature", 1.0), folded=True)
 
     def predictions(self) -> dict[str, Any]:
         """Return the out-of-fold predictions of the M scored images.
@@ -66,8 +71,8 @@ class Run:
         -------
         dict
             ``path`` list of M str, ``digest`` (M, 32) uint8, ``label`` and ``fold`` (M,) int32,
-            ``group`` (M,) int64, ``probabilities`` (M, C) float32, and ``trained_on`` (T, 32)
-            uint8, the digests that the kept head learned from.
+            ``group`` (M,) int64, ``probabilities`` (M, C) float32, calibrated, and ``trained_on``
+            (T, 32) uint8, the digests that the kept head learned from.
         """
         path = self.folder / "predictions.h5"
         size = path.stat().st_size
@@ -129,7 +134,10 @@ def save_run(
         "metrics": {key: asdict(metric) for key, metric in evaluation.metrics.items()},
         "confusion": evaluation.confusion.tolist(),
         "params": evaluation.params,
+        "temperature": evaluation.temperature,
         "seconds": evaluation.seconds,
+        "predict_seconds": evaluation.predict_seconds,
+        "settings": evaluation.settings,
         "seed": seed,
         "environment": _environment(),
     }

@@ -1,0 +1,111 @@
+"""Workspaces with features that were drawn, not computed: a data set in milliseconds."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tlx.cache.manifest import Manifest
+from tlx.classify.table import FeatureTable
+from tlx.embed.spec import FeatureSpec
+from tlx.workspace import Workspace
+
+MakeDataset = Callable[..., Workspace]
+
+
+def blobs(
+    n: int, classes: int = 2, dim: int = 8, spread: float = 2.0, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return features (n, dim) around one centre a class, and their classes."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % classes
+    centres = np.random.default_rng(99).normal(size=(classes, dim))
+    return (centres[y] + rng.normal(0, spread, (n, dim))).astype(np.float32), y
+
+
+def digest(*parts: object) -> bytes:
+    return hashlib.sha256(repr(parts).encode()).digest()
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path / ".tlx")
+
+
+@pytest.fixture
+def add_dataset(place: Workspace) -> MakeDataset:
+    """Return a function that puts features and labels into the workspace as a data set."""
+
+    def add(
+        name: str,
+        X: np.ndarray,
+        y: Sequence[int] | np.ndarray,
+        *,
+        split: Sequence[str] | None = None,
+        digests: Sequence[bytes] | None = None,
+        class_names: Sequence[str] = ("ant", "bee", "cat", "dog"),
+        backbone: str = "drawn",
+    ) -> Workspace:
+        from tlx.cache.store import FeatureStore
+
+        spec = FeatureSpec(backbone, "random:0", "none", 8)
+        n = len(X)
+        digests = digests or [digest(name, i) for i in range(n)]
+        with FeatureStore(place.cache, spec.json).writer() as writer:
+            for one, feature in dict(zip(digests, X, strict=True)).items():
+                writer.add(one, feature)
+        used = max(y) + 1
+        manifest = Manifest(
+            name=name,
+            root=f"/nowhere/{name}",
+            class_names=tuple(class_names[:used]),
+            path=[f"{class_names[c]}/{i}.png" for i, c in enumerate(y)],
+            size=np.ones(n, np.int64),
+            mtime_ns=np.ones(n, np.int64),
+            label=np.asarray(y, np.int32),
+            split=list(split or [""] * n),
+            group=[""] * n,
+            digest=np.frombuffer(b"".join(digests), np.uint8).reshape(n, 32),
+            width=np.ones(n, np.int32),
+            height=np.ones(n, np.int32),
+            error=[""] * n,
+        )
+        manifest.record_source(spec.fingerprint, spec.json, "none")
+        manifest.save(place.manifest_path(name))
+        return place
+
+    return add
+
+
+@pytest.fixture
+def make_table() -> Callable[..., FeatureTable]:
+    """Return a function that makes a feature table without a workspace."""
+
+    def make(X: np.ndarray, y: np.ndarray, groups: Any = None, split: Any = None) -> FeatureTable:
+        n = len(y)
+        names = tuple(f"class {c}" for c in range(int(y.max()) + 1))
+        ids = [digest(i) for i in range(n)]
+        return FeatureTable(
+            X=np.asarray(X, np.float32),
+            y=np.asarray(y, np.int64),
+            split=np.array([""] * n if split is None else split),
+            groups=np.arange(n) if groups is None else np.asarray(groups),
+            digest=np.frombuffer(b"".join(ids), np.uint8).reshape(n, 32),
+            path=[f"{i}.png" for i in range(n)],
+            class_names=names,
+            dataset="drawn",
+            root="/nowhere",
+            source={"fingerprint": "0" * 64, "spec": "{}", "weights": "none"},
+        )
+
+    return make
+
+
+@pytest.fixture
+def draw() -> Callable[..., tuple[np.ndarray, np.ndarray]]:
+    return blobs
