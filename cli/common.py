@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -22,6 +22,10 @@ JsonOption = Annotated[
 DatasetOption = Annotated[
     str | None,
     typer.Option("--dataset", help="Name of the data set; by default the one embedded last."),
+]
+EngineOption = Annotated[
+    Literal["auto", "openvino", "tensorflow"],
+    typer.Option("--engine", help="What runs the network; auto takes the fastest that works."),
 ]
 SeedOption = Annotated[int, typer.Option("--seed", help="Seed of every random choice.")]
 DEFAULT_WORKSPACE = Path(".tlx")

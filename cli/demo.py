@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .common import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption, emit, note, quoted, say
+from .common import DEFAULT_WORKSPACE, JsonOption, emit, note, quoted, say
 from .embed import as_dict as embed_dict
 from .embed import as_text as embed_text
 from .fit_head import as_dict as run_dict
@@ -19,7 +19,10 @@ def demo(
     directory: Annotated[
         Path, typer.Argument(metavar="[DIR]", help="Folder for the demo's images.")
     ] = Path("demo"),
-    workspace: WorkspaceOption | None = None,
+    workspace: Annotated[
+        Path | None,
+        typer.Option("--workspace", metavar="DIR", help="By default .tlx in the demo's folder."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write scikit-learn's 1,797 handwritten digits as images, embed them and fit a head.
@@ -42,7 +45,7 @@ def demo(
         return
     picture = next(iter(sorted(images.glob("7/*.png"))))
     inside = f"--workspace {quoted(workspace)}"
-    say(embed_text(embedded).rsplit("\n\nNext:", 1)[0])
+    say(embed_text(embedded))
     say()
     say(run_text(run).rsplit("\nNext:", 1)[0])
     say()

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from .common import DEFAULT_WORKSPACE, JsonOption, SeedOption, WorkspaceOption, emit, note, say
+from .common import (
+    DEFAULT_WORKSPACE,
+    EngineOption,
+    JsonOption,
+    SeedOption,
+    WorkspaceOption,
+    emit,
+    note,
+    say,
+)
 from .render import counts, progress, table
 
 if TYPE_CHECKING:
@@ -23,7 +32,37 @@ def embed(
             "or a CSV file with the columns path,label.",
         ),
     ],
-    backbone: Annotated[str, typer.Option(help="Pre-trained network.")] = "efficientnet-lite0",
+    backbone: Annotated[
+        str, typer.Option(help="Pre-trained network, or several with commas; see tlx backbones.")
+    ] = "efficientnet-lite0",
+    weights: Annotated[
+        str, typer.Option(help="'imagenet', 'none' for random ones, or a weights file.")
+    ] = "imagenet",
+    layer: Annotated[
+        str, typer.Option(help="Tap this layer of the network instead of its last feature map.")
+    ] = "last",
+    pooling: Annotated[
+        Literal["avg", "max", "avg+max", "flatten", "none"],
+        typer.Option(help="How a feature map becomes a vector."),
+    ] = "avg",
+    image_size: Annotated[
+        int | None, typer.Option(help="Input size in pixels; by default the network's own.")
+    ] = None,
+    fit: Annotated[
+        Literal["squash", "crop", "pad"],
+        typer.Option(help="How a photo of another shape is fitted into the square."),
+    ] = "squash",
+    interpolation: Annotated[
+        Literal["nearest", "bilinear", "bicubic", "lanczos"],
+        typer.Option(help="Filter that resizes the photo."),
+    ] = "bilinear",
+    precision: Annotated[
+        Literal["float32", "bfloat16"],
+        typer.Option(help="Arithmetic of the network: bfloat16 is faster on CPUs that have it."),
+    ] = "float32",
+    views: Annotated[
+        int, typer.Option(min=0, help="Embed so many augmented views of each image as well.")
+    ] = 0,
     validation_fraction: Annotated[
         float | None,
         typer.Option(
@@ -40,6 +79,10 @@ def embed(
         typer.Option(help="Read every file again instead of trusting its size and time."),
     ] = False,
     strict: Annotated[bool, typer.Option(help="Fail if any image cannot be read.")] = False,
+    engine: EngineOption = "auto",
+    checkpoint_seconds: Annotated[
+        float, typer.Option(min=0.0, help="A killed run loses at most this many seconds of work.")
+    ] = 10.0,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
@@ -50,22 +93,47 @@ def embed(
     from ..embed.pipeline import embed_images
 
     try:
-        with progress("Embedding") as show:
-            result = embed_images(
-                data,
-                backbone=backbone,
-                workspace=workspace,
-                name=name,
-                validation_fraction=validation_fraction,
-                seed=seed,
-                rehash=rehash,
-                strict=strict,
-                progress=show,
-            )
+        results = []
+        for network in backbone.split(","):
+            with progress(f"Embedding, {network}") as show:
+                result = embed_images(
+                    data,
+                    backbone=network,
+                    weights=weights,
+                    workspace=workspace,
+                    name=name,
+                    validation_fraction=validation_fraction,
+                    seed=seed,
+                    views=views,
+                    engine=engine,
+                    rehash=rehash,
+                    strict=strict,
+                    checkpoint_seconds=checkpoint_seconds,
+                    progress=show,
+                    layer=layer,
+                    pooling=pooling,
+                    image_size=image_size,
+                    fit=fit,
+                    interpolation=interpolation,
+                    precision=precision,
+                )
+            results.append(result)
     except KeyboardInterrupt:
         note("Interrupted. All finished work is kept: run the same command again to go on.")
         raise typer.Exit(130) from None
-    emit(as_dict(result)) if as_json else say(as_text(result))
+    if as_json:
+        objects = [as_dict(result) for result in results]
+        emit(objects[0] if len(objects) == 1 else {"specs": objects})
+    else:
+        say("\n\n".join(as_text(result) for result in results))
+        if len(results[-1].classes) > 1:
+            say("\nNext: tlx fit-head --model logreg" + _features_option(results))
+
+
+def _features_option(results: list[EmbedResult]) -> str:
+    if len(results) == 1:
+        return ""
+    return " --features " + "+".join(result.spec.backbone for result in results)
 
 
 def as_dict(result: EmbedResult) -> dict:
@@ -74,6 +142,7 @@ def as_dict(result: EmbedResult) -> dict:
         "dataset": result.dataset,
         "images": result.images,
         "embedded": result.embedded,
+        "views_embedded": result.views_embedded,
         "reused": result.reused,
         "unreadable": result.unreadable,
         "fingerprint": result.spec.fingerprint,
@@ -97,6 +166,8 @@ def as_text(result: EmbedResult) -> str:
     if result.splits:
         lines.append(f"splits: {counts(result.splits)}")
     lines += _oddities(result)
+    if result.views_embedded:
+        lines.append(f"{result.views_embedded} augmented views embedded")
     speed = f" at {result.images_per_second:.0f} images/s, {result.engine}"
     lines.append(
         f"{result.embedded} embedded, {result.reused} reused, {len(result.unreadable)} unreadable "
@@ -106,8 +177,6 @@ def as_text(result: EmbedResult) -> str:
         f"{result.dim} features an image: {result.spec.describe()} "
         f"(fingerprint {result.spec.fingerprint[:12]})"
     )
-    if len(result.classes) > 1:
-        lines += ["", "Next: tlx fit-head --model logreg"]
     return "\n".join(lines)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import stat
@@ -19,13 +20,13 @@ import numpy as np
 from ..cache.identity import digest_of
 from ..cache.manifest import Manifest
 from ..cache.store import SEAL_SECONDS, FeatureStore, ShardWriter
-from ..errors import DataError, FormatError, ImageError
+from ..errors import DataError, FormatError, ImageError, UnknownNameError
 from ..workspace import Workspace
 from .backbones import Backbone, get_backbone
 from .dataset import Scan, check_fraction, scan, split_by_digest
 from .engines import Engine, load_engine
 from .images import DECODER_REVISION, MAX_BYTES, decode_image
-from .spec import FeatureSpec
+from .spec import FITS, INTERPOLATIONS, POOLINGS, PRECISIONS, FeatureSpec
 from .views import view_of
 
 BATCH = 8
@@ -76,6 +77,8 @@ class EmbedResult:
         Name under which the data set is known in the workspace.
     images, embedded, reused : int
         All images; those whose features were computed now; those whose features were there.
+    views_embedded : int
+        Augmented views computed now.
     unreadable : list of dict
         ``{"path", "reason"}`` of each image without a feature.
     spec : FeatureSpec
@@ -98,6 +101,7 @@ class EmbedResult:
     dataset: str
     images: int
     embedded: int
+    views_embedded: int
     reused: int
     unreadable: list[dict[str, str]]
     spec: FeatureSpec
@@ -112,7 +116,7 @@ class EmbedResult:
     @property
     def images_per_second(self) -> float:
         """Computed features by wall time of the whole pass."""
-        return self.embedded / self.seconds if self.seconds else 0.0
+        return (self.embedded + self.views_embedded) / self.seconds if self.seconds else 0.0
 
 
 def make_spec(
@@ -126,7 +130,23 @@ def make_spec(
     view: int = 0,
     precision: str = "float32",
 ) -> FeatureSpec:
-    """Return the spec of a backbone's features; maps are stored as float16, vectors as float32."""
+    """Return the spec of a backbone's features; maps are stored as float16, vectors as float32.
+
+    Raises
+    ------
+    UnknownNameError
+        If `pooling`, `fit`, `interpolation` or `precision` is none of those that a spec knows.
+    """
+    for kind, value, known in (
+        ("pooling", pooling, POOLINGS),
+        ("fit", fit, FITS),
+        ("interpolation", interpolation, INTERPOLATIONS),
+        ("precision", precision, PRECISIONS),
+    ):
+        if value not in known:
+            raise UnknownNameError.nearest(kind, value, known)
+    if image_size is not None and image_size < 1:
+        raise DataError(f"image size {image_size} is not positive.", "Try 224.")
     return FeatureSpec(
         backbone=backbone.name,
         weights=backbone.weights_digest,
@@ -152,6 +172,7 @@ def embed_images(
     name: str | None = None,
     validation_fraction: float | None = None,
     seed: int = 0,
+    views: int = 0,
     engine: str | Engine = "auto",
     rehash: bool = False,
     strict: bool = False,
@@ -177,6 +198,8 @@ def embed_images(
         Share of images to set aside for validation, by a stable hash of each image's digest.
     seed : int, default=0
         Seed of that hash.
+    views : int, default=0
+        So many augmented views of each image are embedded besides the plain one.
     engine : {"auto", "openvino", "tensorflow"} or Engine, default="auto"
         What computes the features. An engine of one's own answers for it that its features are
         those of the spec: the cache cannot tell.
@@ -217,22 +240,32 @@ def embed_images(
     manifest.record_source(spec.fingerprint, spec.json, weights)
 
     store = FeatureStore(place.cache, spec.json)
-    stored = store.digests()
+    view_stores = [
+        FeatureStore(place.cache, dataclasses.replace(spec, view=k).json)
+        for k in range(1, views + 1)
+    ]
     saver = _ManifestSaver(manifest, place.manifest_path(manifest.name), checkpoint_seconds)
-    todo = _rows_to_read(manifest, stored)
     used: list[Engine] = []
 
     def open_engine() -> Engine:
-        used.append(load_engine(network, spec, engine) if isinstance(engine, str) else engine)
+        if not used:
+            used.append(load_engine(network, spec, engine) if isinstance(engine, str) else engine)
         return used[0]
 
-    embedded = 0
+    def fill(store: FeatureStore) -> int:
+        stored = store.digests()
+        todo = _rows_to_read(manifest, stored)
+        if not len(todo):
+            return 0
+        its_spec = FeatureSpec.from_json(store.spec_json)
+        files = [manifest.file(row) for row in todo]
+        with store.writer(checkpoint_seconds, saver.save_if_due) as writer:
+            outcomes = extract(files, its_spec, open_engine, known=stored)
+            return _take(outcomes, manifest, todo, writer, progress)
+
     try:
-        if len(todo):
-            with store.writer(checkpoint_seconds, saver.save_if_due) as writer:
-                files = [manifest.file(row) for row in todo]
-                outcomes = extract(files, spec, open_engine, known=stored)
-                embedded = _take(outcomes, manifest, todo, writer, spec, progress)
+        embedded = fill(store)
+        views_embedded = sum(fill(view_store) for view_store in view_stores)
         if validation_fraction is not None:
             split_by_digest(manifest, validation_fraction, seed)
     finally:
@@ -242,6 +275,7 @@ def embed_images(
         dataset=manifest.name,
         images=len(manifest),
         embedded=embedded,
+        views_embedded=views_embedded,
         reused=int(manifest.usable.sum()) - embedded,
         unreadable=[
             {"path": p, "reason": e}
@@ -257,7 +291,7 @@ def embed_images(
         seconds=time.perf_counter() - started,
         engine=used[0].name if used else None,
         scan=found,
-        problems=problems + store.problems,
+        problems=problems + [p for s in (store, *view_stores) for p in s.problems],
     )
     _check(result, strict)
     return result
@@ -394,7 +428,6 @@ def _take(
     manifest: Manifest,
     rows: np.ndarray,
     writer: ShardWriter,
-    spec: FeatureSpec,
     progress: Progress,
 ) -> int:
     """Store each feature and write down in the manifest what became of each row."""
