@@ -19,20 +19,23 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
 
-from ..errors import FormatError
+from ..errors import DataError, FormatError
 from .files import storage_error
 
 USER_BLOCK = 512
+MAX_BYTES = 2**30  # a shard has 32 MiB; more than this is a data set of millions, or an attack
 _META_BLOCK = 16 * 1024  # keeps the structure in one piece, in front of the chunks
 _ATTRIBUTE_BYTES = 64 * 1024
+_BINARY = getattr(os, "O_BINARY", 0)
 
 
 class NewerFormatError(FormatError):
@@ -72,9 +75,19 @@ def sealed_image(file: Any, kind: str, version: int, body: Any = None) -> bytes:
         Format version.
     body : h5py.Dataset, optional
         A chunked data set written last, with checksums of its own, to be left out of the hash.
+
+    Raises
+    ------
+    DataError
+        If it would be larger than a reader accepts.
     """
     image = memoryview(file_image(file))
     size = USER_BLOCK + len(image)
+    if size > MAX_BYTES:
+        raise DataError(
+            f"one file of {size:,} bytes would be needed, at most {MAX_BYTES:,} are allowed.",
+            "Use a smaller image size or layer, or split the data set into several.",
+        )
     head = size
     if body is not None:
         chunks = [body.id.get_chunk_info(i) for i in range(body.id.get_num_chunks())]
@@ -199,17 +212,27 @@ def damaged(path: Path, why: str, remedy: str = "") -> FormatError:
 
 
 def _check_head(path: Path, kind: str, version: int) -> None:
-    with open(path, "rb") as file:
-        block = file.read(USER_BLOCK)
-        said = _parse_block(path, block, kind, version)
-        size = os.fstat(file.fileno()).st_size
-        if size != said["size"]:
-            raise damaged(path, f"{size:,} bytes long, it should be {said['size']:,}")
-        if not USER_BLOCK <= said["head"] <= size:
-            raise damaged(path, "its head lies outside the file")
-        head = file.read(said["head"] - USER_BLOCK)
-    if hashlib.sha256(head).hexdigest() != said["sha256"]:
-        raise damaged(path, "its head fails the checksum")
+    # O_NONBLOCK: opening a pipe that nobody writes to would otherwise wait for ever.
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _BINARY)
+    with open(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise damaged(path, "no regular file")
+        said = _parse_block(path, file.read(USER_BLOCK), kind, version)
+        if status.st_size != said["size"]:
+            raise damaged(path, f"{status.st_size:,} bytes long, it should be {said['size']:,}")
+        if not USER_BLOCK <= said["head"] <= said["size"] <= MAX_BYTES:
+            raise damaged(path, f"its head or its size of {said['size']:,} bytes cannot be")
+        if _hash(file, said["head"] - USER_BLOCK) != said["sha256"]:
+            raise damaged(path, "its head fails the checksum")
+
+
+def _hash(file: BinaryIO, size: int) -> str:
+    digest = hashlib.sha256()
+    while size > 0 and (piece := file.read(min(size, 2**20))):
+        digest.update(piece)
+        size -= len(piece)
+    return digest.hexdigest()
 
 
 def _parse_block(path: Path, block: bytes, kind: str, version: int) -> dict[str, Any]:

@@ -36,7 +36,7 @@ from .hdf5 import (
     read_column,
     sealed_image,
 )
-from .identity import fingerprint_of
+from .identity import canonical_json, fingerprint_of
 
 __all__ = ["Rows", "checked_dataset", "file_image", "memory_file", "read_rows", "shard_bytes"]
 
@@ -177,8 +177,11 @@ def open_shard(path: Path, spec_json: str | None = None) -> Iterator[Any]:
 def _check_header(path: Path, file: Any, spec_json: str | None) -> None:
     spec = read_attribute(path, file, "spec")
     fingerprint = read_attribute(path, file, "fingerprint")
-    if not isinstance(spec, str) or fingerprint_of(spec) != fingerprint:
+    if not isinstance(spec, str) or not spec.isascii() or fingerprint_of(spec) != fingerprint:
         raise damaged(path, "its spec does not have its fingerprint")
+    fields = json.loads(spec)
+    if not isinstance(fields, dict) or canonical_json(fields) != spec:
+        raise damaged(path, "its spec is no canonical JSON object")
     if spec_json is not None and spec != spec_json:
         raise damaged(path, "it holds features of another spec")
     n = len(read_column(path, file, "digest", np.uint8, (-1, 32)))
@@ -187,7 +190,7 @@ def _check_header(path: Path, file: Any, spec_json: str | None) -> None:
     dtype = features.dtype
     if features.ndim < 2 or len(features) != n or dtype not in (np.float32, np.float16):
         raise damaged(path, f"features of shape {features.shape} {dtype}")
-    if dtype != json.loads(spec).get("dtype", dtype):
+    if dtype != fields.get("dtype", dtype):
         raise damaged(path, f"features stored as {dtype}, which is not what its spec says")
 
 

@@ -222,12 +222,24 @@ class FeatureStore:
             fsync_folder(self.folder)
         return written
 
-    def sweep(self, read: Callable[[Path], _T]) -> Iterator[tuple[Path, _T]]:
-        """Yield each shard with what `read` says of it; set aside the damaged.
+    def sweep(
+        self,
+        read: Callable[[Path], _T],
+        on_damage: Callable[[Path, FormatError], None] | None = None,
+    ) -> Iterator[tuple[Path, _T]]:
+        """Yield each shard with what `read` says of it.
 
         Other processes merge meanwhile, so it lists again until there is nothing new: what vanished
         stands in a shard that was there before it went.
+
+        Parameters
+        ----------
+        read : callable
+            Given a shard's path; raises FormatError if it is damaged.
+        on_damage : callable, optional
+            Given the path and the error; by default the shard is set aside.
         """
+        on_damage = on_damage or self._quarantine
         done: set[Path] = set()
         for _ in range(_RELISTS):
             new = [shard for shard in self.shards() if shard not in done]
@@ -240,7 +252,7 @@ class FeatureStore:
                 except FileNotFoundError:
                     continue
                 except FormatError as error:
-                    self._quarantine(shard, error)
+                    on_damage(shard, error)
                     continue
                 yield shard, content
 

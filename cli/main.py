@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from .._version import __version__
-from . import demo, embed, fit_head, predict, runs
+from . import cache, demo, embed, finetune, fit_head, predict, runs
 from .common import reports_errors
 
 app = typer.Typer(
@@ -45,6 +45,7 @@ def _root(
 for name, function, example in (
     ("embed", embed.embed, "tlx embed photos/ --validation-fraction 0.2"),
     ("fit-head", fit_head.fit_head, "tlx fit-head --model logreg"),
+    ("finetune", finetune.finetune, "tlx finetune --unfreeze 20"),
     ("predict", predict.predict, "tlx predict best holiday/*.jpg --output labels.csv"),
     ("demo", demo.demo, "tlx demo digits/"),
 ):
@@ -56,6 +57,13 @@ runs_app = typer.Typer(
 runs_app.callback(epilog="Example: tlx runs")(reports_errors(runs.list_all))
 runs_app.command("show", epilog="Example: tlx runs show logreg-1")(reports_errors(runs.show))
 app.add_typer(runs_app, name="runs")
+
+cache_app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Look after the cached features."
+)
+for function, example in cache.COMMANDS:
+    cache_app.command(function.__name__, epilog=f"Example: {example}")(reports_errors(function))
+app.add_typer(cache_app, name="cache")
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ import sys
 import time
 
 import pytest
-from helpers import run_python
+from cache_helpers import run_python
 
 from tlx.cache.files import (
     _host,

@@ -7,7 +7,7 @@ import os
 import h5py
 import numpy as np
 import pytest
-from helpers import OTHER_SPEC, SPEC, digests, manifest_of
+from cache_helpers import OTHER_SPEC, SPEC, digests, manifest_of
 
 from tlx.cache.hdf5 import NewerFormatError
 from tlx.cache.identity import fingerprint_of

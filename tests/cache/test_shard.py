@@ -6,7 +6,7 @@ import zlib
 import h5py
 import numpy as np
 import pytest
-from helpers import DIM, OTHER_SPEC, SPEC, arrays, digest, digests
+from cache_helpers import DIM, OTHER_SPEC, SPEC, arrays, digest, digests
 
 from tlx.cache.hdf5 import NewerFormatError
 from tlx.cache.identity import canonical_json, fingerprint_of

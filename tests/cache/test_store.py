@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 import pytest
-from helpers import DIM, OTHER_SPEC, SPEC, arrays, digest, digests, feature, holds, store_of
+from cache_helpers import DIM, OTHER_SPEC, SPEC, arrays, digest, digests, feature, holds, store_of
 
 from tlx.cache import store as store_module
 from tlx.cache.hdf5 import NewerFormatError

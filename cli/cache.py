@@ -1,0 +1,237 @@
+"""``tlx cache``: look after the cached features."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .common import (
+    DEFAULT_WORKSPACE,
+    DatasetOption,
+    JsonOption,
+    WorkspaceOption,
+    emit,
+    say,
+)
+from .render import table
+
+if TYPE_CHECKING:
+    from ..cache.maintain import Change, Exported, Merged, SpecReport
+
+SpecOption = Annotated[
+    str | None,
+    typer.Option("--spec", help="A backbone's name, or the first digits of a fingerprint."),
+]
+
+
+def info(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOption = False) -> None:
+    """Show which features are cached and how much room they take."""
+    from ..cache.maintain import cache_info
+    from ..workspace import Workspace
+
+    specs = cache_info(Workspace(workspace))
+    emit({"specs": [asdict(spec) for spec in specs]}) if as_json else say(info_text(specs))
+
+
+def verify(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOption = False) -> None:
+    """Read and check every byte of the cache, and change nothing.
+
+    Exits with 1 if anything is wrong.
+    """
+    from ..cache.maintain import verify_cache
+    from ..workspace import Workspace
+
+    found = verify_cache(Workspace(workspace))
+    if as_json:
+        emit({"specs": [asdict(spec) for spec in found.specs], "manifests": found.manifests})
+    else:
+        say(verify_text(found.specs, found.manifests))
+    if not found.ok:
+        raise typer.Exit(1)
+
+
+def compact(
+    spec: SpecOption = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    as_json: JsonOption = False,
+) -> None:
+    """Merge small files of features into few, each image once.
+
+    Safe while other processes embed and read.
+    """
+    from ..cache.maintain import compact_cache
+    from ..workspace import Workspace
+
+    changes = compact_cache(Workspace(workspace), spec)
+    emit({"specs": [asdict(c) for c in changes]}) if as_json else say(compact_text(changes))
+
+
+def prune(
+    spec: Annotated[
+        str | None,
+        typer.Option(
+            "--spec",
+            help="Drop all features of this backbone, or of the spec whose fingerprint begins "
+            "with these digits, instead of those that no data set names.",
+        ),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Drop also what a run was fitted or scored on.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show what would be dropped.")
+    ] = False,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    as_json: JsonOption = False,
+) -> None:
+    """Drop the features of images that no data set and no run names any more."""
+    from ..cache.maintain import prune_cache
+    from ..workspace import Workspace
+
+    changes = prune_cache(Workspace(workspace), spec, force=force, dry_run=dry_run)
+    if as_json:
+        emit({"dry_run": dry_run, "specs": [asdict(change) for change in changes]})
+    else:
+        say(prune_text(changes, dry_run))
+
+
+def merge(
+    other: Annotated[Path, typer.Argument(help="Another workspace, such as laptop/.tlx.")],
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    as_json: JsonOption = False,
+) -> None:
+    """Take in the features and data sets of another workspace, checking every file.
+
+    The other workspace is only read. Exits with 1 if a file of it was refused.
+    """
+    from ..cache.maintain import merge_workspace
+    from ..workspace import Workspace
+
+    merged = merge_workspace(Workspace(workspace), Workspace(other))
+    emit(asdict(merged)) if as_json else say(merge_text(merged))
+    if merged.problems:
+        raise typer.Exit(1)
+
+
+def export(
+    file: Annotated[Path, typer.Argument(help="The HDF5 file to write, such as features.h5.")],
+    dataset: DatasetOption = None,
+    spec: SpecOption = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the features of a data set as one plain HDF5 file.
+
+    It holds features, path, label, split and class_names, for h5py, MATLAB, Julia and others.
+    """
+    from ..cache.maintain import export_features
+    from ..workspace import Workspace
+
+    done = export_features(Workspace(workspace), file, dataset, spec)
+    emit(asdict(done)) if as_json else say(export_text(done))
+
+
+COMMANDS = (
+    (info, "tlx cache info"),
+    (verify, "tlx cache verify"),
+    (compact, "tlx cache compact"),
+    (prune, "tlx cache prune --dry-run"),
+    (merge, "tlx cache merge laptop/.tlx"),
+    (export, "tlx cache export features.h5"),
+)
+
+
+def info_text(specs: list[SpecReport]) -> str:
+    """Return what a person wants to know of the cache."""
+    if not specs:
+        return "Nothing is cached yet. Next: tlx embed DATA"
+    rows = [[_name(s), s.fingerprint[:12], s.images, s.shards, size(s.bytes)] for s in specs]
+    lines = [table(["spec", "fingerprint", "images", "shards", "size"], rows)]
+    problems = [problem for spec in specs for problem in spec.problems]
+    return "\n".join(lines + (["", *problems] if problems else []))
+
+
+def verify_text(specs: list[SpecReport], manifests: list[str]) -> str:
+    """Return the list of what is wrong, or that nothing is."""
+    problems = [problem for spec in specs for problem in spec.problems] + manifests
+    images, total = sum(spec.images for spec in specs), sum(spec.bytes for spec in specs)
+    read = f"{images} images in {size(total)} of {len(specs)} specs"
+    if not problems:
+        return f"All is well: {read}."
+    return "\n".join(
+        [*problems, "", f"{len(problems)} problems; good are {read}.", "Run tlx embed again."]
+    )
+
+
+def compact_text(changes: list[Change]) -> str:
+    """Return what was merged."""
+    rows = [[_name(c), c.images, f"{c.shards_before} -> {c.shards}", _sizes(c)] for c in changes]
+    return table(["spec", "images", "shards", "size"], rows) if rows else "Nothing is cached."
+
+
+def prune_text(changes: list[Change], dry_run: bool) -> str:
+    """Return what was, or would be, dropped."""
+    rows = [
+        [_name(c), c.fingerprint[:12], c.images_before - c.images, c.images, c.kept_for_runs]
+        for c in changes
+    ]
+    if not rows:
+        return "Nothing is cached."
+    header = [
+        "spec",
+        "fingerprint",
+        "would drop" if dry_run else "dropped",
+        "kept",
+        "only for runs",
+    ]
+    lines = [table(header, rows)]
+    if any(change.kept_for_runs for change in changes):
+        lines += ["", "What runs were fitted or scored on is kept; --force drops it, too."]
+    return "\n".join(lines)
+
+
+def merge_text(merged: Merged) -> str:
+    """Return what came in."""
+    lines = [f"{sum(merged.images.values())} new features of {len(merged.images)} specs"]
+    if merged.datasets:
+        lines.append(f"new data sets: {', '.join(merged.datasets)}")
+    if merged.left_out:
+        lines.append(f"here already, left as they are: {', '.join(merged.left_out)}")
+    return "\n".join(lines + [f"refused: {problem}" for problem in merged.problems])
+
+
+def export_text(done: Exported) -> str:
+    """Return what the file holds."""
+    shape = " x ".join(map(str, (done.images, *done.shape)))
+    return f"{shape} features of {done.dataset!r} in {done.path}"
+
+
+def size(n: int) -> str:
+    """Return a number of bytes for people.
+
+    Examples
+    --------
+    >>> size(3_500_000)
+    '3.5 MB'
+    """
+    for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if n >= factor:
+            return f"{n / factor:.1f} {unit}"
+    return f"{n} B"
+
+
+def _sizes(change: Change) -> str:
+    return f"{size(change.bytes_before)} -> {size(change.bytes)}"
+
+
+def _name(report: Any) -> str:
+    """Return one short line for a spec, also of one that this tlx does not know."""
+    from ..embed.spec import FeatureSpec
+
+    try:
+        return FeatureSpec(**report.spec).describe()
+    except TypeError:
+        return str(report.spec.get("backbone", "unknown"))
