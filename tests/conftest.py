@@ -109,8 +109,12 @@ def _environment(cache: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Return the environment of subprocesses; converted networks are built once a session."""
-    return _environment(tmp_path_factory.mktemp("user-cache"))
+    """Return the environment of subprocesses; converted networks are built once a session.
+
+    Where TLX_CACHE_DIR is set already, they are even kept from session to session.
+    """
+    kept = os.environ.get("TLX_CACHE_DIR")
+    return _environment(Path(kept) if kept else tmp_path_factory.mktemp("user-cache"))
 
 
 @pytest.fixture(scope="session")
