@@ -15,7 +15,8 @@ def fit_head(
     model: str = "logreg",
     *,
     dataset: str | None = None,
-    fingerprint: str | None = None,
+    features: str | None = None,
+    views: int = 0,
     workspace: str | os.PathLike[str] = ".tlx",
     folds: int = 5,
     seed: int = 0,
@@ -30,8 +31,11 @@ def fit_head(
         A key of `tlx.classify.paths.GRIDS`.
     dataset : str, optional
         Name of the data set; by default the one embedded last.
-    fingerprint : str, optional
-        The first digits of the features' fingerprint; by default those embedded last.
+    features : str, optional
+        A backbone's name, or the first digits of a fingerprint; several joined by ``+`` put their
+        features side by side. By default the spec embedded last.
+    views : int, default=0
+        Learn from so many augmented views of each image as well; only plain images are scored.
     workspace : path, default=".tlx"
     folds : int, default=5
         Folds of cross-validation, if the data set has no validation split.
@@ -57,6 +61,6 @@ def fit_head(
         If there is one class only.
     """
     place = Workspace(workspace)
-    table = load_table(place, dataset, fingerprint)
+    table = load_table(place, dataset, features, views=views)
     evaluation = evaluate_head(table, model, n_folds=folds, seed=seed, **params)
     return save_run(place, table, evaluation, seed=seed, name=name)

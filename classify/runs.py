@@ -1,7 +1,7 @@
 """Runs: what a fit leaves behind, in a folder of plain files that can be checked and shared.
 
 ``run.json`` tells everything a person asks for and lists the SHA-256 of every other file; the head
-is ``head.h5`` (a linear head's arrays); ``predictions.h5`` holds the probabilities that each image
+is ``head.h5`` (the arrays of a linear or dense head) or ``head.skops`` (nearest neighbours); ``predictions.h5`` holds the probabilities that each image
 got from a head that had not seen it.
 """
 
@@ -13,6 +13,7 @@ import os
 import platform
 import secrets
 import shutil
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from importlib.metadata import version
@@ -28,7 +29,7 @@ from ..cache.shard import checked_dataset, file_image, memory_file
 from ..errors import DataError, FormatError, TlxError, UnknownNameError
 from ..workspace import Workspace
 from .calibrate import calibrate_head
-from .linear import LinearPredictor
+from .predictors import load_predictor
 
 FORMAT = "tlx-run"
 VERSION = 1
@@ -56,12 +57,29 @@ class Run:
         """Names of the C classes, in the order of the probabilities."""
         return tuple(self.info["class_names"])
 
+    @property
+    def source(self) -> dict[str, str]:
+        """The spec that its features have: ``fingerprint``, ``spec`` and ``weights``.
+
+        Raises
+        ------
+        DataError
+            If it joins the features of several backbones.
+        """
+        sources = self.info["sources"]
+        if len(sources) > 1:
+            raise DataError(
+                f"run {self.id} joins the features of {len(sources)} backbones.",
+                "Use a run of one backbone: tlx fit-head --features NAME",
+            )
+        return sources[0]
+
     def head(self) -> Any:
         """Return the predictor: ``predict_proba(X)`` maps (N, D) features to (N, C).
 
         Its probabilities are calibrated.
         """
-        head = LinearPredictor.load(self.folder / "head.h5")
+        head = load_predictor(self.folder, self.info["parts"])
         return calibrate_head(head, self.info.get("temperature", 1.0), folded=True)
 
     def predictions(self) -> dict[str, Any]:
@@ -118,7 +136,7 @@ def save_run(
         "trained_on": table.digest[evaluation.trained_on],
     }
     parts = {
-        "head.h5": evaluation.head.to_bytes(),
+        **evaluation.head.parts(),
         "predictions.h5": _predictions_bytes(predictions),
     }
     info = {
@@ -126,7 +144,7 @@ def save_run(
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "dataset": table.dataset,
         "root": table.root,
-        "source": table.source,
+        "sources": table.sources,
         "class_names": list(table.class_names),
         "protocol": evaluation.protocol,
         "n": len(evaluation.rows),
@@ -225,26 +243,62 @@ def list_runs(place: Workspace) -> list[Run]:
             runs.append(Run(folder.name, folder, _read_info(folder)))
         except FormatError:
             continue
-    return sorted(runs, key=lambda run: (run.info["created"], _natural(run.id)))
+    return sorted(runs, key=by_age)
+
+
+def by_age(run: Run) -> tuple[str, tuple[str, int]]:
+    """Return a key that sorts runs, the oldest first; within a second, by their numbers."""
+    return run.info["created"], _natural(run.id)
+
+
+def remove_runs(place: Workspace, run_ids: Iterable[str], *, dry_run: bool = False) -> list[Run]:
+    """Remove runs of a workspace; none of them if any is not there.
+
+    Parameters
+    ----------
+    place : Workspace
+    run_ids : iterable of str
+        Ids, not paths: nothing outside the workspace is ever removed.
+    dry_run : bool, default=False
+        Only return what would be removed.
+
+    Returns
+    -------
+    list of Run
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such run.
+    StorageError
+        If a folder cannot be removed.
+    """
+    known = {run.id: run for run in list_runs(place)}
+    chosen = {}
+    for run_id in run_ids:
+        if run_id not in known:
+            raise UnknownNameError.nearest("run", run_id, known)
+        chosen[run_id] = known[run_id]
+    for run in () if dry_run else chosen.values():
+        # Renamed first: a removal that is cut short leaves no run without its parts.
+        hidden = run.folder.with_name(f".{run.id}.{secrets.token_hex(4)}.tmp")
+        try:
+            os.rename(run.folder, hidden)
+            shutil.rmtree(hidden)
+        except OSError as error:
+            raise storage_error(error, run.folder) from error
+    return list(chosen.values())
 
 
 def best_run(place: Workspace, dataset: str | None = None) -> Run:
-    """Return the run with the highest accuracy on the data set embedded last.
+    """Return the run that ``tlx compare`` ranks first.
 
-    Ties go to the lower log loss, then to the newer run.
+    It has the highest accuracy of those on the same images and folds as the newest run of the data
+    set, by default the one embedded last. Ties go to the lower log loss, then to the newer run.
     """
-    if dataset is None and place.dataset_names():
-        dataset = place.dataset_names()[-1]
-    runs = [run for run in list_runs(place) if dataset is None or run.info["dataset"] == dataset]
-    runs = runs or list_runs(place)
-    if not runs:
-        raise DataError(f"there are no runs in {place.root} yet.", "Run tlx fit-head first.")
+    from .compare import best_of
 
-    def rank(run: Run) -> tuple[float, float, str]:
-        metrics = run.info["metrics"]
-        return metrics["accuracy"]["value"], -metrics["log_loss"]["value"], run.info["created"]
-
-    return _open(max(runs, key=rank).folder)
+    return _open(best_of(place, dataset).folder)
 
 
 def _open(folder: Path) -> Run:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..cache.identity import canonical_json
 from ..cache.manifest import Manifest
 from ..cache.store import FeatureStore
 from ..errors import DataError, UnknownNameError
@@ -16,7 +18,7 @@ from ..workspace import Workspace
 
 @dataclass
 class FeatureTable:
-    """N labelled images with D features each.
+    """N rows of D features, each of a labelled image or of an augmented view of one.
 
     Attributes
     ----------
@@ -33,8 +35,11 @@ class FeatureTable:
         Only classes that have an image here.
     dataset, root : str
         Name of the data set and the folder its paths are relative to.
-    source : dict
-        ``fingerprint``, ``spec`` and ``weights`` of the features.
+    sources : list of dict
+        ``fingerprint``, ``spec`` and ``weights`` of the features; several where those of several
+        backbones are joined, in the order of the columns of `X`.
+    view : ndarray of shape (N,), int64
+        0 for a plain image, k for its k-th augmented view. Views are learned from, never scored.
     """
 
     X: np.ndarray
@@ -46,7 +51,12 @@ class FeatureTable:
     class_names: tuple[str, ...]
     dataset: str
     root: str
-    source: dict[str, str]
+    sources: list[dict[str, str]]
+    view: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    def __post_init__(self) -> None:
+        if len(self.view) != len(self.y):
+            self.view = np.zeros(len(self.y), np.int64)
 
     def __len__(self) -> int:
         return len(self.y)
@@ -55,8 +65,9 @@ class FeatureTable:
 def load_table(
     place: Workspace,
     dataset: str | None = None,
-    fingerprint: str | None = None,
+    features: str | None = None,
     splits: Iterable[str] = ("train", "validation", ""),
+    views: int = 0,
 ) -> FeatureTable:
     """Gather the labelled, readable images of a data set with their cached features.
 
@@ -65,10 +76,13 @@ def load_table(
     place : Workspace
     dataset : str, optional
         Its name; by default the one embedded last.
-    fingerprint : str, optional
-        The first digits of the features' fingerprint; by default the spec embedded last.
+    features : str, optional
+        A backbone's name, or the first digits of a fingerprint; several joined by ``+``. By default
+        the spec embedded last.
     splits : iterable of str
         Which splits to take. ``"test"`` is left to a final evaluation by default.
+    views : int, default=0
+        So many augmented views of each image are appended, after all plain images.
 
     Returns
     -------
@@ -81,10 +95,10 @@ def load_table(
         If the data set has no labels, or images whose features are missing, as after an
         interrupted run.
     UnknownNameError
-        If there is no such data set or fingerprint.
+        If there is no such data set, backbone or fingerprint.
     """
     manifest = place.load_manifest(dataset)
-    source = _source(manifest, fingerprint)
+    sources = _sources(manifest, features)
     if not manifest.class_names:
         raise DataError(
             f"data set {manifest.name!r} has no labels: its images lie in no class folders.",
@@ -100,24 +114,20 @@ def load_table(
             f"data set {manifest.name!r} has no labelled image that can be read.",
             f"Run tlx embed {manifest.root} and look at what it reports.",
         )
-    X = FeatureStore(place.cache, source["spec"]).gather(part.digest_bytes())
-    if X.ndim != 2:
-        raise DataError(
-            f"the features of {manifest.name!r} are maps of shape {X.shape[1:]}, not vectors.",
-            "Run tlx embed with --pooling avg (or max, avg+max, flatten).",
-        )
     present, y = np.unique(part.label, return_inverse=True)
+    times = 1 + views
     return FeatureTable(
-        X=X.astype(np.float32, copy=False),
-        y=y.astype(np.int64),
-        split=np.array(part.split),
-        groups=group_images(part),
-        digest=part.digest,
-        path=part.path,
+        X=_gather(place, part, sources, views),
+        y=np.tile(y.astype(np.int64), times),
+        split=np.tile(np.array(part.split), times),
+        groups=np.tile(group_images(part), times),
+        digest=np.tile(part.digest, (times, 1)),
+        path=part.path * times,
+        view=np.repeat(np.arange(times), len(part)),
         class_names=tuple(part.class_names[label] for label in present),
         dataset=part.name,
         root=part.root,
-        source=source,
+        sources=sources,
     )
 
 
@@ -238,15 +248,54 @@ def _check_finished(manifest: Manifest) -> None:
         )
 
 
-def _source(manifest: Manifest, fingerprint: str | None) -> dict[str, str]:
+def _gather(
+    place: Workspace, part: Manifest, sources: list[dict[str, str]], views: int
+) -> np.ndarray:
+    """Return the features (N (1 + views), D) of all sources side by side, in one array."""
+    digests = part.digest_bytes()
+    columns: list[list[np.ndarray]] = []
+    for source in sources:
+        spec = json.loads(source["spec"])
+        blocks = []
+        for k in range(views + 1):
+            store = FeatureStore(place.cache, canonical_json({**spec, "view": k}))
+            if k and not store.shards():
+                raise DataError(
+                    f"data set {part.name!r} has no augmented view {k} of {spec['backbone']}.",
+                    f"Run tlx embed {part.root} --views {views}",
+                )
+            blocks.append(store.gather(digests))
+        if blocks[0].ndim != 2:
+            raise DataError(
+                f"the features of {part.name!r} are maps of shape {blocks[0].shape[1:]}, not "
+                "vectors.",
+                "Run tlx embed with --pooling avg (or max, avg+max, flatten).",
+            )
+        columns.append(blocks)
+    if len(columns) == 1 and not views:
+        return columns[0][0].astype(np.float32, copy=False)
+    return np.block([list(row) for row in zip(*columns, strict=True)]).astype(
+        np.float32, copy=False
+    )
+
+
+def _sources(manifest: Manifest, features: str | None) -> list[dict[str, str]]:
+    """Return the sources that `features` names; of a backbone embedded twice the latest."""
     if not manifest.sources:
         raise DataError(
             f"data set {manifest.name!r} has no features yet.", f"Run tlx embed {manifest.root}"
         )
-    if fingerprint is None:
-        return manifest.sources[-1]
-    matches = [s for s in manifest.sources if s["fingerprint"].startswith(fingerprint)]
-    if len(matches) != 1:
-        known = [s["fingerprint"][:12] for s in manifest.sources]
-        raise UnknownNameError.nearest("fingerprint", fingerprint, known)
-    return matches[0]
+    if features is None:
+        return [manifest.sources[-1]]
+    names = [json.loads(source["spec"])["backbone"] for source in manifest.sources]
+    chosen = []
+    for wanted in features.split("+"):
+        matches = [
+            source
+            for source, name in zip(manifest.sources, names, strict=True)
+            if name == wanted or source["fingerprint"].startswith(wanted)
+        ]
+        if not wanted or not matches:
+            raise UnknownNameError.nearest("features", wanted, names)
+        chosen.append(matches[-1])
+    return chosen
