@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from ..cache.store import FeatureStore
-from ..embed.backbones import get_backbone
+from ..embed.backbones import Backbone, get_backbone
 from ..embed.dataset import image_paths
 from ..embed.engines import Engine, load_engine
 from ..embed.pipeline import Outcome, extract
@@ -18,6 +20,8 @@ from ..errors import DataError, WeightsError
 from ..workspace import Workspace
 from .linear import LinearPredictor
 from .runs import Run, load_run
+
+_BLOCK = 1024  # files whose features are held at a time
 
 
 @dataclass
@@ -49,6 +53,7 @@ def predict_images(
     paths: Iterable[str | os.PathLike[str]],
     *,
     workspace: str | os.PathLike[str] = ".tlx",
+    tta: int = 0,
     engine: str = "auto",
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Prediction]:
@@ -63,9 +68,12 @@ def predict_images(
     paths : iterable of path
         Images, and folders that are searched for images.
     workspace : path, default=".tlx"
+    tta : int, default=0
+        Test-time augmentation: average the probabilities of the plain image and of so many
+        augmented views.
     engine : {"auto", "openvino", "tensorflow"}, default="auto"
     progress : callable, optional
-        Called with the number of images done and their total.
+        Called with the number of images done and their total, counted once a view and backbone.
 
     Returns
     -------
@@ -83,35 +91,143 @@ def predict_images(
     files = find_images(paths)
     if not files:
         raise DataError("no images to predict.", "Name image files, or folders that hold some.")
-    spec = FeatureSpec.from_json(run.info["source"]["spec"])
-    store = FeatureStore(Workspace(workspace).cache, spec.json)
+    if tta < 0:
+        raise DataError(f"{tta} augmented views cannot be averaged.", "Use 0 or more.")
+    head, cache = run.head(), Workspace(workspace).cache
+    engines = [_Opener(run, source, engine) for source in run.info["sources"]]
+    views = [[_Reader(cache, opener, k) for opener in engines] for k in range(tta + 1)]
+    total, done = len(files) * len(engines) * len(views), 0
 
-    def open_engine() -> Engine:
-        network = get_backbone(spec.backbone, run.info["source"]["weights"])
-        if network.weights_digest != spec.weights:
-            raise WeightsError(
-                f"the weights of {spec.backbone} here are not those of run {run.id}: "
-                f"{network.weights_digest[:12]} instead of {spec.weights[:12]}.",
-                "Install the version of the weights that it was trained with, or fit it again.",
-            )
-        return load_engine(network, spec, engine)
+    def count(outcome: Outcome) -> None:
+        nonlocal done
+        done += 1
+        progress(done, total)
 
-    head = run.head()
-    outcomes: list[Outcome | None] = [None] * len(files)
-    features: dict[bytes, np.ndarray] = {}
-    for done, outcome in enumerate(extract(files, spec, open_engine, known=store.digests()), 1):
-        outcomes[outcome.index] = outcome
-        if outcome.feature is not None and outcome.digest is not None:
-            features[outcome.digest] = head.predict_proba(outcome.feature[None])[0]
-            outcome.feature = None
-        progress(done, len(files))
-    rows = [outcome for outcome in outcomes if outcome is not None]
-    _recall(rows, store, head, features)
-    reasons = {row.digest: row.error for row in rows if row.error and row.digest}
-    return [
-        _prediction(file, row, features, reasons, run.class_names)
-        for file, row in zip(files, rows, strict=True)
+    predictions: list[Prediction] = []
+    for start in range(0, len(files), _BLOCK):
+        block = files[start : start + _BLOCK]
+        rows = [_Row() for _ in block]
+        for readers in views:
+            found = [reader.read(block, count) for reader in readers]
+            _add_probabilities(rows, found, head)
+        predictions += [
+            row.prediction(file, run.class_names) for file, row in zip(block, rows, strict=True)
+        ]
+    return predictions
+
+
+def run_backbone(run: Run, source: dict[str, str]) -> Backbone:
+    """Return the network that computes the features of `source`, one of a run's.
+
+    That of a fine-tuned run is its own ``model.keras``, wherever the run's folder has been moved.
+
+    Raises
+    ------
+    WeightsError
+        If the weights found here are not those that the run was trained with.
+    """
+    spec = FeatureSpec.from_json(source["spec"])
+    kind, _, part = spec.backbone.partition(":")
+    if kind == "keras" and part in run.info["parts"]:
+        network = get_backbone(f"keras:{run.folder.absolute() / part}")
+    else:
+        network = get_backbone(spec.backbone, source["weights"])
+    if network.weights_digest != spec.weights:
+        raise WeightsError(
+            f"the weights of {spec.backbone} here are not those of run {run.id}: "
+            f"{network.weights_digest[:12]} instead of {spec.weights[:12]}.",
+            "Install the version of the weights that it was trained with, or fit it again.",
+        )
+    return network
+
+
+class _Opener:
+    """Opens the engine of one of a run's sources once, when it is first needed."""
+
+    def __init__(self, run: Run, source: dict[str, str], engine: str) -> None:
+        self.spec = FeatureSpec.from_json(source["spec"])
+        self._run, self._source, self._name = run, source, engine
+        self._engine: Engine | None = None
+
+    def __call__(self) -> Engine:
+        if self._engine is None:
+            network = run_backbone(self._run, self._source)
+            self._engine = load_engine(network, self.spec, self._name)
+        return self._engine
+
+
+class _Reader:
+    """Gives files their features of one source and view, from the store where it has them."""
+
+    def __init__(self, cache: Path, opener: _Opener, view: int) -> None:
+        self._spec = dataclasses.replace(opener.spec, view=view)
+        self._store = FeatureStore(cache, self._spec.json)
+        self._known = self._store.digests()
+        self._opener = opener
+
+    def read(
+        self, files: list[str], count: Callable[[Outcome], None]
+    ) -> tuple[list[Outcome], dict[bytes, np.ndarray]]:
+        """Return what became of each file, and the features by digest."""
+        outcomes: list[Outcome] = [Outcome(index) for index in range(len(files))]
+        features: dict[bytes, np.ndarray] = {}
+        reasons: dict[bytes, str] = {}
+        for outcome in extract(files, self._spec, self._opener, known=self._known):
+            outcomes[outcome.index] = outcome
+            if outcome.digest is not None and outcome.feature is not None:
+                features[outcome.digest] = outcome.feature
+            elif outcome.digest is not None and outcome.error:
+                reasons[outcome.digest] = outcome.error
+            count(outcome)
+        for outcome in outcomes:  # copies of an image that failed fail for the same reason
+            outcome.error = outcome.error or reasons.get(outcome.digest or b"", "")
+        digests = {o.digest for o in outcomes if o.digest is not None and not o.error}
+        stored = sorted(digests - features.keys())
+        if stored:
+            features.update(zip(stored, self._store.gather(stored), strict=True))
+        return outcomes, features
+
+
+@dataclass
+class _Row:
+    """What is known of one file so far: an error, or the sum of its views' probabilities."""
+
+    total: np.ndarray | None = None
+    error: str = ""
+
+    def prediction(self, path: str, class_names: tuple[str, ...]) -> Prediction:
+        if self.error or self.total is None:
+            return Prediction(path, error=self.error)
+        proba = self.total / self.total.sum()
+        best = int(proba.argmax())
+        return Prediction(
+            path,
+            label=class_names[best],
+            confidence=float(proba[best]),
+            probabilities=dict(zip(class_names, map(float, proba), strict=True)),
+        )
+
+
+def _add_probabilities(
+    rows: list[_Row],
+    found: list[tuple[list[Outcome], dict[bytes, np.ndarray]]],
+    head: LinearPredictor,
+) -> None:
+    """Add one view's probabilities to `rows`; `found` holds outcomes and features by source."""
+    for outcomes, _ in found:
+        for row, outcome in zip(rows, outcomes, strict=True):
+            row.error = row.error or outcome.error
+    good = [i for i, row in enumerate(rows) if not row.error]
+    if not good:
+        return
+    columns = [
+        np.stack([features[outcomes[i].digest or b""] for i in good])
+        for outcomes, features in found
     ]
+    probabilities = head.predict_proba(np.hstack(columns).astype(np.float32, copy=False))
+    for i, proba in zip(good, probabilities, strict=True):
+        total = rows[i].total
+        rows[i].total = proba if total is None else total + proba
 
 
 def find_images(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
@@ -123,38 +239,3 @@ def find_images(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
         else:
             files.append(path)
     return files
-
-
-def _recall(
-    rows: Iterable[Outcome],
-    store: FeatureStore,
-    head: LinearPredictor,
-    done: dict[bytes, np.ndarray],
-) -> None:
-    """Add to `done` the probabilities of images whose features were stored already."""
-    wanted = [r.digest for r in rows if r.digest and not r.error and r.digest not in done]
-    stored = store.digests() if wanted else set()
-    digests = sorted(set(wanted) & stored)
-    for start in range(0, len(digests), 4096):
-        part = digests[start : start + 4096]
-        done.update(zip(part, head.predict_proba(store.gather(part)), strict=True))
-
-
-def _prediction(
-    file: str,
-    row: Outcome,
-    probabilities: dict[bytes, np.ndarray],
-    reasons: dict[bytes, str],
-    class_names: tuple[str, ...],
-) -> Prediction:
-    error = row.error or reasons.get(row.digest or b"", "")
-    if error or row.digest is None:
-        return Prediction(file, error=error)
-    proba = probabilities[row.digest]
-    best = int(proba.argmax())
-    return Prediction(
-        file,
-        label=class_names[best],
-        confidence=float(proba[best]),
-        probabilities=dict(zip(class_names, map(float, proba), strict=True)),
-    )

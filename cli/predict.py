@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import DataError
-from .common import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption, emit, note, say
+from .common import DEFAULT_WORKSPACE, EngineOption, JsonOption, WorkspaceOption, emit, note, say
 from .render import progress, table
 
 if TYPE_CHECKING:
@@ -29,6 +29,13 @@ def predict(
     output: Annotated[
         Path | None, typer.Option(help="Write the predictions to this .csv or .json file.")
     ] = None,
+    tta: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Test-time augmentation: average over so many augmented views as well."
+        ),
+    ] = 0,
+    engine: EngineOption = "auto",
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
@@ -44,7 +51,9 @@ def predict(
         raise DataError(f"--output {output} is neither .csv nor .json.", "Name it labels.csv, say.")
     loaded = load_run(run, workspace)
     with progress("Predicting") as show:
-        found = predict_images(loaded, _expand(paths), workspace=workspace, progress=show)
+        found = predict_images(
+            loaded, _expand(paths), workspace=workspace, tta=tta, engine=engine, progress=show
+        )
     result = {"run": loaded.id, "predictions": [asdict(row) for row in found]}
     if output is not None:
         as_csv = output.suffix.lower() == ".csv"
