@@ -60,7 +60,8 @@ class Rows(NamedTuple):
 
 def row_crcs(digests: np.ndarray, features: np.ndarray) -> np.ndarray:
     """Return the CRC-32 of each row's digest followed by its feature bytes, shape (n,) uint32."""
-    flat = np.ascontiguousarray(features).reshape(len(features), -1).view(np.uint8)
+    row_bytes = features[:1].nbytes  # not reshape(n, -1), which cannot be for n = 0
+    flat = np.ascontiguousarray(features).view(np.uint8).reshape(len(features), row_bytes)
     return np.array(
         [
             zlib.crc32(row.data, zlib.crc32(id_.data))
@@ -137,12 +138,12 @@ def read_rows(
                 [i for i, d in enumerate(digest_bytes(digests)) if d in wanted], np.intp
             )
             digests, crc, features = digests[rows], crc[rows], _read_features(file, rows)
-        wrong = np.flatnonzero(row_crcs(digests, features) != crc)
-        if len(wrong):
-            raise damaged(path, f"{len(wrong)} of {len(crc)} rows fail their checksum")
-        if not np.isfinite(features).all():
-            raise damaged(path, "a feature is not a finite number")
-        return Rows(digests, features)
+    wrong = np.flatnonzero(row_crcs(digests, features) != crc)
+    if len(wrong):
+        raise damaged(path, f"{len(wrong)} of {len(crc)} rows fail their checksum")
+    if not np.isfinite(features).all():
+        raise damaged(path, "a feature is not a finite number")
+    return Rows(digests, features)
 
 
 def digest_bytes(digests: np.ndarray) -> list[bytes]:

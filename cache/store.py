@@ -14,7 +14,7 @@ from typing import TypeVar
 import numpy as np
 
 from ..errors import DataError, FormatError, StorageError
-from .files import fsync_folder, make_folder, remove_stale_temporaries, write_atomic
+from .files import make_folder, remove_stale_temporaries, write_atomic
 from .hdf5 import NewerFormatError
 from .identity import fingerprint_of
 from .shard import (
@@ -218,8 +218,7 @@ class FeatureStore:
             flush(final=True)
         for shard, _ in waiting:  # nothing of these was kept
             _remove(shard)
-        if self.folder.is_dir():
-            fsync_folder(self.folder)
+        # The folder is not flushed again: a shard that a power cut brings back is only a copy.
         return written
 
     def sweep(

@@ -33,6 +33,12 @@ def test_rows_are_read_by_digest(shard):
     assert np.array_equal(rows.features, arrays([3, 17])[1])
 
 
+def test_no_rows_are_read_if_none_is_wanted(shard):
+    rows = read_rows(shard, SPEC, {digest(99)})
+    assert rows.digests.shape == (0, 32)
+    assert rows.features.shape == (0, DIM)
+
+
 def test_rows_of_several_chunks_are_read_by_digest(tmp_path):
     path = tmp_path / "a.h5"
     path.write_bytes(shard_bytes(SPEC, *arrays(range(40), dim=20_000)))

@@ -42,6 +42,13 @@ def test_gather_keeps_order_and_repeats(tmp_path):
     assert np.array_equal(store.gather(digests(wanted)), arrays(wanted)[1])
 
 
+def test_gather_passes_over_shards_that_have_none_of_the_images(tmp_path):
+    store = store_of(tmp_path, range(5), range(5, 10), range(10, 15))
+    assert np.array_equal(store.gather([digest(7)]), arrays([7])[1])
+    assert store.problems == []
+    assert len(store.shards()) == 3
+
+
 def test_gather_of_nothing_has_the_features_shape(tmp_path):
     assert store_of(tmp_path, range(5)).gather([]).shape == (0, DIM)
 
