@@ -22,6 +22,8 @@ METRIC_NAMES = {
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Return rows under a header: text to the left, numbers to the right.
 
+    What does not print, such as a line end or a terminal's escape code in a file name, is escaped.
+
     Examples
     --------
     >>> print(table(["class", "images"], [["cats", 700], ["dogs", 699]]))
@@ -29,7 +31,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     cats      700
     dogs      699
     """
-    cells = [[str(cell) for cell in row] for row in [header, *rows]]
+    cells = [[_printable(str(cell)) for cell in row] for row in [header, *rows]]
     widths = [max(_width(row[i]) for row in cells) for i in range(len(header))]
     numeric = [
         bool(rows) and all(isinstance(row[i], (int, float)) for row in rows)
@@ -141,6 +143,13 @@ class _PlainProgress:
         left = f", {(total - done) / rate:.0f} s left" if rate else ""
         sys.stderr.write(f"{self._what}: {done} of {total} ({rate:.0f}/s{left})\n")
         sys.stderr.flush()
+
+
+def _printable(text: str) -> str:
+    """Return `text` with what does not print escaped as in a Python string."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _width(text: str) -> int:
