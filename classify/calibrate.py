@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError, FitError
-from .linear import LinearPredictor, softmax
+from .linear import softmax
 from .metrics import Metric, _standard_error, expected_calibration_error
 
 UNKNOWN = "unknown"  # the label of a rejected image
@@ -142,18 +142,13 @@ class CalibratedPredictor:
 
 
 def calibrate_head(head: Any, temperature: float, *, folded: bool = False) -> Any:
-    """Return a predictor of calibrated probabilities; that of a linear head is linear again.
+    """Return a predictor of calibrated probabilities; a linear or dense head stays of its kind.
 
-    A linear head that was read from a run has the temperature in its weights: it is `folded`.
+    Such a head that was read from a run has the temperature in its weights: it is `folded`.
     """
-    if folded and isinstance(head, LinearPredictor):
-        return head
-    if isinstance(head, LinearPredictor):
-        return LinearPredictor(
-            (head.weights / temperature).astype(np.float32),
-            (head.bias / temperature).astype(np.float32),
-        )
-    return CalibratedPredictor(head, temperature)
+    if not hasattr(head, "scaled"):
+        return CalibratedPredictor(head, temperature)
+    return head if folded else head.scaled(1 / temperature)
 
 
 def cross_calibrate(

@@ -12,7 +12,7 @@ temperature that was fitted without the image. Only ``ece`` tells of those befor
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ import numpy as np
 from ..errors import DataError, FitError
 from .calibrate import calibrate_head, calibration_error, cross_calibrate
 from .metrics import Metric, confusion_matrix, score
-from .paths import fit_path
+from .paths import fit_path, grid_of, points
 from .table import FeatureTable, groups_per_class, stratified_group_folds
 
 _EPS = np.finfo(np.float64).eps
@@ -115,7 +115,15 @@ class Evaluation:
     settings: dict[str, Any]
 
 
-def make_plan(table: FeatureTable, n_folds: int = 5, seed: int = 0) -> Plan:
+def make_plan(
+    table: FeatureTable,
+    n_folds: int = 5,
+    seed: int = 0,
+    *,
+    search: bool = True,
+    max_per_class: int | None = None,
+    draw: int = 0,
+) -> Plan:
     """Decide which fits an evaluation needs.
 
     Parameters
@@ -125,37 +133,54 @@ def make_plan(table: FeatureTable, n_folds: int = 5, seed: int = 0) -> Plan:
         Outer folds, and the most inner ones; ignored for the outer if there is a validation split.
     seed : int, default=0
         Of the folds.
+    search : bool, default=True
+        Whether there is anything to choose. If not, there are no inner folds.
+    max_per_class : int, optional
+        Learn from so many images of each class at most, drawn at random; all else that a fold holds
+        out is scored all the same. Inner folds see the images drawn only.
+    draw : int, default=0
+        Number of the draw: with the same seed the folds stay the same.
 
     Raises
     ------
     FitError
         If there is one class only.
     DataError
-        If a class has fewer independent images than folds, or the validation split does not fit.
+        If `max_per_class` is not positive, a class has fewer independent images than folds, or the
+        validation split does not fit.
     """
     if len(table.class_names) < 2:
         raise FitError(
             f"data set {table.dataset!r} has one class only: {', '.join(table.class_names)!r}.",
             "A classifier needs two. Add a folder for another class and run tlx embed again.",
         )
+    if max_per_class is not None and max_per_class < 1:
+        raise DataError(f"{max_per_class} images a class.", "Use --max-per-class 1 or more.")
     problems: list[Problem] = []
+    shuffled = np.random.default_rng([seed, draw]).permutation(len(table))
 
     def add(train: np.ndarray, held_out: np.ndarray, inner: list[int] | None = None) -> int:
+        if max_per_class is not None:
+            train = _first_of_each_class(table, train, shuffled, max_per_class)
+        if inner is None and not search:
+            inner = []
         if inner is None:
             inner = [add(a, b, []) for a, b in _inner_folds(table, train, n_folds, seed + 1)]
         problems.append(Problem(train, held_out, inner))
         return len(problems) - 1
 
     everything = np.arange(len(table))
+    plain = table.view == 0
     validation = table.split == "validation"
     if validation.any():
         _check_validation(table, validation)
-        kept = add(everything[~validation], everything[validation])
+        kept = add(everything[~validation], everything[validation & plain])
         return Plan("validation split", problems, [kept], kept)
     fold = stratified_group_folds(table.y, table.groups, n_folds, seed, table.class_names)
-    outer = [add(everything[fold != k], everything[fold == k]) for k in range(n_folds)]
-    kept = add(everything, everything[:0], outer)
-    return Plan(f"nested {n_folds}-fold", problems, outer, kept)
+    outer = [add(everything[fold != k], everything[(fold == k) & plain]) for k in range(n_folds)]
+    # The outer folds choose for the head that is kept, unless it learns from far fewer images.
+    kept = add(everything, everything[:0], outer if max_per_class is None else None)
+    return Plan(f"nested {n_folds}-fold" if search else f"{n_folds}-fold", problems, outer, kept)
 
 
 def evaluate_head(
@@ -165,6 +190,8 @@ def evaluate_head(
     n_folds: int = 5,
     seed: int = 0,
     grid: dict[str, list[float]] | None = None,
+    max_per_class: int | None = None,
+    repeats: int | None = None,
     **params: Any,
 ) -> Evaluation:
     """Choose a head's parameters, fit it, and score it on images that it has not seen.
@@ -177,16 +204,100 @@ def evaluate_head(
     n_folds, seed : int
         See `make_plan`.
     grid : dict, optional
-        Candidates by parameter; by default the head's own.
+        Candidates by parameter; by default the head's own. With a single point nothing is chosen,
+        and there are no inner folds.
+    max_per_class : int, optional
+        Few-shot: learn from so many images of each class at most.
+    repeats : int, optional
+        With `max_per_class`: how many times the images are drawn, by default 5. The metrics are
+        means over the draws (see `average_draws`); all else is of the first draw.
     **params
         Fixed parameters of the head.
 
     Returns
     -------
     Evaluation
+
+    Raises
+    ------
+    DataError
+        If there are repeats without `max_per_class`, or fewer than one. Also see `make_plan`.
+    FitError, UnknownNameError
+        See `make_plan` and `tlx.classify.paths.fit_path`.
     """
+    if max_per_class is None:
+        if repeats is not None:
+            raise DataError(
+                f"{repeats} repeats of the same.",
+                "Repeats draw few images anew: add --max-per-class 10, say.",
+            )
+        return _evaluate(table, model, n_folds, seed, grid, params)
+    repeats = 5 if repeats is None else repeats
+    if repeats < 1:
+        raise DataError(f"{repeats} repeats.", "Use --repeats 1 or more.")
+    draws = [
+        _evaluate(table, model, n_folds, seed, grid, params, max_per_class, draw)
+        for draw in range(repeats)
+    ]
+    first = draws[0]
+    few = {"max_per_class": max_per_class, "repeats": repeats}
+    return replace(
+        first,
+        protocol=f"{first.protocol}, {max_per_class} a class, mean of {repeats} draws",
+        metrics=average_draws([draw.metrics for draw in draws]),
+        seconds=sum(draw.seconds for draw in draws),
+        settings={**first.settings, "options": {**params, **few}},
+    )
+
+
+def average_draws(draws: list[dict[str, Metric]]) -> dict[str, Metric]:
+    """Return the mean of each metric over draws of the training images, and its 95% interval.
+
+    Two things are random: which images were drawn to learn from, and which there are to score. For
+    R draws with values v_r the first has a standard error of std(v) / sqrt(R), and Student's t with
+    R - 1 degrees of freedom gives it a half width. The half width of the second is the mean one of
+    the intervals of single draws (the same images are scored each time, so averaging does not
+    shrink it). The two are independent, so their squares add. As a single draw's interval holds
+    some of the chance of its drawing, the sum is rather too wide than too narrow. Of one draw it
+    can say nothing but the second.
+
+    Parameters
+    ----------
+    draws : list of R dict
+        A metric that some draw lacks is left out.
+    """
+    from scipy.special import stdtrit
+
+    R = len(draws)
+    out = {}
+    for name in draws[0]:
+        if not all(name in draw for draw in draws):
+            continue
+        values = np.array([draw[name].value for draw in draws])
+        value = float(values.mean())
+        below = float(np.mean([draw[name].value - draw[name].low for draw in draws]))
+        above = float(np.mean([draw[name].high - draw[name].value for draw in draws]))
+        drawn = 0.0 if R == 1 else float(stdtrit(R - 1, 0.975) * values.std(ddof=1) / np.sqrt(R))
+        high = value + float(np.hypot(above, drawn))
+        bounded = name != "log_loss"
+        low = max(0.0, value - float(np.hypot(below, drawn)))
+        out[name] = Metric(value, low, min(1.0, high) if bounded else high)
+    return out
+
+
+def _evaluate(
+    table: FeatureTable,
+    model: str,
+    n_folds: int,
+    seed: int,
+    grid: dict[str, list[float]] | None,
+    params: dict[str, Any],
+    max_per_class: int | None = None,
+    draw: int = 0,
+) -> Evaluation:
     started = time.perf_counter()
-    plan = make_plan(table, n_folds, seed)
+    search = points(grid or grid_of(model)) > 1
+    plan = make_plan(table, n_folds, seed, search=search, max_per_class=max_per_class, draw=draw)
     weights = np.zeros((len(plan.problems), len(table)), np.float32)
     for weight, problem in zip(weights, plan.problems, strict=True):
         weight[problem.train] = 1
@@ -195,7 +306,9 @@ def evaluate_head(
     losses: list[list[float]] = []  # (steps, problems)
     probabilities: list[dict[int, np.ndarray]] = []  # of the scored problems, by step
     heads = []
-    for step in fit_path(model, table.X, table.y, weights, grid, **params):
+    for step in fit_path(
+        model, table.X, table.y, weights, grid, groups=table.groups, seed=seed, **params
+    ):
         proba = [step.proba(k, p.held_out) for k, p in enumerate(plan.problems)]
         losses.append([_loss(table, p, q) for p, q in zip(plan.problems, proba, strict=True)])
         probabilities.append({k: proba[k] for k in plan.scored})
@@ -236,13 +349,28 @@ def evaluate_head(
 
 
 def _predict_seconds(head: Any, X: np.ndarray) -> float:
-    """Return the least of three times of predicting X at once, a row."""
-    times = []
-    for _ in range(3):
+    """Return the least time, a row, of predicting X at once: the first call is slow."""
+    times: list[float] = []
+    while len(times) < 3 or (sum(times) < 0.05 and len(times) < 50):
         started = time.perf_counter()
         head.predict_proba(X)
         times.append(time.perf_counter() - started)
     return min(times) / len(X)
+
+
+def _first_of_each_class(
+    table: FeatureTable, rows: np.ndarray, order: np.ndarray, n: int
+) -> np.ndarray:
+    """Return those of `rows` whose image is among the first n of its class in `order`."""
+    allowed = np.zeros(len(table), bool)
+    allowed[rows] = table.view[rows] == 0
+    order = order[allowed[order]]
+    y = table.y[order]
+    drawn = np.sort(np.concatenate([order[y == k][:n] for k in np.unique(y)]))
+    if not table.view.any():
+        return drawn
+    paths = {table.path[row] for row in drawn}  # their augmented views come along
+    return np.array([row for row in rows if table.path[row] in paths])
 
 
 def _inner_folds(
@@ -255,7 +383,8 @@ def _inner_folds(
     if n_folds < 2:
         return []
     fold = stratified_group_folds(y, groups, n_folds, seed)
-    return [(train[fold != k], train[fold == k]) for k in range(n_folds)]
+    plain = table.view[train] == 0
+    return [(train[fold != k], train[(fold == k) & plain]) for k in range(n_folds)]
 
 
 def _choose(losses: np.ndarray, plan: Plan, problem: Problem) -> int:

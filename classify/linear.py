@@ -37,6 +37,16 @@ class LinearPredictor:
             file.create_dataset("bias", data=self.bias, dtype=np.float32)
             return file_image(file)
 
+    def scaled(self, factor: float) -> LinearPredictor:
+        """Return the head whose logits are those of this one times `factor`."""
+        return LinearPredictor(
+            (self.weights * factor).astype(np.float32), (self.bias * factor).astype(np.float32)
+        )
+
+    def parts(self) -> dict[str, bytes]:
+        """Return the file that a run keeps, ``head.h5``."""
+        return {"head.h5": self.to_bytes()}
+
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
         """Return the softmax of the logits, shape (N, C) float64."""
         return softmax(self.logits(X))

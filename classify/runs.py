@@ -1,7 +1,8 @@
 """Runs: what a fit leaves behind, in a folder of plain files that can be checked and shared.
 
 ``run.json`` tells everything a person asks for and lists the SHA-256 of every other file; the head
-is ``head.h5`` (the arrays of a linear or dense head) or ``head.skops`` (nearest neighbours); ``predictions.h5`` holds the probabilities that each image
+is ``head.h5`` (the arrays of a linear or dense head) or ``head.skops`` (nearest neighbours), beside
+which a dense head has ``head.keras``; ``predictions.h5`` holds the probabilities that each image
 got from a head that had not seen it.
 """
 
@@ -149,6 +150,7 @@ def save_run(
         "protocol": evaluation.protocol,
         "n": len(evaluation.rows),
         "trained_on": len(evaluation.trained_on),
+        "views": int(table.view.max()),
         "metrics": {key: asdict(metric) for key, metric in evaluation.metrics.items()},
         "confusion": evaluation.confusion.tolist(),
         "params": evaluation.params,
