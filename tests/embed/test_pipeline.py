@@ -14,7 +14,7 @@ from tlx.cache.manifest import Manifest
 from tlx.cache.store import FeatureStore
 from tlx.embed.pipeline import Outcome, embed_images, extract, make_spec
 from tlx.embed.spec import FeatureSpec
-from tlx.errors import DataError, UnknownNameError
+from tlx.errors import DataError
 from tlx.workspace import Workspace
 
 
@@ -95,11 +95,6 @@ def test_name_that_is_no_file_name(embed):
     with pytest.raises(DataError, match=r"'a/b' is no data set name") as caught:
         embed(name="a/b")
     assert "'a-b'" in caught.value.remedy
-
-
-def test_unknown_backbone_names_the_nearest(embed):
-    with pytest.raises(UnknownNameError, match=r"efficientnet-lite0"):
-        embed(backbone="eficientnet-lite0")
 
 
 def test_a_feature_belongs_to_its_spec(embed, grid):

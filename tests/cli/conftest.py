@@ -1,0 +1,90 @@
+"""Workspaces that all tests of the command share; who changes one copies it first."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from tlx.embed.pipeline import embed_images
+
+CLASSES = ("amber", "blue", "coral")
+
+
+class Light:
+    """An engine without a network: mean colours over a grid of 4 by 4 fields."""
+
+    name = "grid"
+    output_shape = (48,)
+
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        side = batch.shape[1] // 4
+        fields = batch.reshape(len(batch), 4, side, 4, side, 3).mean((2, 4))
+        return (fields.reshape(len(batch), 48) / 255).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def shared_project(tmp_path_factory, class_folders, run_tlx) -> Path:
+    """Return a folder with ``data/`` of 3 x 12 images, cached light features and one run.
+
+    One image of blue lies under amber, so that there is something to get wrong.
+    """
+    folder = tmp_path_factory.mktemp("project")
+    data = class_folders(folder / "data", dict.fromkeys(CLASSES, 12))
+    class_folders(folder / "more", {"blue": 13})
+    shutil.move(folder / "more" / "blue" / "0012.png", data / "amber" / "wrong.png")
+    shutil.rmtree(folder / "more")
+    embed_images(data, workspace=folder / ".tlx", engine=Light())
+    run_tlx("fit-head", cwd=folder)
+    return folder
+
+
+@pytest.fixture
+def project(shared_project, tmp_path) -> Path:
+    """Return a copy of the shared project, to be changed."""
+    copy = Path(shutil.copytree(shared_project, tmp_path / "project"))
+    (copy / ".tlx" / "datasets" / "data.h5").unlink()  # it tells of the other folder
+    embed_images(copy / "data", workspace=copy / ".tlx", engine=Light())
+    return copy
+
+
+class RealProject(NamedTuple):
+    folder: Path
+    embedded: dict
+
+
+@pytest.fixture(scope="session")
+def real_project(tmp_path_factory, class_folders, run_tlx) -> RealProject:
+    """Return a project of 24 images that the real command embedded with the default backbone."""
+    folder = tmp_path_factory.mktemp("real")
+    class_folders(folder / "data", {"amber": 12, "blue": 12})
+    embedded = json.loads(run_tlx("embed", "data", "--json", cwd=folder).stdout)
+    run_tlx("fit-head", cwd=folder)
+    return RealProject(folder, embedded)
+
+
+@pytest.fixture(scope="session")
+def bound() -> Callable[[], None] | None:
+    """Return what a subprocess calls first so that permissions bind it, also under root.
+
+    The two capabilities that let root pass over permissions leave the bounding set, and so the
+    next exec has them no more (see ``man 7 capabilities``).
+    """
+    if os.geteuid() != 0:
+        return None
+    libc = ctypes.CDLL(None, use_errno=True)
+    drop, override, read_search = 24, 1, 2  # PR_CAPBSET_DROP, CAP_DAC_…
+
+    def drop_capabilities() -> None:
+        for capability in (override, read_search):
+            if libc.prctl(drop, capability, 0, 0, 0):
+                raise OSError(ctypes.get_errno(), "cannot give up a capability of root")
+
+    return drop_capabilities

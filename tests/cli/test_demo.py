@@ -1,0 +1,33 @@
+"""``tlx demo``: the main job on data that every installation has."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tlx.demo import write_digits
+
+
+def test_digits_are_written_once(tmp_path):
+    assert write_digits(tmp_path) == 1797
+    assert sorted(path.name for path in tmp_path.iterdir()) == list("0123456789")
+    assert write_digits(tmp_path) == 0
+
+
+def test_a_missing_digit_is_written_again(tmp_path):
+    write_digits(tmp_path)
+    (tmp_path / "0" / "0000.png").unlink()
+    assert write_digits(tmp_path) == 1
+
+
+@pytest.mark.slow
+def test_demo_and_what_it_proposes(tlx, tmp_path):
+    result = json.loads(tlx("demo", "trial", "--json").stdout)
+    assert result["embed"]["images"] == 1797
+    assert result["fit_head"]["metrics"]["accuracy"]["value"] > 0.9
+    text = tlx("demo", "trial").stdout
+    assert "0 embedded, 1797 reused" in text
+    proposed = [line.split("tlx ", 1)[1] for line in text.splitlines() if line.startswith("  tlx")]
+    for command in proposed[:2]:
+        assert tlx(*command.split()).stdout

@@ -1,0 +1,88 @@
+"""Text for people: tables, figures and progress."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from tlx.cli import render
+
+
+def test_table_aligns_text_left_and_numbers_right():
+    assert render.table(["class", "n"], [["cats", 7], ["dogs", 1234]]) == (
+        "class     n\ncats      7\ndogs   1234"
+    )
+
+
+def test_table_without_rows_is_its_header():
+    assert render.table(["path", "label"], []) == "path  label"
+
+
+def test_table_counts_the_columns_of_wide_and_combining_characters():
+    rows = [["猫", "x"], ["cafe\u0301", "x"], ["abcd", "x"]]
+    lines = render.table(["class", "v"], rows).splitlines()
+    assert lines[1:] == ["猫     x", "cafe\u0301   x", "abcd   x"]
+
+
+def test_table_escapes_what_does_not_print():
+    text = render.table(["path"], [["a\nb"], ["\x1b[2J"], ["\udcff"], ["ü ok"]])
+    assert text.splitlines() == ["path", r"a\nb", r"\x1b[2J", r"\udcff", "ü ok"]
+
+
+def test_metric_rows():
+    rows = render.metric_rows({"log_loss": {"value": 0.25, "low": 0.1, "high": 0.41239}})
+    assert rows == [["log loss", "0.2500", "0.1000 to 0.4124"]]
+
+
+def test_confusion_of_few_classes_is_the_matrix():
+    assert render.confusion_table([[3, 0], [1, 20]], ["cat", "dog"]).splitlines() == [
+        "true \\ predicted  cat  dog",
+        "cat                 3    0",
+        "dog                 1   20",
+    ]
+
+
+def test_confusion_of_many_classes_is_the_worst_pairs():
+    names = [f"c{i}" for i in range(13)]
+    matrix = [[5 if i == j else 0 for j in range(13)] for i in range(13)]
+    matrix[2][3], matrix[4][1] = 1, 7
+    assert render.confusion_table(matrix, names).splitlines() == [
+        "true  predicted  images",
+        "c4    c1              7",
+        "c2    c3              1",
+    ]
+
+
+@pytest.mark.parametrize(("share", "text"), [(0, "0.0%"), (1, "100.0%"), (0.98747, "98.7%")])
+def test_percent(share, text):
+    assert render.percent(share) == text
+
+
+def test_counts_of_many_is_the_range():
+    numbers = {f"c{i}": i + 3 for i in range(9)}
+    assert render.counts(numbers) == "9 classes of 3 to 11 images"
+
+
+def test_progress_of_short_work_prints_nothing_in_a_log(capsys):
+    with render.progress("Embedding") as show:
+        for done in range(4):
+            show(done, 3)
+    assert capsys.readouterr().err == ""
+
+
+def test_progress_of_long_work_is_a_line_now_and_then(capsys, monkeypatch):
+    clock = iter([0.0, 1.0, 6.0, 7.0])
+    monkeypatch.setattr(render.time, "monotonic", lambda: next(clock))
+    with render.progress("Embedding") as show:
+        for done in (5, 60, 70):
+            show(done, 100)
+    assert capsys.readouterr().err == "Embedding: 60 of 100 (10/s, 4 s left)\n"
+
+
+def test_progress_on_a_terminal_is_a_bar(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with render.progress("Embedding") as show:
+        show(0, 3)
+        show(3, 3)
+    assert capsys.readouterr().out == ""

@@ -1,0 +1,48 @@
+"""``tlx runs`` and ``tlx runs show``."""
+
+from __future__ import annotations
+
+import json
+
+
+def test_json_has_the_keys_of_the_contract(shared_project, run_tlx):
+    (run,) = json.loads(run_tlx("runs", "--json", cwd=shared_project).stdout)["runs"]
+    assert set(run) >= {"run", "model", "created", "dataset", "metrics"}
+    assert (run["run"], run["model"], run["dataset"]) == ("logreg-1", "logreg", "data")
+    assert set(run["metrics"]["accuracy"]) == {"value", "low", "high"}
+
+
+def test_table(shared_project, run_tlx):
+    header, row = run_tlx("runs", cwd=shared_project).stdout.splitlines()
+    assert header.startswith("run       model   data set  protocol")
+    assert row.startswith("logreg-1  logreg  data      nested 5-fold  0.")
+
+
+def test_runs_are_listed_oldest_first(project, tlx):
+    tlx("fit-head", cwd=project)
+    tlx("fit-head", cwd=project)
+    listed = json.loads(tlx("runs", "--json", cwd=project).stdout)["runs"]
+    assert [run["run"] for run in listed] == ["logreg-1", "logreg-2", "logreg-3"]
+
+
+def test_no_runs_yet(tlx):
+    assert tlx("runs").stdout == "No runs yet. Next: tlx fit-head --model logreg\n"
+    assert json.loads(tlx("runs", "--json").stdout) == {"runs": []}
+
+
+def test_show_says_what_the_fit_said(project, tlx):
+    fitted = tlx("fit-head", "--json", cwd=project).stdout
+    assert tlx("runs", "show", "logreg-2", "--json", cwd=project).stdout == fitted
+    assert "metric " in tlx("runs", "show", "best", cwd=project).stdout
+
+
+def test_show_unknown_run_names_the_nearest(shared_project, run_tlx):
+    shown = run_tlx("runs", "show", "logreg-11", cwd=shared_project, code=1)
+    assert shown.stderr == "Error: unknown run: 'logreg-11'.\nDid you mean logreg-1?\n"
+
+
+def test_a_broken_run_does_not_hide_the_others(project, tlx):
+    (project / ".tlx" / "runs" / "broken").mkdir()
+    (project / ".tlx" / "runs" / "broken" / "run.json").write_text("{")
+    listed = json.loads(tlx("runs", "--json", cwd=project).stdout)["runs"]
+    assert [run["run"] for run in listed] == ["logreg-1"]
