@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from .._version import __version__
-from . import cache, demo, embed, finetune, fit_head, predict, runs
+from . import cache, compare, demo, embed, finetune, fit_head, predict, runs
 from .common import reports_errors
 
 app = typer.Typer(
@@ -45,6 +45,7 @@ def _root(
 for name, function, example in (
     ("embed", embed.embed, "tlx embed photos/ --validation-fraction 0.2"),
     ("fit-head", fit_head.fit_head, "tlx fit-head --model logreg"),
+    ("compare", compare.compare, "tlx compare --plot heads.png"),
     ("finetune", finetune.finetune, "tlx finetune --unfreeze 20"),
     ("predict", predict.predict, "tlx predict best holiday/*.jpg --output labels.csv"),
     ("demo", demo.demo, "tlx demo digits/"),
@@ -55,6 +56,9 @@ runs_app = typer.Typer(
     invoke_without_command=True, rich_markup_mode=None, help="List the runs of the workspace."
 )
 runs_app.callback(epilog="Example: tlx runs")(reports_errors(runs.list_all))
+runs_app.command("rm", epilog="Example: tlx runs rm logreg-1 --dry-run")(
+    reports_errors(runs.remove)
+)
 runs_app.command("show", epilog="Example: tlx runs show logreg-1")(reports_errors(runs.show))
 app.add_typer(runs_app, name="runs")
 

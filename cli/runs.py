@@ -41,6 +41,23 @@ def show(
     emit(as_dict(loaded)) if as_json else say(as_text(loaded))
 
 
+def remove(
+    run: Annotated[list[str], typer.Argument(help="Ids of runs.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove runs for good. Cached embeddings stay."""
+    from ..classify.runs import remove_runs
+    from ..workspace import Workspace
+
+    gone = [one.id for one in remove_runs(Workspace(workspace), run, dry_run=dry_run)]
+    if as_json:
+        emit({"removed": gone, "dry_run": dry_run})
+    else:
+        say(f"{'would remove' if dry_run else 'removed'} {', '.join(gone)}")
+
+
 def summary(run: Run) -> dict[str, Any]:
     """Return the JSON object of a run in a list."""
     keys = ("model", "created", "dataset", "metrics")
