@@ -1,0 +1,348 @@
+"""Rank the runs of one data set: the same images, the same folds, paired tests.
+
+Runs are comparable if each image was scored by a head that had learned from the same other images:
+the runs' records of digests, labels and folds tell. Their features may differ, so backbones can be
+compared too.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import DataError, UnknownNameError
+from ..workspace import Workspace
+from .metrics import Metric
+from .paired import Difference, compare_paired, holm
+from .runs import Run, by_age, list_runs, load_run
+
+METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "roc_auc")
+_LOWER_IS_BETTER = ("log_loss",)
+_FEW = ("max_per_class", "repeats")  # options that say what to learn from, as folds do
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run in a comparison.
+
+    Attributes
+    ----------
+    run : Run
+    metric : Metric
+        The metric that ranks.
+    difference : Difference
+        This run minus the best, on the same images; zeros and a p-value of 1 for the best itself.
+        The p-value is corrected for the number of runs compared.
+    """
+
+    run: Run
+    metric: Metric
+    difference: Difference
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A run that cannot be compared with the others, and why."""
+
+    run: Run
+    reason: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Comparable runs, the best first.
+
+    Attributes
+    ----------
+    metric : str
+    dataset, protocol : str
+    n : int
+        Images that each run was scored on.
+    rows : list of Row
+    left_out : list of LeftOut
+    refitted : dict of str to str
+        New run by the old one in whose place it stands.
+    """
+
+    metric: str
+    dataset: str
+    protocol: str
+    n: int
+    rows: list[Row]
+    left_out: list[LeftOut]
+    refitted: dict[str, str]
+
+    @property
+    def best(self) -> Run:
+        """The run of the first row."""
+        return self.rows[0].run
+
+
+class _Scored:
+    """What a run was scored on and what it said, in an order that does not depend on the run."""
+
+    def __init__(self, run: Run) -> None:
+        found = run.predictions()
+        digest = np.ascontiguousarray(found["digest"]).view(">u8")  # (M, 4)
+        order = np.lexsort((found["label"], *digest.T[::-1]))
+        self.run = run
+        self.digest = digest[order]
+        self.y = found["label"][order]
+        self.fold = found["fold"][order]
+        self.group = found["group"][order]
+        self.probabilities = found["probabilities"][order]
+        self.trained_on = set(map(bytes, found["trained_on"]))
+
+    def objection(self, reference: _Scored) -> str:
+        """Return why the run cannot be compared with the reference, "" if it can."""
+        mine, its = self.run.info, reference.run.info
+        if mine["class_names"] != its["class_names"]:
+            return f"its classes are {_names(mine)}, not {_names(its)}"
+        if not np.array_equal(self.digest, reference.digest):
+            images = [{row.tobytes() for row in s.digest} for s in (self, reference)]
+            common = len(images[0] & images[1])
+            return (
+                f"scored on other images: {common} of its {len(self.digest)} are among the "
+                f"{len(reference.digest)}"
+            )
+        relabelled = np.count_nonzero(self.y != reference.y)
+        if relabelled:
+            return f"{relabelled} images had other labels"
+        if not np.array_equal(self.fold, reference.fold):
+            if mine["protocol"] != its["protocol"]:
+                return f"{mine['protocol']} instead of {its['protocol']}"
+            return f"other folds (seed {mine.get('seed')} instead of {its.get('seed')})"
+        if self.trained_on != reference.trained_on:
+            counts = len(self.trained_on), len(reference.trained_on)
+            return "it learned from other images ({} instead of {})".format(*counts)
+        return ""
+
+
+def compare_heads(
+    runs: Iterable[Run | str] | None = None,
+    *,
+    dataset: str | None = None,
+    metric: str = "accuracy",
+    refit: bool = False,
+    workspace: str | os.PathLike[str] = ".tlx",
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Comparison:
+    """Rank runs on the same images and folds, with paired tests against the best.
+
+    Parameters
+    ----------
+    runs : iterable of Run or str, optional
+        By default all runs of the data set that can be compared with its newest one; the others
+        are left out and named with the reason.
+    dataset : str, optional
+        By default the one embedded last. Ignored if `runs` are given.
+    metric : {"accuracy", "balanced_accuracy", "macro_f1", "log_loss", "roc_auc"}
+        What ranks. Ties go to the lower log loss, then to the newer run.
+    refit : bool, default=False
+        Fit runs made on other folds or images again, on those of the newest, instead of refusing
+        them or leaving them out. The new runs are kept.
+    workspace : path, default=".tlx"
+    resamples, seed : int
+        Of the bootstrap, which every metric but the accuracy needs.
+
+    Returns
+    -------
+    Comparison
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such run, data set or metric.
+    DataError
+        If there are no runs, a run named cannot be compared, or it cannot be fitted again.
+
+    Notes
+    -----
+    The accuracy is tested by McNemar's exact test (by sign flips of whole groups where images are
+    dependent), the other metrics by a paired bootstrap of groups: see `tlx.classify.paired`.
+    p-values are corrected by Holm's method for the number of runs compared with the best; the
+    intervals are 95% each. The best is the best of these images, so its own figure is a little too
+    good, the more so the more runs there are: score it on a test split.
+    """
+    if metric not in METRICS:
+        raise UnknownNameError.nearest("metric", metric, METRICS)
+    place = Workspace(workspace)
+    named = runs is not None
+    candidates = _distinct(runs, workspace) if runs is not None else _runs_of(place, dataset)
+    scored = [_Scored(run) for run in candidates]
+    reference = scored[-1]
+    refitted: dict[str, str] = {}
+    if refit:
+        scored, reference, refitted = _refit(place, scored, reference)
+    objections = [s.objection(reference) for s in scored]
+    left_out = [
+        LeftOut(s.run, why)
+        for s, why in zip(scored, objections, strict=True)
+        if why and s.run.id not in refitted
+    ]
+    if named and left_out and not refit:
+        raise DataError(
+            f"run {left_out[0].run.id} cannot be compared with {reference.run.id}: "
+            f"{left_out[0].reason}.",
+            "Add --refit to fit it again on the same images and folds, or leave it out.",
+        )
+    group = [s for s, why in zip(scored, objections, strict=True) if not why]
+    return Comparison(
+        metric=metric,
+        dataset=reference.run.info["dataset"],
+        protocol=reference.run.info["protocol"],
+        n=len(reference.y),
+        rows=_rank(group, metric, resamples, seed),
+        left_out=left_out,
+        refitted=refitted,
+    )
+
+
+def best_of(place: Workspace, dataset: str | None = None) -> Run:
+    """Return the first run of the default comparison, without the tests."""
+    scored = [_Scored(run) for run in _runs_of(place, dataset)]
+    group = [s.run for s in scored if not s.objection(scored[-1])]
+    return max(group, key=lambda run: _merit(run, "accuracy"))
+
+
+def _runs_of(place: Workspace, dataset: str | None) -> list[Run]:
+    """Return the runs of a data set, the oldest first; of the one embedded last by default."""
+    names = place.dataset_names()
+    found = list_runs(place)
+    if not found:
+        raise DataError(f"there are no runs in {place.root} yet.", "Run tlx fit-head first.")
+    if dataset is not None:
+        chosen = [run for run in found if run.info["dataset"] == dataset]
+        if not chosen:
+            known = {run.info["dataset"] for run in found}
+            raise UnknownNameError.nearest("data set with runs", dataset, known)
+        return chosen
+    of_latest = [run for run in found if names and run.info["dataset"] == names[-1]]
+    # Without runs of that data set (or without the data set), those of the newest run's.
+    return of_latest or [r for r in found if r.info["dataset"] == found[-1].info["dataset"]]
+
+
+def _distinct(runs: Iterable[Run | str], workspace: str | os.PathLike[str]) -> list[Run]:
+    loaded = [load_run(run, workspace) if isinstance(run, str) else run for run in runs]
+    unique = list({run.folder.resolve(): run for run in loaded}.values())
+    if not unique:
+        raise DataError("no runs to compare.", "Name some, or none to compare all.")
+    return sorted(unique, key=by_age)
+
+
+def _rank(scored: Sequence[_Scored], metric: str, resamples: int, seed: int) -> list[Row]:
+    missing = [s.run.id for s in scored if metric not in s.run.info["metrics"]]
+    if missing:
+        raise DataError(
+            f"run {missing[0]} has no {metric}.", f"Choose another metric: {', '.join(METRICS)}."
+        )
+    ordered = sorted(scored, key=lambda s: _merit(s.run, metric), reverse=True)
+    best = ordered[0]
+    differences = [
+        compare_paired(
+            metric,
+            best.y,
+            s.probabilities,
+            best.probabilities,
+            best.group,
+            resamples=resamples,
+            seed=seed,
+        )
+        for s in ordered[1:]
+    ]
+    corrected = holm([d.p_value for d in differences])
+    rows = [Row(best.run, _metric(best.run, metric), Difference(0.0, 0.0, 0.0, 1.0))]
+    for s, d, p in zip(ordered[1:], differences, corrected, strict=True):
+        rows.append(Row(s.run, _metric(s.run, metric), Difference(d.value, d.low, d.high, p)))
+    return rows
+
+
+def _metric(run: Run, metric: str) -> Metric:
+    return Metric(**run.info["metrics"][metric])
+
+
+def _merit(run: Run, metric: str) -> tuple[float, float, str]:
+    value = run.info["metrics"][metric]["value"]
+    sign = -1 if metric in _LOWER_IS_BETTER else 1
+    return sign * value, -run.info["metrics"]["log_loss"]["value"], run.info["created"]
+
+
+def _names(info: dict[str, Any]) -> str:
+    return ", ".join(info["class_names"][:8])
+
+
+def _recipe(run: Run) -> str:
+    """Return what tells one head from another, whatever it was fitted on."""
+    settings = run.info.get("settings", {})
+    recipe = (
+        run.info["model"],
+        [source["fingerprint"] for source in run.info["sources"]],
+        run.info.get("views", 0),
+        settings.get("grid"),
+        {k: v for k, v in settings.get("options", {}).items() if k not in _FEW},
+    )
+    return repr(recipe)
+
+
+def _refit(
+    place: Workspace, scored: list[_Scored], reference: _Scored
+) -> tuple[list[_Scored], _Scored, dict[str, str]]:
+    """Fit the runs that cannot be compared again; all of them if the data set itself changed.
+
+    A run whose like can be compared already is not fitted again.
+    """
+    refitted: dict[str, str] = {}
+    present = {_recipe(s.run) for s in scored if not s.objection(reference)}
+    out = list(scored)
+
+    def again(s: _Scored) -> _Scored:
+        new = _Scored(_fit_again(place, s.run, reference.run))
+        refitted[s.run.id] = new.run.id
+        present.add(_recipe(s.run))
+        out.append(new)
+        return new
+
+    new = None
+    for s in scored:
+        if s.objection(reference) and _recipe(s.run) not in present:
+            new = again(s)
+    if new is not None and new.objection(reference):  # the images have changed since
+        present = {_recipe(s.run) for s in out if not s.objection(new)}
+        for s in scored:
+            if s.objection(new) and _recipe(s.run) not in present:
+                again(s)
+        reference = new
+    return out, reference, refitted
+
+
+def _fit_again(place: Workspace, run: Run, like: Run) -> Run:
+    from .evaluate import evaluate_head
+    from .paths import GRIDS
+    from .runs import save_run
+    from .table import load_table
+
+    settings = run.info.get("settings")
+    if run.info["model"] not in GRIDS or settings is None:
+        raise DataError(
+            f"run {run.id} ({run.info['model']}) cannot be fitted again on other folds.",
+            "Leave it out, or make it again on the folds of the others.",
+        )
+    features = "+".join(source["fingerprint"] for source in run.info["sources"])
+    table = load_table(place, like.info["dataset"], features, views=run.info.get("views", 0))
+    target = like.info.get("settings", {"folds": 5, "options": {}})
+    options = {k: v for k, v in settings["options"].items() if k not in _FEW}
+    options |= {k: v for k, v in target["options"].items() if k in _FEW}
+    evaluation = evaluate_head(
+        table,
+        run.info["model"],
+        n_folds=target["folds"],
+        seed=like.info["seed"],
+        grid=settings["grid"],
+        **options,
+    )
+    return save_run(place, table, evaluation, seed=like.info["seed"])

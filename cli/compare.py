@@ -1,0 +1,195 @@
+"""``tlx compare``: which head is best, and which are as good as far as these images can tell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .common import (
+    DEFAULT_WORKSPACE,
+    DatasetOption,
+    JsonOption,
+    SeedOption,
+    WorkspaceOption,
+    emit,
+    note,
+    quoted,
+    say,
+)
+from .render import METRIC_NAMES, table
+
+if TYPE_CHECKING:
+    from ..classify.compare import Comparison, Row
+
+
+def compare(
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[RUN]...",
+            help="Runs to compare; by default all of the data set that were made on the same "
+            "images and folds as the newest.",
+        ),
+    ] = None,
+    metric: Annotated[
+        str,
+        typer.Option(
+            help="What ranks them: accuracy, balanced_accuracy, macro_f1, log_loss or roc_auc."
+        ),
+    ] = "accuracy",
+    dataset: DatasetOption = None,
+    refit: Annotated[
+        bool,
+        typer.Option(
+            "--refit",
+            help="Fit runs made on other images or folds again, on those of the newest run.",
+        ),
+    ] = False,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw the intervals into this .png, .svg or .pdf file.")
+    ] = None,
+    seed: SeedOption = 0,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    as_json: JsonOption = False,
+) -> None:
+    """Rank runs on the same images and folds, with paired tests against the best."""
+    from ..classify.compare import compare_heads
+    from ..classify.plots import check_plot, plot_comparison
+
+    if plot is not None:
+        check_plot(plot)
+    found = compare_heads(
+        runs or None,
+        metric=metric,
+        dataset=dataset,
+        refit=refit,
+        workspace=workspace,
+        seed=seed,
+    )
+    if plot is not None:
+        plot_comparison(found, plot)
+        note(f"picture written to {plot}")
+    emit(as_dict(found)) if as_json else say(as_text(found))
+
+
+def as_dict(found: Comparison) -> dict[str, Any]:
+    """Return the JSON object of the command."""
+    return {
+        "dataset": found.dataset,
+        "protocol": found.protocol,
+        "n": found.n,
+        "metric": found.metric,
+        "best": found.best.id,
+        "rows": [_row(row) for row in found.rows],
+        "left_out": [{"run": out.run.id, "reason": out.reason} for out in found.left_out],
+        "refitted": found.refitted,
+    }
+
+
+def _row(row: Row) -> dict[str, Any]:
+    info, difference = row.run.info, row.difference
+    return {
+        "run": row.run.id,
+        "model": info["model"],
+        "metrics": info["metrics"],
+        "difference": difference.value,
+        "low": difference.low,
+        "high": difference.high,
+        "p_value": difference.p_value,
+        "seconds": info.get("seconds"),
+        "predict_seconds": info.get("predict_seconds"),
+    }
+
+
+def as_text(found: Comparison) -> str:
+    """Return what a person wants to read."""
+    several = len(found.rows) > 1
+    name = METRIC_NAMES[found.metric]
+    lines = [
+        f"{len(found.rows)} run{'s' if several else ''} on {found.dataset!r}: "
+        f"{found.n} images, {found.protocol}",
+        "",
+        _ranking(found),
+    ]
+    if several:
+        lines += ["", _verdict(found), *_explanation(found)]
+    if found.refitted:
+        again = ", ".join(f"{new} for {old}" for old, new in found.refitted.items())
+        lines += ["", f"fitted again: {again}"]
+    if found.left_out:
+        rows = [[out.run.id, out.reason] for out in found.left_out]
+        lines += ["", table(["left out", "because"], rows)]
+        lines.append("To compare them too: tlx compare --refit")
+    if not several:
+        lines += ["", f"There is nothing to compare {name} with yet."]
+        return "\n".join([*lines, "Next: tlx fit-head --model svm"])
+    return "\n".join([*lines, "", f"Next: tlx predict {quoted(found.best.id)} PHOTO.jpg"])
+
+
+def _ranking(found: Comparison) -> str:
+    from ..embed.spec import FeatureSpec
+
+    header = ["run", METRIC_NAMES[found.metric], "95% interval", "difference", "95% interval"]
+    header += ["p", "fit", "µs/image"]
+    rows = []
+    for place, row in enumerate(found.rows):
+        metric, difference, info = row.metric, row.difference, row.run.info
+        cells = [row.run.id, f"{metric.value:.4f}", f"{metric.low:.4f} to {metric.high:.4f}"]
+        if place:
+            cells += [
+                f"{difference.value:+.4f}",
+                f"{difference.low:+.4f} to {difference.high:+.4f}",
+                p_text(difference.p_value),
+            ]
+        else:
+            cells += ["best", "", ""]
+        fast = info.get("predict_seconds")
+        cells += [f"{info['seconds']:.1f} s", "" if fast is None else f"{1e6 * fast:.1f}"]
+        rows.append(cells)
+    features = [
+        " + ".join(FeatureSpec.from_json(s["spec"]).describe() for s in row.run.info["sources"])
+        for row in found.rows
+    ]
+    if len(set(features)) > 1:
+        header.append("features")
+        for cells, described in zip(rows, features, strict=True):
+            cells.append(described)
+    return table(header, rows)
+
+
+def _verdict(found: Comparison) -> str:
+    name = METRIC_NAMES[found.metric]
+    worse = [row.run.id for row in found.rows[1:] if row.difference.p_value < 0.05]
+    alike = [row.run.id for row in found.rows[1:] if row.difference.p_value >= 0.05]
+    if not worse:
+        return f"No difference from {found.best.id} in {name} is beyond chance."
+    if not alike:
+        return f"{found.best.id} is better than all others, beyond chance."
+    return (
+        f"{found.best.id} is better than {', '.join(worse)}. "
+        f"It may be no better than {', '.join(alike)}."
+    )
+
+
+def _explanation(found: Comparison) -> list[str]:
+    tests = len(found.rows) - 1
+    exact = found.metric == "accuracy"
+    test = "McNemar's exact test" if exact else "paired bootstrap, 2,000 resamples"
+    corrected = f", corrected for {tests} comparisons (Holm)" if tests > 1 else ""
+    return [
+        f"p: {test} against the best{corrected}.",
+        "µs/image: the head alone, its embedding given.",
+    ]
+
+
+def p_text(p: float) -> str:
+    """Return a p-value with two significant digits.
+
+    Examples
+    --------
+    >>> p_text(0.0341), p_text(1.0), p_text(3e-7)
+    ('0.034', '1', '<0.001')
+    """
+    return "<0.001" if p < 0.001 else f"{p:.2g}"

@@ -1,0 +1,176 @@
+"""Comparisons of real runs on drawn features."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tlx.classify.compare import compare_heads
+from tlx.classify.fit import fit_head
+from tlx.classify.runs import list_runs, load_run
+from tlx.errors import DataError, UnknownNameError
+
+
+@pytest.fixture
+def fit(add_dataset, draw, place):
+    """Return a function that fits a head with one C, on 120 images of two classes."""
+    add_dataset("d", *draw(120, spread=1.5))
+
+    def fit(C: float = 1.0, **options: Any):
+        return fit_head("logreg", workspace=place.root, grid={"C": [C]}, **options)
+
+    return fit
+
+
+def accuracy(run) -> float:
+    return run.info["metrics"]["accuracy"]["value"]
+
+
+def test_ranks_the_best_first(fit, place) -> None:
+    runs = [fit(C) for C in (1e-6, 1.0, 1e-3)]
+    found = compare_heads(workspace=place.root)
+    values = [row.metric.value for row in found.rows]
+    assert values == sorted((accuracy(run) for run in runs), reverse=True)
+    assert found.best.id == load_run("best", place.root).id
+    assert found.n == 120
+    assert found.left_out == []
+    for row in found.rows[1:]:
+        assert row.difference.value == pytest.approx(row.metric.value - values[0])
+        assert row.difference.low <= row.difference.value <= row.difference.high
+        assert 0 < row.difference.p_value <= 1
+
+
+def test_the_best_has_no_difference_from_itself(fit, place) -> None:
+    fit()
+    (row,) = compare_heads(workspace=place.root).rows
+    assert (row.difference.value, row.difference.p_value) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("metric", ["balanced_accuracy", "macro_f1", "log_loss", "roc_auc"])
+def test_ranks_by_any_metric(fit, place, metric: str) -> None:
+    for C in (1e-5, 1.0):
+        fit(C)
+    found = compare_heads(workspace=place.root, metric=metric)
+    values = [row.metric.value for row in found.rows]
+    assert values == sorted(values, reverse=metric != "log_loss")
+
+
+def test_an_unknown_metric_names_the_known(fit, place) -> None:
+    fit()
+    with pytest.raises(
+        UnknownNameError, match=r"unknown metric: 'acuracy'.\nDid you mean accuracy"
+    ):
+        compare_heads(workspace=place.root, metric="acuracy")
+
+
+def test_no_runs_says_what_to_do(place) -> None:
+    with pytest.raises(DataError, match=r"no runs in .*\nRun tlx fit-head first"):
+        compare_heads(workspace=place.root)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"folds": 3}, r"3-fold instead of 5-fold|instead of"),
+        ({"seed": 7}, "other folds .seed 7 instead of 0"),
+        ({"max_per_class": 10, "repeats": 1}, "learned from other images .20 instead of 120"),
+    ],
+)
+def test_other_folds_are_left_out_and_refused_by_name(fit, place, options, reason: str) -> None:
+    other, newest = fit(**options), fit()
+    found = compare_heads(workspace=place.root)
+    assert [row.run.id for row in found.rows] == [newest.id]
+    assert [out.run.id for out in found.left_out] == [other.id]
+    with pytest.raises(DataError, match=reason) as told:
+        compare_heads([other.id, newest.id], workspace=place.root)
+    assert "--refit" in told.value.remedy
+
+
+def test_other_images_and_other_labels_are_refused(fit, place, add_dataset, draw) -> None:
+    X, y = draw(120, spread=1.5)
+    first = fit()
+    add_dataset("d", X[:100], y[:100])
+    second = fit()
+    add_dataset("d", X[:100], np.where(np.arange(100) < 4, 1 - y[:100], y[:100]))
+    third = fit()
+    with pytest.raises(DataError, match="scored on other images: 100 of its 120 are among the 100"):
+        compare_heads([first.id, second.id], workspace=place.root)
+    with pytest.raises(DataError, match="4 images had other labels"):
+        compare_heads([second.id, third.id], workspace=place.root)
+
+
+def test_other_classes_are_refused(fit, place, add_dataset, draw) -> None:
+    fit()
+    add_dataset("three", *draw(90, classes=3))
+    fit()
+    with pytest.raises(DataError, match="its classes are ant, bee, not ant, bee, cat"):
+        compare_heads([run.id for run in list_runs(place)], workspace=place.root)
+
+
+def test_refit_puts_all_on_the_newest_folds_once(fit, place) -> None:
+    old, newest = fit(0.5, seed=3), fit(1.0)
+    found = compare_heads(workspace=place.root, refit=True)
+    assert len(found.rows) == 2
+    assert list(found.refitted) == [old.id]
+    again = load_run(found.refitted[old.id], place.root)
+    assert again.info["params"] == old.info["params"]
+    assert (again.predictions()["fold"] == newest.predictions()["fold"]).all()
+    repeated = compare_heads(workspace=place.root, refit=True)
+    assert repeated.refitted == {}
+    assert len(list_runs(place)) == 3
+
+
+def test_refit_after_the_images_changed_fits_all_again(fit, place, add_dataset, draw) -> None:
+    fit(0.5), fit(1.0)
+    X, y = draw(120, spread=1.5)
+    add_dataset("d", X[:100], y[:100])
+    fit(2.0)
+    found = compare_heads(workspace=place.root, refit=True)
+    assert found.n == 100
+    assert len(found.rows) == 3
+    add_dataset("d", X[:90], y[:90])
+    renewed = compare_heads(["logreg-1", "logreg-3"], workspace=place.root, refit=True)
+    assert renewed.n == 90
+    assert len(renewed.rows) == 2
+
+
+def test_runs_on_other_features_of_the_same_images_are_compared(
+    fit, place, add_dataset, draw
+) -> None:
+    from tlx.cache.manifest import Manifest
+
+    first = fit()
+    X, y = draw(120, spread=1.5)
+    before = Manifest.load(place.manifest_path("d")).sources
+    add_dataset("d", np.hstack([X, X]), y, backbone="other")
+    second = fit()
+    found = compare_heads([first.id, second.id], workspace=place.root)
+    assert len(found.rows) == 2
+    assert before[0]["fingerprint"] != second.info["sources"][0]["fingerprint"]
+
+
+def test_only_runs_of_the_data_set_asked_for(fit, place, add_dataset, draw) -> None:
+    first = fit()
+    add_dataset("e", *draw(60, seed=5))
+    second = fit()
+    assert compare_heads(workspace=place.root).best.id == second.id
+    assert compare_heads(workspace=place.root, dataset="d").best.id == first.id
+    with pytest.raises(UnknownNameError, match="Did you mean d, e"):
+        compare_heads(workspace=place.root, dataset="f")
+
+
+def test_the_same_fit_gives_the_same_numbers_twice(fit) -> None:
+    one, two = fit(), fit()
+    assert one.info["metrics"] == two.info["metrics"]
+    assert (one.predictions()["probabilities"] == two.predictions()["probabilities"]).all()
+
+
+def test_a_run_records_seed_and_environment(fit) -> None:
+    info = json.loads((fit(seed=3).folder / "run.json").read_bytes())
+    assert info["seed"] == 3
+    assert {"tlx", "python", "platform", "numpy", "scikit-learn", "h5py"} <= set(
+        info["environment"]
+    )
