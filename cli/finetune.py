@@ -1,0 +1,190 @@
+"""``tlx finetune``: train the top of the backbone, from the best head, and keep the better one."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .common import (
+    DEFAULT_WORKSPACE,
+    DatasetOption,
+    JsonOption,
+    SeedOption,
+    WorkspaceOption,
+    emit,
+    note,
+    say,
+)
+from .render import METRIC_NAMES, progress, table
+
+if TYPE_CHECKING:
+    from ..finetune.api import FinetuneResult
+    from ..finetune.probe import ProbeRow
+    from ..finetune.train import Epoch
+
+
+def finetune(
+    run: Annotated[
+        str,
+        typer.Argument(help="Run whose head to start from; 'best' is the most accurate that can."),
+    ] = "best",
+    unfreeze: Annotated[
+        str,
+        typer.Option(
+            help="How many layers to train, the name of the first layer or block to train, 'all', "
+            "or 'auto' to have the place chosen by a linear probe."
+        ),
+    ] = "20",
+    epochs: Annotated[int, typer.Option(help="At most so many passes over the images.")] = 10,
+    lr: Annotated[float, typer.Option(help="Peak learning rate of AdamW.")] = 1e-4,
+    batch_size: Annotated[int, typer.Option(help="Images a step.")] = 32,
+    patience: Annotated[
+        int, typer.Option(help="Stop after so many epochs without a lower validation loss.")
+    ] = 3,
+    weight_decay: Annotated[
+        float, typer.Option(help="Decoupled weight decay of kernels; biases and norms have none.")
+    ] = 1e-2,
+    label_smoothing: Annotated[
+        float, typer.Option(help="Share of each label that is spread over all classes.")
+    ] = 0.0,
+    class_weight: Annotated[
+        str | None,
+        typer.Option(help="'balanced' weighs each class alike, however many images it has."),
+    ] = None,
+    average: Annotated[
+        bool,
+        typer.Option(
+            "--average",
+            help="Take the best point on the line between the weights before and after.",
+        ),
+    ] = False,
+    boundary_dtype: Annotated[
+        str, typer.Option(help="How activations at the cut are stored: float16 or float32.")
+    ] = "float16",
+    max_cache_gb: Annotated[
+        float, typer.Option(help="The most that these may take on disk, in gigabytes.")
+    ] = 10.0,
+    engine: Annotated[
+        str, typer.Option(help="What computes them: auto, openvino or tensorflow.")
+    ] = "auto",
+    dataset: DatasetOption = None,
+    seed: SeedOption = 0,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    as_json: JsonOption = False,
+) -> None:
+    """Train the top of the backbone, starting from a head, and keep the better of the two.
+
+    What is below the cut stays frozen: its activations are computed once and cached, and epochs run
+    over the top only. Head and fine-tuned network are compared on the same held-out images.
+    Ctrl-C keeps the best epoch so far; a killed run is taken up by the same command.
+    """
+    from ..finetune.api import Watch, finetune_head
+    from ..finetune.train import Settings
+
+    settings = Settings(
+        epochs, lr, batch_size, patience, weight_decay, label_smoothing, class_weight, seed
+    )
+    with ExitStack() as stack:
+        watch = Watch(
+            tell=note,
+            probe=lambda rows: note(probe_table(rows)),
+            progress=_Progress(stack),
+            epoch=lambda epoch, left: note(epoch_line(epoch, left, settings.epochs)),
+        )
+        result = finetune_head(
+            run,
+            unfreeze,
+            workspace=workspace,
+            dataset=dataset,
+            settings=settings,
+            average=average,
+            boundary_dtype=boundary_dtype,
+            max_cache_gb=max_cache_gb,
+            engine=engine,
+            watch=watch,
+        )
+    emit(result.as_dict()) if as_json else say(as_text(result))
+    if result.training.interrupted:
+        note("Interrupted: the best epoch so far is kept. The same command goes on from here.")
+        raise typer.Exit(130)
+
+
+def epoch_line(epoch: Epoch, left: float, epochs: int) -> str:
+    """Return one line about an epoch."""
+    mark = "  *" if epoch.best and epoch.epoch else ""
+    validation = f"validation loss {epoch.val_loss:.4f}, accuracy {epoch.val_accuracy:.4f}"
+    if epoch.train_loss is None:
+        return f"epoch 0 (the head)  {validation}"
+    return (
+        f"epoch {epoch.epoch}/{epochs}  train loss {epoch.train_loss:.4f}, {validation}, "
+        f"{epoch.seconds:.1f} s, at most {left:.0f} s left{mark}"
+    )
+
+
+def probe_table(rows: list[ProbeRow]) -> str:
+    """Return the table behind the choice of ``--unfreeze auto``."""
+    cells = [
+        [
+            row.cut,
+            row.layers,
+            f"{row.log_loss:.4f} ± {row.error:.4f}",
+            f"{row.accuracy:.4f}",
+            "<- chosen" if row.chosen else "",
+        ]
+        for row in rows
+    ]
+    return table(["cut at", "layers above", "log loss of a linear head", "accuracy", ""], cells)
+
+
+def as_text(result: FinetuneResult) -> str:
+    """Return what a person wants to read."""
+    verdict = result.verdict
+    rows = [
+        [METRIC_NAMES.get(name, name), _metric(result.head[name]), _metric(result.finetuned[name])]
+        for name in result.head
+    ]
+    points, low, high = (
+        100 * value
+        for value in (verdict.accuracy.value, verdict.accuracy.low, verdict.accuracy.high)
+    )
+    loss = verdict.log_loss
+    kept = "fine-tuned network" if verdict.kept == "finetuned" else "head"
+    lines = [
+        f"unfreeze {result.choice.text}; fine-tuned: epoch {result.training.best_epoch} of "
+        f"{len(result.training.epochs) - 1}"
+        + (f", averaged at {result.average:g}" if result.average is not None else ""),
+        "",
+        table([f"{verdict.n} images ({result.protocol})", "head", "fine-tuned"], rows),
+        "",
+        f"accuracy {points:+.1f} points ({low:+.1f} to {high:+.1f}), {verdict.gained} images "
+        f"gained and {verdict.lost} lost, McNemar's exact p = {verdict.accuracy.p_value:.2g}",
+        f"log loss {loss.value:+.4f} ({loss.low:+.4f} to {loss.high:+.4f})",
+        "",
+        f"Kept: the {kept}. On these images {verdict.why}",
+        "(The epoch was chosen on them too, which flatters the fine-tuned network a little.)",
+        "",
+        f"run {result.run.id} in {result.run.folder} ({result.seconds:.1f} s)",
+        f"Next: tlx predict {result.run.id} PHOTO.jpg",
+    ]
+    return "\n".join(lines)
+
+
+class _Progress:
+    """A progress display that begins with the first image and ends with the last."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self._show: Any = None
+
+    def __call__(self, done: int, total: int) -> None:
+        self._show = self._show or self._stack.enter_context(progress("Activations"))
+        self._show(done, total)
+        if done == total:
+            self._stack.close()
+            self._show = None
+
+
+def _metric(metric: dict[str, Any]) -> str:
+    return f"{metric['value']:.4f} ({metric['low']:.4f} to {metric['high']:.4f})"

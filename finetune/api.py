@@ -1,0 +1,550 @@
+"""Fine-tune the top of a backbone from a head, and keep the better of the two as a run."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+import numpy as np
+
+from ..classify.calibrate import calibration_error, cross_calibrate
+from ..classify.dense import DensePredictor
+from ..classify.evaluate import evaluate_head
+from ..classify.linear import LinearPredictor, softmax
+from ..classify.metrics import confusion_matrix, score
+from ..classify.runs import Run, _environment, _predictions_bytes, list_runs, load_run, write_run
+from ..classify.table import FeatureTable, load_table, stratified_group_folds
+from ..embed.backbones import Backbone, feature_model, get_backbone
+from ..embed.engines import Engine
+from ..embed.spec import FeatureSpec
+from ..errors import DataError, FitError, WeightsError
+from ..workspace import Workspace
+from .boundary import DTYPES, Boundary
+from .cut import Choice, choose_cut
+from .export import MODEL_FILE, embedding_layer, model_bytes, whole_model
+from .probe import ProbeRow, choose_by_probe
+from .seed import (
+    PARITY_IMAGES,
+    SEEDS,
+    SeededNetwork,
+    SeedHead,
+    attach_head,
+    check_parity,
+    seed_head,
+)
+from .train import (
+    Epoch,
+    Settings,
+    Training,
+    average_weights,
+    predict_logits,
+    train,
+    training_key,
+)
+from .verdict import Verdict, judge
+
+MODEL = "finetune"
+_FEW = ("max_per_class", "repeats")  # options that only say how much a head may learn from
+_INNER_FOLDS = 5  # one of them is held out if the data set has no validation split
+
+
+@dataclass
+class FinetuneResult:
+    """What `finetune_head` did.
+
+    Attributes
+    ----------
+    run : Run
+        The better of head and fine-tuned network.
+    seed_run : str
+        Where the head came from.
+    choice : Choice
+        The cut.
+    probe : list of ProbeRow
+        The table behind the choice of ``"auto"``; else empty.
+    boundary : dict
+        ``shape``, ``bytes``, ``reused`` and ``seconds``.
+    parity : float
+        Largest difference between the logits of the seeded network and of the head.
+    training : Training
+    average : float or None
+        Point on the line between head and fine-tuned weights, with ``average=True``.
+    protocol : str
+        Which images were held out.
+    head, finetuned : dict
+        Metrics on them, by name.
+    verdict : Verdict
+    refitted : bool
+        Whether the head had to be fitted again without the held-out images.
+    seconds : float
+    """
+
+    run: Run
+    seed_run: str
+    choice: Choice
+    probe: list[ProbeRow]
+    boundary: dict[str, Any]
+    parity: float
+    training: Training
+    average: float | None
+    protocol: str
+    head: dict[str, Any]
+    finetuned: dict[str, Any]
+    verdict: Verdict
+    refitted: bool
+    seconds: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the JSON object of the command."""
+        cut = self.choice.cut
+        return {
+            "run": self.run.id,
+            "seed_run": self.seed_run,
+            "unfreeze": {
+                "requested": self.choice.requested,
+                "layers": cut.layers,
+                "cut": cut.name,
+                "parameters": cut.parameters,
+                "probe": [asdict(row) for row in self.probe],
+            },
+            "boundary": self.boundary,
+            "parity": self.parity,
+            "epochs": [asdict(epoch) for epoch in self.training.epochs],
+            "protocol": self.protocol,
+            "head": {"metrics": self.head, "refitted": self.refitted},
+            "finetuned": {
+                "metrics": self.finetuned,
+                "best_epoch": self.training.best_epoch,
+                "average": self.average,
+                "interrupted": self.training.interrupted,
+                "resumed_at": self.training.resumed_at,
+            },
+            "verdict": asdict(self.verdict),
+            "kept": self.verdict.kept,
+            "seconds": self.seconds,
+        }
+
+
+@dataclass
+class Watch:
+    """What a caller wants to be told while it goes on.
+
+    Attributes
+    ----------
+    tell : callable
+        Called with a line of text.
+    probe : callable
+        Called with the table behind the choice of ``"auto"``.
+    progress : callable
+        Called with images done and their number, while activations are computed.
+    epoch : callable
+        Called after each epoch with its numbers and the seconds left at most.
+    """
+
+    tell: Callable[[str], None] = lambda text: None
+    probe: Callable[[list[ProbeRow]], None] = lambda rows: None
+    progress: Callable[[int, int], None] = lambda done, total: None
+    epoch: Callable[[Epoch, float], None] = lambda epoch, seconds_left: None
+
+
+@dataclass
+class _Problem:
+    """A head, the images it learned from, and those that neither it nor the network will see."""
+
+    table: FeatureTable
+    train: np.ndarray
+    held_out: np.ndarray
+    protocol: str
+    head: SeedHead
+    refitted: bool
+    model: str
+
+
+def finetune_head(
+    seed_run: str = "best",
+    unfreeze: int | str = 20,
+    *,
+    workspace: str | os.PathLike[str] = ".tlx",
+    dataset: str | None = None,
+    settings: Settings | None = None,
+    average: bool = False,
+    boundary_dtype: str = "float16",
+    max_cache_gb: float = 10.0,
+    engine: str | Engine = "auto",
+    name: str | None = None,
+    watch: Watch | None = None,
+) -> FinetuneResult:
+    """Fine-tune the top of a backbone, starting from a head, over cached activations.
+
+    Parameters
+    ----------
+    seed_run : str, default="best"
+        Run whose head the network starts from. ``"best"`` is the most accurate one that can.
+    unfreeze : int or str, default=20
+        How many layers to train; or the name of the first layer or block to train; ``"all"``; or
+        ``"auto"``. Snapped towards the input to a place where one tensor crosses.
+    workspace : path, default=".tlx"
+    dataset : str, optional
+        Which data set ``"best"`` is about; by default the one embedded last.
+    settings : Settings, optional
+        How to train.
+    average : bool, default=False
+        Take the best point on the line between the head's network and the fine-tuned one.
+    boundary_dtype : {"float16", "float32"}, default="float16"
+        How activations at the cut are stored.
+    max_cache_gb : float, default=10
+        The most they may take on disk, in units of 1e9 bytes.
+    engine : {"auto", "openvino", "tensorflow"} or Engine, default="auto"
+        What computes them.
+    name : str, optional
+        Of the new run.
+    watch : Watch, optional
+        Whom to tell of the progress.
+
+    Returns
+    -------
+    FinetuneResult
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such run, layer or block.
+    FitError
+        If the run's head cannot become a layer, or the network would not compute what it does.
+    DataError
+        If the activations would take too much space, or images have changed.
+    WeightsError
+        If the backbone's weights are not those of the embeddings.
+    """
+    started = time.perf_counter()
+    watch, settings, place = watch or Watch(), settings or Settings(), Workspace(workspace)
+    if boundary_dtype not in DTYPES:
+        raise FitError(
+            f"boundary dtype {boundary_dtype!r} is unknown.", f"Use {', '.join(DTYPES)}."
+        )
+    run = find_seed(place, seed_run, dataset)
+    problem = _prepare(place, run, settings.seed)
+    if problem.refitted:
+        watch.tell(f"The head is fitted again without the held-out images ({problem.protocol}).")
+    spec = FeatureSpec.from_json(run.source["spec"])
+    backbone = _backbone(run, spec)
+    features = feature_model(backbone, spec)
+    choice, probe = _choose(features, unfreeze, problem, spec, settings.seed, watch)
+    watch.tell(f"Unfreeze {choice.text}: {choice.cut.parameters:,} weights are trained.")
+    network = attach_head(features, choice.cut, problem.head)
+
+    boundary = Boundary(place, problem.table, backbone, spec, choice.cut, boundary_dtype, engine)
+    used = np.concatenate([problem.train, problem.held_out])
+    parity, reused = _fill(boundary, network, problem, used, spec, max_cache_gb * 1e9, watch)
+
+    start = [weight.numpy() for weight in network.top.trainable_variables]
+    held_out = boundary.reader(problem.held_out)
+    y = problem.table.y
+    seeded_logits = predict_logits(network.top, held_out)
+    key = training_key(
+        {
+            "seed": problem.head.digest(),
+            "boundary": boundary.spec.fingerprint,
+            "settings": asdict(settings),
+            "train": hashlib.sha256(problem.table.digest[problem.train].tobytes()).hexdigest(),
+            "labels": hashlib.sha256(y[problem.train].tobytes()).hexdigest(),
+            "held_out": hashlib.sha256(
+                problem.table.digest[problem.held_out].tobytes()
+            ).hexdigest(),
+        }
+    )
+    training = train(
+        network.top,
+        boundary.reader(problem.train),
+        y[problem.train],
+        held_out,
+        y[problem.held_out],
+        settings,
+        checkpoint=place.root / "finetune" / f"{key}.npz",
+        on_epoch=watch.epoch,
+    )
+    point = None
+    if average and training.best_epoch:
+        point = average_weights(network.top, start, held_out, y[problem.held_out])
+    groups = problem.table.groups[problem.held_out]
+    tuned_logits = predict_logits(network.top, held_out) if training.best_epoch else seeded_logits
+    raw = {"head": softmax(seeded_logits), "finetuned": softmax(tuned_logits)}
+    scored = {
+        which: _score(y[problem.held_out], p, groups, run.info["seed"]) for which, p in raw.items()
+    }
+    verdict = judge(y[problem.held_out], scored["head"].proba, scored["finetuned"].proba, groups)
+    if verdict.kept == "head":
+        for variable, value in zip(network.top.trainable_variables, start, strict=True):
+            variable.assign(value)
+    else:  # the head is calibrated already
+        network.scale_logits(1 / scored["finetuned"].temperature)
+    result = FinetuneResult(
+        run=run,
+        seed_run=run.id,
+        choice=choice,
+        probe=probe,
+        boundary={
+            "shape": list(choice.cut.shape),
+            "bytes": len(used) * boundary.row_bytes,
+            "reused": reused,
+            "seconds": boundary.seconds,
+        },
+        parity=parity,
+        training=training,
+        average=point,
+        protocol=problem.protocol,
+        head=scored["head"].metrics,
+        finetuned=scored["finetuned"].metrics,
+        verdict=verdict,
+        refitted=problem.refitted,
+        seconds=time.perf_counter() - started,
+    )
+    result.run = _save(place, run, problem, network, spec, result, scored, settings, name)
+    result.seconds = time.perf_counter() - started
+    return result
+
+
+def find_seed(place: Workspace, seed_run: str, dataset: str | None = None) -> Run:
+    """Return the run to start from; ``"best"`` is the most accurate that can be a seed.
+
+    Raises
+    ------
+    FitError
+        If the run named cannot be one.
+    DataError
+        If there is no run that can.
+    """
+    if seed_run != "best":
+        run = load_run(seed_run, place.root)
+        if run.info["model"] not in SEEDS:
+            tuned = run.info["model"] == MODEL
+            origin = run.info.get("finetune", {}).get("seed_run", "its seed run")
+            raise FitError(
+                f"run {run.id} is a {run.info['model']} run: its head cannot become a layer."
+                if not tuned
+                else f"run {run.id} is fine-tuned already.",
+                f"Heads that can: {', '.join(SEEDS)}."
+                if not tuned
+                else f"Start from {origin} again, with other options.",
+            )
+        return run
+    if dataset is None and place.dataset_names():
+        dataset = place.dataset_names()[-1]
+    runs = [run for run in list_runs(place) if run.info["model"] in SEEDS]
+    runs = [run for run in runs if run.info["dataset"] == dataset]
+    if not runs:
+        raise DataError(
+            f"there is no run of data set {dataset!r} whose head could become a layer.",
+            f"Run tlx fit-head --model logreg first (or {', '.join(SEEDS[1:])}).",
+        )
+
+    def rank(run: Run) -> tuple[float, float]:
+        metrics = run.info["metrics"]
+        return metrics["accuracy"]["value"], -metrics["log_loss"]["value"]
+
+    return load_run(max(runs, key=rank).id, place.root)
+
+
+def _prepare(place: Workspace, run: Run, seed: int) -> _Problem:
+    """Decide which images are held out, and make sure that the head has not seen them."""
+    table = load_table(place, run.info["dataset"], run.source["fingerprint"])
+    held = table.split == "validation"
+    protocol = "validation split"
+    if not held.any():
+        folds = stratified_group_folds(table.y, table.groups, _INNER_FOLDS, seed, table.class_names)
+        held = folds == 0
+        protocol = f"held-out fifth, stratified, seed {seed}"
+        table = dataclasses.replace(table, split=np.where(held, "validation", "train"))
+    train, held_out = np.flatnonzero(~held), np.flatnonzero(held)
+    learned = {row.tobytes() for row in run.predictions()["trained_on"]}
+    seen = any(table.digest[row].tobytes() in learned for row in held_out)
+    model = run.info["model"]
+    if not seen and run.class_names == table.class_names:
+        return _Problem(
+            table, train, held_out, protocol, seed_head(run.head(), model), False, model
+        )
+    settings = run.info["settings"]
+    options = {k: v for k, v in settings["options"].items() if k not in _FEW}
+    fitted = evaluate_head(
+        table,
+        model,
+        n_folds=settings["folds"],
+        seed=run.info["seed"],
+        grid=settings["grid"],
+        **options,
+    )
+    return _Problem(table, train, held_out, protocol, seed_head(fitted.head, model), True, model)
+
+
+@dataclass
+class _Scored:
+    """What one of the two is worth: calibrated probabilities, and the temperature behind them."""
+
+    proba: np.ndarray
+    temperature: float
+    metrics: dict[str, Any]
+
+
+def _score(y: np.ndarray, raw: np.ndarray, groups: np.ndarray, seed: int) -> _Scored:
+    """Calibrate as heads are, each image by a temperature fitted without it, and score."""
+    proba, temperature = cross_calibrate(y, raw, np.zeros(len(y), int), groups, seed)
+    metrics = {
+        **score(y, proba, groups),
+        "ece": calibration_error(y, raw, groups),
+        "ece_calibrated": calibration_error(y, proba, groups),
+    }
+    return _Scored(proba, temperature, {name: asdict(metric) for name, metric in metrics.items()})
+
+
+def _backbone(run: Run, spec: FeatureSpec) -> Backbone:
+    backbone = get_backbone(spec.backbone, run.source["weights"])
+    if backbone.weights_digest != spec.weights:
+        raise WeightsError(
+            f"the weights of {spec.backbone} here are not those of run {run.id}: "
+            f"{backbone.weights_digest[:12]} instead of {spec.weights[:12]}.",
+            "Install the version of the weights that it was trained with, or embed again.",
+        )
+    return backbone
+
+
+def _choose(
+    features: Any,
+    unfreeze: int | str,
+    problem: _Problem,
+    spec: FeatureSpec,
+    seed: int,
+    watch: Watch,
+) -> tuple[Choice, list[ProbeRow]]:
+    if str(unfreeze).strip() != "auto":
+        return choose_cut(features, unfreeze), []
+    choice, rows = choose_by_probe(
+        features, problem.table, problem.train, spec, seed, watch.progress
+    )
+    watch.probe(rows)
+    return choice, rows
+
+
+def _fill(
+    boundary: Boundary,
+    network: SeededNetwork,
+    problem: _Problem,
+    used: np.ndarray,
+    spec: FeatureSpec,
+    max_bytes: float,
+    watch: Watch,
+) -> tuple[float, int]:
+    """Have the activations of all images computed; check on the first few that the seed is exact.
+
+    Returns
+    -------
+    parity : float
+    reused : int
+        Distinct images whose activations were stored already.
+    """
+    missing = boundary.missing(used)
+    reused = len({problem.table.digest[row].tobytes() for row in used}) - len(missing)
+    boundary.check_space(missing, max_bytes)
+    first = used[:PARITY_IMAGES]
+    boundary.compute(boundary.missing(first))
+    parity = check_parity(
+        network.top,
+        boundary.reader(first).read(range(len(first))),
+        problem.head,
+        problem.table.X[first],
+        spec.precision == "bfloat16",
+    )
+    missing = boundary.missing(used)
+    if missing:
+        watch.tell(
+            f"Activations of {len(missing)} images at the cut: "
+            f"{len(missing) * boundary.row_bytes / 1e6:,.0f} MB, "
+            f"about {boundary.estimate(missing):.0f} s."
+        )
+        boundary.compute(missing, watch.progress)
+    return parity, reused
+
+
+def _save(
+    place: Workspace,
+    seed_run: Run,
+    problem: _Problem,
+    network: SeededNetwork,
+    spec: FeatureSpec,
+    result: FinetuneResult,
+    scored: dict[str, _Scored],
+    settings: Settings,
+    name: str | None,
+) -> Run:
+    """Write the run: the whole model, its last layer as a linear head, and the numbers.
+
+    The predictor of a run is a head over features. For a fine-tuned network the features are the
+    embeddings of ``model.keras`` and the head is its last layer, so that everything that takes a
+    run takes this one, and any engine runs it.
+    """
+    table, kept = problem.table, result.verdict.kept
+    note = {
+        "class_names": list(table.class_names),
+        "image_size": spec.image_size,
+        "fit": spec.fit,
+        "interpolation": spec.interpolation,
+        "dataset": table.dataset,
+        "seed_run": seed_run.id,
+        "kept": kept,
+    }
+    data = model_bytes(whole_model(network), note)
+    source = seed_run.source
+    arrays = [tuple(layer.get_weights()) for layer in network.classifier]
+    head: Any = LinearPredictor(*arrays[0]) if len(arrays) == 1 else DensePredictor(tuple(arrays))
+    if kept == "finetuned":
+        tuned = dataclasses.replace(
+            spec,
+            backbone=f"keras:{MODEL_FILE}",
+            weights=hashlib.sha256(data).hexdigest(),
+            layer=embedding_layer(network),
+            pooling="avg",
+        )
+        source = {"fingerprint": tuned.fingerprint, "spec": tuned.json, "weights": MODEL_FILE}
+    rows = problem.held_out
+    y, p = table.y[rows], scored[kept].proba
+    predictions = {
+        "path": np.array([os.fsencode(table.path[row]) for row in rows], object),
+        "digest": table.digest[rows],
+        "label": y.astype(np.int32),
+        "fold": np.zeros(len(rows), np.int32),
+        "group": table.groups[rows],
+        "probabilities": p.astype(np.float32),
+        "trained_on": table.digest[problem.train],
+    }
+    summary = {k: v for k, v in result.as_dict().items() if k not in ("run", "seconds")}
+    info = {
+        "model": MODEL,
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "dataset": table.dataset,
+        "root": table.root,
+        "sources": [source],
+        "class_names": list(table.class_names),
+        "protocol": problem.protocol,
+        "n": len(rows),
+        "trained_on": len(problem.train),
+        "views": 0,
+        "metrics": result.finetuned if kept == "finetuned" else result.head,
+        "confusion": confusion_matrix(y, p.argmax(axis=1), len(table.class_names)).tolist(),
+        "params": {"unfreeze": result.choice.requested, "kept": kept, **asdict(settings)},
+        "temperature": 1.0,  # it is in the weights of the last layer
+        "seconds": result.seconds,
+        "seed": settings.seed,
+        "environment": _environment(),
+        "finetune": summary,
+    }
+    parts = {
+        **head.parts(),
+        MODEL_FILE: data,
+        "predictions.h5": _predictions_bytes(predictions),
+    }
+    return write_run(place, MODEL, info, parts, name)

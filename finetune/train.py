@@ -1,0 +1,434 @@
+"""Train the top of a network over cached activations, never ending worse than it began.
+
+Everything that makes an epoch differ between training and inference is off: BatchNorm uses its
+stored statistics, dropout and stochastic depth do nothing. With the few images of transfer learning
+batch statistics are noise, and with a constant trunk they would make cached and uncached training
+differ. The scale and shift of BatchNorm are trained like any other weight.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from ..cache.files import write_atomic
+from ..cache.identity import canonical_json
+from ..classify.linear import softmax
+from ..embed.quiet import import_keras, import_tensorflow
+from ..errors import FitError
+
+if TYPE_CHECKING:
+    import keras
+
+WARM_UP = 0.1  # share of all steps
+_CHECKPOINT_VERSION = 1
+_EPS = float(np.finfo(np.float64).eps)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the top is trained.
+
+    Attributes
+    ----------
+    epochs : int, default=10
+        At most so many. With 0 the head is returned as it came.
+    lr : float, default=1e-4
+        Peak learning rate of AdamW: it rises over the first tenth of the steps and falls to zero
+        with a cosine.
+    batch_size : int, default=32
+    patience : int, default=3
+        Stop after so many epochs without a lower validation loss.
+    weight_decay : float, default=1e-2
+        Decoupled, on kernels only.
+    label_smoothing : float, default=0.0
+        Share of each label that is spread over all classes.
+    class_weight : {"balanced"} or None, default=None
+        ``"balanced"`` weighs each image by N / (C * images of its class).
+    seed : int, default=0
+        Of the order of the images.
+    """
+
+    epochs: int = 10
+    lr: float = 1e-4
+    batch_size: int = 32
+    patience: int = 3
+    weight_decay: float = 1e-2
+    label_smoothing: float = 0.0
+    class_weight: str | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        checks = {
+            "epochs": self.epochs >= 0,
+            "lr": self.lr > 0,
+            "batch_size": self.batch_size > 0,
+            "patience": self.patience > 0,
+            "weight_decay": self.weight_decay >= 0,
+            "label_smoothing": 0 <= self.label_smoothing < 1,
+            "class_weight": self.class_weight in (None, "balanced"),
+        }
+        for name, fine in checks.items():
+            if not fine:
+                raise FitError(
+                    f"{name} {getattr(self, name)!r} makes no sense.",
+                    "See tlx finetune --help for what is allowed.",
+                )
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch came to.
+
+    Attributes
+    ----------
+    epoch : int
+        From 1; 0 is the head before training.
+    train_loss : float or None
+        Mean over the epoch's batches of what was minimised; None for epoch 0.
+    val_loss : float
+        Mean log loss of the held-out images.
+    val_accuracy : float
+    seconds : float
+    best : bool
+        Whether the validation loss was the lowest so far.
+    """
+
+    epoch: int
+    train_loss: float | None
+    val_loss: float
+    val_accuracy: float
+    seconds: float
+    best: bool
+
+
+@dataclass
+class Training:
+    """The state of a training, and in the end its result.
+
+    Attributes
+    ----------
+    epochs : list of Epoch
+        Epoch 0, the head, first.
+    best_epoch : int
+        The trained epoch (from 1) with the lowest validation loss; 0 if none was trained.
+    best_weights : list of ndarray
+        Trainable weights of the top after it; empty if none was trained.
+    stale : int
+        Epochs since the validation loss was lower than ever before, the head's included.
+    interrupted : bool
+        Whether Ctrl-C ended it.
+    resumed_at : int
+        Epoch after which a killed training was taken up; 0 if it was not.
+    """
+
+    epochs: list[Epoch] = field(default_factory=list)
+    best_epoch: int = 0
+    best_weights: list[np.ndarray] = field(default_factory=list)
+    stale: int = 0
+    interrupted: bool = False
+    resumed_at: int = 0
+
+
+class Rows(Protocol):
+    """Random access to N boundary activations, such as `tlx.cache.rows.RowReader`."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, rows: Any) -> np.ndarray:
+        """Return activations (m, …)."""
+        ...
+
+
+def train(
+    top: keras.Model,
+    train_rows: Rows,
+    y: np.ndarray,
+    held_out: Rows,
+    y_held_out: np.ndarray,
+    settings: Settings,
+    *,
+    checkpoint: Path | None = None,
+    on_epoch: Callable[[Epoch, float], None] = lambda epoch, seconds_left: None,
+) -> Training:
+    """Train `top` and leave in it the weights of the trained epoch with the lowest validation loss.
+
+    The head before any step is epoch 0. It is what later epochs must fall below for the training to
+    go on; whether the best of them is kept instead of it is for `tlx.finetune.verdict` to say.
+
+    Parameters
+    ----------
+    top : keras.Model
+        Boundary activations to logits (B, C).
+    train_rows : Rows
+        Activations of the N training images.
+    y : ndarray of shape (N,), int
+    held_out : Rows
+        Activations of the M held-out images.
+    y_held_out : ndarray of shape (M,), int
+    settings : Settings
+    checkpoint : Path, optional
+        Where to keep the state after each epoch. If it holds the state of the very same training,
+        that is taken up. Removed at the end, unless Ctrl-C came first.
+    on_epoch : callable, optional
+        Called after each epoch with its numbers and the seconds left at most.
+
+    Returns
+    -------
+    Training
+    """
+    loop = _Loop(top, y, settings)
+    state = loop.restore(checkpoint) if checkpoint else None
+    if state is None:
+        state = Training()
+        _record(state, loop, 0, None, held_out, y_held_out, time.perf_counter())
+        on_epoch(state.epochs[0], 0.0)
+    try:
+        while len(state.epochs) <= settings.epochs and state.stale < settings.patience:
+            number, started = len(state.epochs), time.perf_counter()
+            loss = loop.epoch(number, train_rows, y)
+            _record(state, loop, number, loss, held_out, y_held_out, started)
+            if checkpoint:
+                loop.save(checkpoint, state)
+            seconds = [epoch.seconds for epoch in state.epochs[-3:] if epoch.epoch]
+            left = (settings.epochs - number) * sum(seconds) / len(seconds)
+            on_epoch(state.epochs[-1], left)
+    except KeyboardInterrupt:
+        state.interrupted = True
+    if state.best_epoch:
+        loop.assign(state.best_weights)
+    else:
+        loop.assign(loop.start)  # Ctrl-C in the first epoch
+    if checkpoint and not state.interrupted:
+        checkpoint.unlink(missing_ok=True)
+    return state
+
+
+def predict_logits(top: keras.Model, rows: Rows, batch_size: int = 64) -> np.ndarray:
+    """Return the logits that `top` gives to stored activations, shape (N, C) float32."""
+    forward = _forward(top)
+    batches = np.split(np.arange(len(rows)), range(batch_size, len(rows), batch_size))
+    return np.concatenate([forward(x).numpy() for x in _ahead(rows, batches)])
+
+
+def log_loss(y: np.ndarray, logits: np.ndarray) -> float:
+    """Return the mean of -log p(true class), p clipped as scikit-learn clips it."""
+    own = softmax(logits)[np.arange(len(y)), y]
+    return float(-np.log(np.clip(own, _EPS, 1)).mean())
+
+
+def epoch_order(n: int, seed: int, epoch: int) -> np.ndarray:
+    """Return the order of the images in an epoch, a function of its arguments alone."""
+    return np.random.default_rng((seed, epoch)).permutation(n)
+
+
+def learning_rate(step: int, total: int, peak: float) -> float:
+    """Return the rate of a step (from 0): linear warm-up, then half a cosine down to zero."""
+    warm_up = max(1, round(WARM_UP * total))
+    if step < warm_up:
+        return peak * (step + 1) / warm_up
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, total - warm_up)))
+
+
+def average_weights(
+    top: keras.Model, start: list[np.ndarray], held_out: Rows, y: np.ndarray, points: int = 11
+) -> float:
+    """Move `top` to the best point on the line between two sets of weights.
+
+    The line goes from `start` (0) to the weights that `top` has (1); the point with the lowest loss
+    on the held-out images is taken. Weights between those of a pre-trained and of a fine-tuned
+    network are often better than either [1]_.
+
+    Returns
+    -------
+    float
+        The point, 0 to 1.
+
+    References
+    ----------
+    .. [1] M. Wortsman et al. (2022), Robust fine-tuning of zero-shot models, CVPR.
+    """
+    end = [weight.numpy() for weight in top.trainable_variables]
+    losses = []
+    line = np.linspace(0, 1, points)
+    for share in line:
+        _assign(top, [a + np.float32(share) * (b - a) for a, b in zip(start, end, strict=True)])
+        losses.append(log_loss(y, predict_logits(top, held_out)))
+    best = float(line[int(np.argmin(losses))])
+    _assign(top, [a + np.float32(best) * (b - a) for a, b in zip(start, end, strict=True)])
+    return best
+
+
+def training_key(facts: dict[str, Any]) -> str:
+    """Return a name for the checkpoint of a training: the same facts, the same name."""
+    return hashlib.sha256(canonical_json(facts).encode()).hexdigest()[:24]
+
+
+class _Loop:
+    """The compiled step and everything that changes with it."""
+
+    def __init__(self, top: keras.Model, y: np.ndarray, settings: Settings) -> None:
+        keras = import_keras()
+        self._top = top
+        self._settings = settings
+        self._steps = -(-len(y) // settings.batch_size)
+        self._variables = list(top.trainable_variables)
+        self._optimizer = keras.optimizers.AdamW(settings.lr, weight_decay=settings.weight_decay)
+        self._optimizer.exclude_from_weight_decay(
+            var_list=[v for v in self._variables if len(v.shape) < 2]
+        )
+        self._optimizer.build(self._variables)
+        self.start = self.weights()
+        self._weights = _image_weights(y, top.output_shape[-1], settings.class_weight)
+        self._step = self._compile()
+
+    def epoch(self, number: int, rows: Rows, y: np.ndarray) -> float:
+        """Go through all images once; return the mean loss by image."""
+        settings, tf = self._settings, import_tensorflow()
+        order = epoch_order(len(y), settings.seed, number)
+        batches = np.split(order, range(settings.batch_size, len(order), settings.batch_size))
+        total, first = 0.0, (number - 1) * self._steps
+        for place, (batch, x) in enumerate(zip(batches, _ahead(rows, batches), strict=True)):
+            rate = learning_rate(first + place, settings.epochs * self._steps, settings.lr)
+            loss = self._step(
+                tf.constant(x),
+                tf.constant(y[batch], tf.int32),
+                tf.constant(self._weights[batch]),
+                tf.constant(rate, tf.float32),
+            )
+            total += float(loss) * len(batch)
+        return total / len(order)
+
+    def weights(self) -> list[np.ndarray]:
+        return [variable.numpy() for variable in self._variables]
+
+    def assign(self, values: list[np.ndarray]) -> None:
+        _assign(self._top, values)
+
+    @property
+    def top(self) -> keras.Model:
+        return self._top
+
+    def save(self, path: Path, state: Training) -> None:
+        """Keep all that the next epoch depends on; its order of images depends on its number."""
+        arrays = {f"weight{i}": value for i, value in enumerate(self.weights())}
+        arrays |= {f"best{i}": value for i, value in enumerate(state.best_weights)}
+        arrays |= {f"optimizer{i}": v.numpy() for i, v in enumerate(self._optimizer.variables)}
+        told = {
+            "version": _CHECKPOINT_VERSION,
+            "epochs": [asdict(epoch) for epoch in state.epochs],
+            "best_epoch": state.best_epoch,
+            "stale": state.stale,
+        }
+        arrays["state"] = np.frombuffer(json.dumps(told).encode(), np.uint8)
+        buffer = io.BytesIO()
+        np.savez(buffer, allow_pickle=False, **arrays)
+        write_atomic(path, buffer.getvalue())
+
+    def restore(self, path: Path) -> Training | None:
+        """Take up the state that `save` wrote; None if there is none that can be read."""
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                told = json.loads(arrays["state"].tobytes())
+                weights = [arrays[f"weight{i}"] for i in range(len(self._variables))]
+                best = [arrays[f"best{i}"] for i in range(len(self._variables))]
+                optimizer = [arrays[f"optimizer{i}"] for i in range(len(self._optimizer.variables))]
+            if told["version"] != _CHECKPOINT_VERSION:
+                return None
+            epochs = [Epoch(**epoch) for epoch in told["epochs"]]
+            pairs = [*zip(self._variables, weights, strict=True)]
+            pairs += zip(self._optimizer.variables, optimizer, strict=True)
+            if any(tuple(variable.shape) != value.shape for variable, value in pairs):
+                return None
+        except (OSError, KeyError, ValueError, TypeError):
+            return None
+        self.assign(weights)
+        for variable, value in zip(self._optimizer.variables, optimizer, strict=True):
+            variable.assign(value)
+        return Training(epochs, told["best_epoch"], best, told["stale"], resumed_at=len(epochs) - 1)
+
+    def _compile(self) -> Any:
+        tf = import_tensorflow()
+        top, optimizer, variables = self._top, self._optimizer, self._variables
+        smoothing, classes = self._settings.label_smoothing, top.output_shape[-1]
+
+        @tf.function(jit_compile=False, reduce_retracing=True)
+        def step(x: Any, y: Any, weight: Any, rate: Any) -> Any:
+            optimizer.learning_rate.assign(rate)
+            target = tf.one_hot(y, classes) * (1 - smoothing) + smoothing / classes
+            with tf.GradientTape() as tape:
+                logits = top(tf.cast(x, tf.float32), training=False)
+                losses = tf.nn.softmax_cross_entropy_with_logits(target, logits)
+                loss = tf.reduce_mean(losses * weight)
+            optimizer.apply(tape.gradient(loss, [v.value for v in variables]), variables)
+            return loss
+
+        return step
+
+
+def _record(
+    state: Training,
+    loop: _Loop,
+    number: int,
+    train_loss: float | None,
+    held_out: Rows,
+    y: np.ndarray,
+    started: float,
+) -> None:
+    """Score the held-out images and note the epoch; keep its weights if it is the best trained."""
+    logits = predict_logits(loop.top, held_out)
+    loss = log_loss(y, logits)
+    lowest = min((epoch.val_loss for epoch in state.epochs), default=math.inf)
+    best = loss < lowest
+    state.stale = 0 if best else state.stale + 1
+    if number and all(loss < epoch.val_loss for epoch in state.epochs if epoch.epoch):
+        state.best_epoch, state.best_weights = number, loop.weights()
+    accuracy = float((logits.argmax(axis=1) == y).mean())
+    seconds = time.perf_counter() - started
+    state.epochs.append(Epoch(number, train_loss, loss, accuracy, seconds, best))
+
+
+def _ahead(rows: Rows, batches: list[np.ndarray]) -> Iterator[np.ndarray]:
+    """Yield the activations of each batch, reading the next one meanwhile."""
+    with ThreadPoolExecutor(1, thread_name_prefix="tlx-read") as executor:
+        future = executor.submit(rows.read, batches[0])
+        for batch in batches[1:]:
+            x, future = future.result(), executor.submit(rows.read, batch)
+            yield x
+        yield future.result()
+
+
+@functools.lru_cache(maxsize=1)
+def _forward(top: keras.Model) -> Any:
+    """Return `top` compiled for inference; the last one is kept, as it is asked for again."""
+    tf = import_tensorflow()
+
+    @tf.function(jit_compile=False, reduce_retracing=True)
+    def forward(x: Any) -> Any:
+        return top(tf.cast(x, tf.float32), training=False)
+
+    return forward
+
+
+def _assign(top: keras.Model, values: list[np.ndarray]) -> None:
+    for variable, value in zip(top.trainable_variables, values, strict=True):
+        variable.assign(value)
+
+
+def _image_weights(y: np.ndarray, classes: int, class_weight: str | None) -> np.ndarray:
+    """Return a factor for each image, shape (N,) float32."""
+    if class_weight is None:
+        return np.ones(len(y), np.float32)
+    counts = np.bincount(y, minlength=classes)
+    return (len(y) / (np.count_nonzero(counts) * np.maximum(counts, 1)))[y].astype(np.float32)
