@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from .._version import __version__
-from . import cache, compare, demo, embed, finetune, fit_head, predict, runs
+from . import cache, compare, demo, embed, evaluate, finetune, fit_head, predict, runs
 from .common import reports_errors
 
 app = typer.Typer(
@@ -47,6 +47,7 @@ for name, function, example in (
     ("fit-head", fit_head.fit_head, "tlx fit-head --model logreg"),
     ("compare", compare.compare, "tlx compare --plot heads.png"),
     ("finetune", finetune.finetune, "tlx finetune --unfreeze 20"),
+    ("evaluate", evaluate.evaluate, "tlx evaluate best photos/ --split test"),
     ("predict", predict.predict, "tlx predict best holiday/*.jpg --output labels.csv"),
     ("demo", demo.demo, "tlx demo digits/"),
 ):

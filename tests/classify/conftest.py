@@ -100,7 +100,7 @@ def make_table() -> Callable[..., FeatureTable]:
             class_names=names,
             dataset="drawn",
             root="/nowhere",
-            source={"fingerprint": "0" * 64, "spec": "{}", "weights": "none"},
+            sources=[{"fingerprint": "0" * 64, "spec": "{}", "weights": "none"}],
         )
 
     return make

@@ -1,0 +1,304 @@
+"""Score a finished run on a data set that it has not seen: the final examination."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..cache.manifest import Manifest
+from ..embed.engines import Engine
+from ..embed.spec import FeatureSpec
+from ..errors import DataError, UnknownNameError, WeightsError
+from ..workspace import Workspace
+from .calibrate import calibration_error
+from .metrics import Metric, confusion_matrix, score
+from .runs import Run, load_run
+from .table import FeatureTable, load_table
+
+SPLITS = ("test", "validation", "train", "all")
+
+
+@dataclass(frozen=True)
+class ClassReport:
+    """How a run does on one class.
+
+    Attributes
+    ----------
+    name : str
+    n : int
+        Images of the class.
+    precision : float or None
+        Share of right ones among images taken for it; None if there are none.
+    recall : Metric or None
+        Share of its images recognised, with its 95% interval; None if there are none.
+    f1 : float or None
+        2 TP / (true + predicted); None if the class is neither there nor predicted.
+    """
+
+    name: str
+    n: int
+    precision: float | None
+    recall: Metric | None
+    f1: float | None
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """What a run is worth on a data set. C classes.
+
+    Attributes
+    ----------
+    run : Run
+    dataset, split : str
+    n : int
+        Images scored.
+    metrics : dict of str to Metric
+        As of a run; ``ece_calibrated`` is the calibration error of what the run predicts.
+    confusion : ndarray of shape (C, C), int
+        Rows are true classes, columns predicted ones.
+    per_class : list of ClassReport
+    seen : int
+        Images that the run learned from.
+    chosen_on : int
+        Others, on which it was chosen and calibrated: its validation split.
+    metrics_unseen : dict of str to Metric
+        Of the images that it did not learn from; empty if there are none.
+    """
+
+    run: Run
+    dataset: str
+    split: str
+    n: int
+    metrics: dict[str, Metric]
+    confusion: np.ndarray
+    per_class: list[ClassReport]
+    seen: int
+    chosen_on: int
+    metrics_unseen: dict[str, Metric]
+
+
+def evaluate_run(
+    run: Run | str,
+    data: str | os.PathLike[str],
+    *,
+    split: str | None = None,
+    workspace: str | os.PathLike[str] = ".tlx",
+    engine: str | Engine = "auto",
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Assessment:
+    """Score a run on a data set.
+
+    Parameters
+    ----------
+    run : Run or str
+        An id, the folder of a run, or ``"best"``.
+    data : str or path
+        Name of a data set of the workspace, or a folder or CSV file. The latter is embedded into
+        the workspace first, as far as its images are new.
+    split : {"test", "validation", "train", "all"}, optional
+        By default ``"test"`` if the data set has one, else ``"all"``.
+    workspace : path, default=".tlx"
+    engine : {"auto", "openvino", "tensorflow"}, default="auto"
+        What embeds new images.
+    progress : callable, optional
+        Called with the number of images embedded and their total.
+
+    Returns
+    -------
+    Assessment
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such run or data set.
+    DataError
+        If the data set has classes that the run does not know, no image in the split, or lacks
+        features of the run's backbone.
+    WeightsError
+        If the backbone's weights are not those that the run was trained with.
+    """
+    place = Workspace(workspace)
+    run = load_run(run, workspace) if isinstance(run, str) else run
+    name = _dataset(place, run, data, engine, progress)
+    manifest = place.load_manifest(name)
+    _check_classes(run, manifest)
+    split = _split(manifest, split)
+    table = _load(place, run, name, split)
+    known = {c: i for i, c in enumerate(run.class_names)}
+    y = np.array([known[c] for c in table.class_names])[table.y]
+    proba = run.head().predict_proba(table.X)
+    scored = run.predictions()
+    seen = _among(table.digest, scored["trained_on"])
+    return Assessment(
+        run=run,
+        dataset=name,
+        split=split,
+        n=len(y),
+        metrics=_metrics(y, proba, table.groups),
+        confusion=confusion_matrix(y, proba.argmax(axis=1), len(known)),
+        per_class=class_reports(y, proba, table.groups, run.class_names),
+        seen=int(seen.sum()),
+        chosen_on=int((_among(table.digest, scored["digest"]) & ~seen).sum()),
+        metrics_unseen={} if seen.all() else _metrics(y[~seen], proba[~seen], table.groups[~seen]),
+    )
+
+
+def class_reports(
+    y: np.ndarray, probabilities: np.ndarray, groups: np.ndarray, class_names: tuple[str, ...]
+) -> list[ClassReport]:
+    """Return precision, recall and F1 of each class; the recall with its 95% interval.
+
+    Parameters
+    ----------
+    y : ndarray of shape (N,), int
+    probabilities : ndarray of shape (N, C)
+    groups : ndarray of shape (N,), int
+    class_names : tuple of C str
+    """
+    predicted = probabilities.argmax(axis=1)
+    reports = []
+    for c, name in enumerate(class_names):
+        own, taken = y == c, predicted == c
+        hits = int((own & taken).sum())
+        n, claimed = int(own.sum()), int(taken.sum())
+        # The recall of a class is the accuracy on its images.
+        recall = score(y[own], probabilities[own], groups[own])["accuracy"] if n else None
+        reports.append(
+            ClassReport(
+                name=name,
+                n=n,
+                precision=hits / claimed if claimed else None,
+                recall=recall,
+                f1=2 * hits / (n + claimed) if n + claimed else None,
+            )
+        )
+    return reports
+
+
+def _metrics(y: np.ndarray, proba: np.ndarray, groups: np.ndarray) -> dict[str, Metric]:
+    return {**score(y, proba, groups), "ece_calibrated": calibration_error(y, proba, groups)}
+
+
+def _dataset(
+    place: Workspace,
+    run: Run,
+    data: str | os.PathLike[str],
+    engine: str | Engine,
+    progress: Callable[[int, int], None],
+) -> str:
+    """Return the name of the data set; a folder or CSV file is embedded first."""
+    names = place.dataset_names()
+    if os.fspath(data) in names:
+        return os.fspath(data)
+    path = Path(data).absolute()
+    if not path.exists():
+        raise UnknownNameError.nearest(
+            "data set", os.fspath(data), names, "Or name a folder or CSV file."
+        )
+    with _latest_stays(place):
+        return _embed(place, run, path, engine, progress)
+
+
+def _embed(
+    place: Workspace,
+    run: Run,
+    path: Path,
+    engine: str | Engine,
+    progress: Callable[[int, int], None],
+) -> str:
+    from ..embed.pipeline import embed_images
+
+    name = place.manifest_name(path)
+    for source in run.info["sources"]:
+        spec = FeatureSpec.from_json(source["spec"])
+        options = dataclasses.asdict(spec)
+        kept = ("layer", "pooling", "image_size", "fit", "interpolation", "precision")
+        result = embed_images(
+            path,
+            backbone=_backbone_name(run, spec),
+            weights=source["weights"],
+            workspace=place.root,
+            name=name,
+            engine=engine,
+            progress=progress,
+            **{key: options[key] for key in kept},
+        )
+        if result.spec.fingerprint != source["fingerprint"]:
+            fields = ", ".join(result.spec.difference(spec))
+            raise WeightsError(
+                f"the features computed here are not those of run {run.id}: {fields} differ.",
+                "Install the version of tlx and of the weights that it was trained with.",
+            )
+    return name
+
+
+def _backbone_name(run: Run, spec: FeatureSpec) -> str:
+    """Return the name under which the backbone can be opened; a fine-tuned run has its own."""
+    kind, _, part = spec.backbone.partition(":")
+    if kind == "keras" and part in run.info["parts"]:
+        return f"keras:{run.folder.absolute() / part}"
+    return spec.backbone
+
+
+@contextlib.contextmanager
+def _latest_stays(place: Workspace) -> Iterator[None]:
+    """Let the data set embedded last stay the default one, whatever is embedded meanwhile."""
+    names = place.dataset_names()
+    try:
+        yield
+    finally:
+        if names:
+            with contextlib.suppress(OSError):  # a read-only workspace keeps its order anyway
+                os.utime(place.manifest_path(names[-1]))
+
+
+def _check_classes(run: Run, manifest: Manifest) -> None:
+    strange = [name for name in manifest.class_names if name not in run.class_names]
+    if strange or not manifest.class_names:
+        raise DataError(
+            f"the classes of data set {manifest.name!r} are "
+            f"{', '.join(manifest.class_names) or 'unknown'}, those of run {run.id} are "
+            f"{', '.join(run.class_names)}.",
+            "Name the class folders as those that the run was trained on.",
+        )
+
+
+def _split(manifest: Manifest, split: str | None) -> str:
+    present = {name or "none" for name in manifest.split}
+    if split is None:
+        return "test" if "test" in present else "all"
+    if split not in SPLITS:
+        raise UnknownNameError.nearest("split", split, SPLITS)
+    if split != "all" and split not in present:
+        raise DataError(
+            f"data set {manifest.name!r} has no {split} split.",
+            f"It has: {', '.join(sorted(present))}. Use --split all for all its images.",
+        )
+    return split
+
+
+def _load(place: Workspace, run: Run, name: str, split: str) -> FeatureTable:
+    features = "+".join(source["fingerprint"] for source in run.info["sources"])
+    splits = ("train", "validation", "test", "") if split == "all" else (split,)
+    try:
+        return load_table(place, name, features, splits)
+    except UnknownNameError as error:
+        specs = [FeatureSpec.from_json(source["spec"]) for source in run.info["sources"]]
+        root = place.load_manifest(name).root
+        raise DataError(
+            f"data set {name!r} has no features of {' + '.join(s.describe() for s in specs)}, "
+            f"which run {run.id} needs.",
+            f"Name its folder instead, and it is embedded: {root}",
+        ) from error
+
+
+def _among(digests: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return which digests are among others, shape (N,) bool."""
+    known = set(map(bytes, others))
+    return np.array([bytes(row) in known for row in digests], bool)

@@ -1,0 +1,140 @@
+"""``tlx evaluate``: a finished run on images that it has never seen."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .common import DEFAULT_WORKSPACE, EngineOption, JsonOption, WorkspaceOption, emit, note, say
+from .render import confusion_table, metric_rows, percent, progress, table
+
+if TYPE_CHECKING:
+    from ..classify.assess import Assessment
+
+
+def evaluate(
+    run: Annotated[str, typer.Argument(help="Id of a run, path of its folder, or 'best'.")],
+    data: Annotated[
+        str,
+        typer.Argument(
+            help="Name of a data set, or a folder or CSV file, which is embedded first."
+        ),
+    ],
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="test, validation, train or all; by default test if the data has it, else all."
+        ),
+    ] = None,
+    engine: EngineOption = "auto",
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    as_json: JsonOption = False,
+) -> None:
+    """Score a finished run on a data set, best on one that it has never seen."""
+    from ..classify.assess import evaluate_run
+
+    with progress("Embedding") as show:
+        found = evaluate_run(
+            run, data, split=split, workspace=workspace, engine=engine, progress=show
+        )
+    warning = seen_warning(found)
+    if warning:
+        note(warning)
+    emit(as_dict(found)) if as_json else say(as_text(found))
+
+
+def as_dict(found: Assessment) -> dict[str, Any]:
+    """Return the JSON object of the command."""
+    return {
+        "run": found.run.id,
+        "dataset": found.dataset,
+        "split": found.split,
+        "n": found.n,
+        "classes": found.run.class_names,
+        "metrics": {name: asdict(metric) for name, metric in found.metrics.items()},
+        "confusion": found.confusion,
+        "per_class": [asdict(report) for report in found.per_class],
+        "seen_in_training": found.seen,
+        "chosen_on": found.chosen_on,
+        "metrics_unseen": {name: asdict(m) for name, m in found.metrics_unseen.items()},
+    }
+
+
+def seen_warning(found: Assessment) -> str:
+    """Return what to know of images that the run has seen; "" if there are none."""
+    lines = []
+    if found.seen:
+        text = f"Warning: run {found.run.id} learned from {_of(found.seen, found.n)}"
+        lines.append(
+            f"{text}. The column 'unseen' leaves them out."
+            if found.metrics_unseen
+            else f"{text}: these figures say nothing about new images."
+        )
+    if found.chosen_on:
+        lines.append(
+            f"Note: run {found.run.id} was chosen on {_of(found.chosen_on, found.n)}: "
+            "the figures are a little too good."
+        )
+    return "\n".join(lines)
+
+
+def _of(part: int, n: int) -> str:
+    return "these very images" if part == n else f"{part} of these {n} images"
+
+
+def as_text(found: Assessment) -> str:
+    """Return what a person wants to read."""
+    accuracy = found.metrics["accuracy"].value
+    which = "all images" if found.split == "all" else f"{found.split} split"
+    lines = [
+        f"run {found.run.id} on {found.dataset!r}, {which}: "
+        f"{percent(accuracy)} of {found.n} images right",
+        "",
+        _metrics(found),
+        "",
+        _classes(found),
+        "",
+        confusion_table(found.confusion.tolist(), found.run.class_names),
+    ]
+    return "\n".join(lines)
+
+
+def _metrics(found: Assessment) -> str:
+    header = ["metric", "value", "95% interval"]
+    rows = metric_rows({name: asdict(metric) for name, metric in found.metrics.items()})
+    if found.seen and found.metrics_unseen:
+        header += ["unseen", "95% interval"]
+        unseen = {name: asdict(metric) for name, metric in found.metrics_unseen.items()}
+        by_name = {row[0]: row[1:] for row in metric_rows(unseen)}
+        rows = [[*row, *by_name.get(row[0], ["", ""])] for row in rows]
+    return table(header, rows)
+
+
+def _classes(found: Assessment) -> str:
+    header = ["class", "images", "recall", "95% interval", "precision", "F1"]
+    rows = []
+    for report in sorted(found.per_class, key=lambda r: r.recall.value if r.recall else 2):
+        recall = report.recall
+        rows.append(
+            [
+                report.name,
+                report.n,
+                _figure(recall.value if recall else None),
+                f"{recall.low:.4f} to {recall.high:.4f}" if recall else "",
+                _figure(report.precision),
+                _figure(report.f1),
+            ]
+        )
+    shown = rows[:20]
+    text = table(header, shown)
+    if len(rows) > len(shown):
+        text += (
+            f"\n… and {len(rows) - len(shown)} classes recognised better (--json lists them all)"
+        )
+    return text
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
