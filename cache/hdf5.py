@@ -95,8 +95,7 @@ def sealed_image(file: Any, kind: str, version: int, body: Any = None) -> bytes:
         if start + sum(chunk.size for chunk in chunks) == size:  # nothing else is between them
             head = start
     digest = hashlib.sha256(image[: head - USER_BLOCK]).hexdigest()
-    text = f"{kind} {version}\nsize {size}\nhead {head}\nsha256 {digest}\n".encode()
-    return b"".join((text.ljust(USER_BLOCK, b"\0"), image))
+    return b"".join((_block(kind, version, size, head, digest), image))
 
 
 @contextmanager
@@ -248,10 +247,17 @@ def _parse_block(path: Path, block: bytes, kind: str, version: int) -> dict[str,
             )
         raise damaged(path, f"unknown format {words[0][1][:20]!r}")
     try:
-        (_, size), (_, head), (_, sha256) = words[1:]
-        return {"size": int(size), "head": int(head), "sha256": sha256}
-    except ValueError as error:
-        raise damaged(path, "its first 512 bytes are not as they should be") from error
+        size, head = int(words[1][1]), int(words[2][1])
+        if block == _block(kind, version, size, head, words[3][1]):
+            return {"size": size, "head": head, "sha256": words[3][1]}
+    except (IndexError, ValueError):
+        pass
+    raise damaged(path, "its first 512 bytes are not as they should be")
+
+
+def _block(kind: str, version: int, size: int, head: int, sha256: str) -> bytes:
+    text = f"{kind} {version}\nsize {size}\nhead {head}\nsha256 {sha256}\n"
+    return text.encode("ascii", "replace").ljust(USER_BLOCK, b"\0")
 
 
 def _one_line(error: BaseException) -> str:

@@ -55,7 +55,7 @@ def save(place, numbers, name="data", root="/data", specs=(SPEC,)):
 def save_run(place, numbers, spec=SPEC, name="logreg-1"):
     folder = place.runs / name
     folder.mkdir(parents=True)
-    info = {"source": {"fingerprint": fingerprint_of(spec)}}
+    info = {"sources": [{"fingerprint": fingerprint_of(spec)}]}
     (folder / "run.json").write_text(json.dumps(info))
     numbers = list(numbers)
     with h5py.File(folder / "predictions.h5", "w") as file:

@@ -103,11 +103,8 @@ def test_every_flipped_byte_is_noticed(tmp_path):
         flipped = bytearray(data)
         flipped[place] ^= 0x55
         path.write_bytes(flipped)
-        try:
-            assert same(Manifest.load(path), manifest)
-        except FormatError:
-            continue
-        assert 140 < place < 512  # the empty rest of the user block
+        with pytest.raises(FormatError):
+            Manifest.load(path)
 
 
 def test_a_manifest_of_a_newer_tlx_is_told_apart(tmp_path):
