@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
-from ..errors import TlxError, UnknownNameError, WeightsError
-from . import efficientnet_lite
+from ..errors import MissingExtraError, TlxError, UnknownNameError, WeightsError
+from . import efficientnet_lite, keras_applications, saved_models
+from .keras_catalogue import APPLICATIONS, Application
 from .quiet import import_keras
 from .spec import FeatureSpec
+from .weights_file import file_digest, loading
 
 if TYPE_CHECKING:
     import keras
@@ -90,10 +91,13 @@ def get_backbone(name: str, weights: str = "imagenet") -> Backbone:
     Parameters
     ----------
     name : str
-        Such as ``"efficientnet-lite0"``; case, dashes and underscores do not matter.
+        One of `list_backbones`, such as ``"efficientnet-lite0"`` (case, dashes and underscores do
+        not matter); ``"keras:FILE"`` for a saved Keras model, which gets pixels of 0 to 255 as
+        they are; or ``"hub:PRESET"`` for a KerasHub preset, a local folder included.
     weights : str, default="imagenet"
         ``"imagenet"``, ``"none"`` for random weights (the same ones every time), or the path of a
-        weights file.
+        weights file. Models of ``keras:`` and ``hub:`` have their own; for ``keras:`` it may be the
+        folder that FILE is in, whose path then is no part of the features' identity.
 
     Returns
     -------
@@ -104,15 +108,74 @@ def get_backbone(name: str, weights: str = "imagenet") -> Backbone:
     UnknownNameError
         If no backbone has this name.
     WeightsError
-        If the weights file cannot be read.
+        If the weights cannot be read or downloaded.
     MissingExtraError
         If the weights come in a package that is not installed.
     """
-    known = {_squeeze(lite): lite for lite in efficientnet_lite.VARIANTS}
+    scheme, colon, rest = name.partition(":")
+    if colon and scheme in ("keras", "hub"):
+        if scheme == "keras" and Path(weights).is_dir():
+            return _saved_backbone(Path(weights, rest), name, weights)
+        if weights != "imagenet":
+            raise WeightsError(
+                f"{name} has its own weights and takes no --weights {weights}.",
+                "Leave --weights out.",
+            )
+        return _saved_backbone(Path(rest)) if scheme == "keras" else _preset_backbone(rest)
     key = _squeeze(name)
-    if key not in known:
-        raise UnknownNameError.nearest("backbone", name, known.values())
-    return _lite_backbone(known[key], weights)
+    for lite in efficientnet_lite.VARIANTS:
+        if key == _squeeze(lite):
+            return _lite_backbone(lite, weights)
+    application = keras_applications.find_application(key)
+    if application is None:
+        known = (row.name for row in list_backbones())
+        raise UnknownNameError.nearest("backbone", name, known, "See: tlx backbones")
+    return _application_backbone(key, application, weights)
+
+
+class BackboneRow(NamedTuple):
+    """What `list_backbones` says of one backbone.
+
+    Parameters
+    ----------
+    name : str
+        As `get_backbone` takes it.
+    image_size : int
+        Pixels it was trained at.
+    dim : int
+        Length of an embedding.
+    parameters : int
+        Weights without the classifier.
+    weights : str
+        ``"ready"`` if its ImageNet weights are on this machine, otherwise how to get them.
+    """
+
+    name: str
+    image_size: int
+    dim: int
+    parameters: int
+    weights: str
+
+
+def list_backbones() -> list[BackboneRow]:
+    """Return a row for each backbone with a name of its own, without importing Keras.
+
+    The default comes first. ``keras:FILE`` and ``hub:PRESET`` are not listed.
+    """
+    rows = []
+    for lite in efficientnet_lite.VARIANTS.values():
+        try:
+            efficientnet_lite.weights_path(lite)
+            weights = "ready"
+        except MissingExtraError as error:
+            weights = error.remedy.removeprefix("Run: ")
+        dim = efficientnet_lite.FEATURES
+        rows.append(BackboneRow(lite.name, lite.image_size, dim, lite.parameters, weights))
+    folder = keras_applications.models_folder()
+    for name, row in APPLICATIONS.items():
+        weights = "ready" if (folder / row.weights_file).is_file() else "downloaded by Keras"
+        rows.append(BackboneRow(name, row.image_size, row.dim, row.parameters, weights))
+    return rows
 
 
 def feature_model(backbone: Backbone, spec: FeatureSpec) -> keras.Model:
@@ -139,36 +202,17 @@ def feature_model(backbone: Backbone, spec: FeatureSpec) -> keras.Model:
     """
     keras = import_keras()
     network = backbone.build(spec.image_size)
-    tapped = network.output if spec.layer == "last" else _tap(network, spec.layer)
-    return keras.Model(network.input, _pool(tapped, spec), name="features")
-
-
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file, 64 hexadecimal digits.
-
-    Raises
-    ------
-    WeightsError
-        If the file cannot be read.
-    """
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    except OSError as error:
-        raise WeightsError(
-            f"cannot read the weights file {path}: {error.strerror}.",
-            "Give the path of a weights file, or --weights imagenet, or --weights none.",
-        ) from error
-    return digest.hexdigest()
+    tapped = network.outputs[0] if spec.layer == "last" else _tap(network, spec.layer)
+    return keras.Model(network.inputs[0], _pool(tapped, spec), name="features")
 
 
 def fill_random(model: keras.Model, seed: int = RANDOM_SEED) -> None:
-    """Give every kernel of `model` He-normal values that depend on `seed` alone.
+    """Give every kernel of `model` LeCun-normal values that depend on `seed` alone.
 
     Vectors (biases, scales, moving averages) keep their constant starting values. Keras's own
-    initialisers are not used: they draw from global state, and features must be reproducible.
+    initialisers are not used: they draw from global state, and features must be reproducible. Nor
+    are He-normal values, of twice the variance: in them EfficientNetV2 is chaotic, and rounding
+    alone moves its features by 3e-4.
     """
     generator = np.random.default_rng(seed)
     for layer in model._flatten_layers(include_self=False, recursive=True):
@@ -178,7 +222,7 @@ def fill_random(model: keras.Model, seed: int = RANDOM_SEED) -> None:
                 depthwise = "Depthwise" in type(layer).__name__
                 fan_in = math.prod(shape[:2] if depthwise else shape[:-1])
                 values = generator.standard_normal(shape, dtype=np.float32)
-                weight.assign(values * math.sqrt(2 / fan_in))
+                weight.assign(values / math.sqrt(fan_in))
 
 
 def _squeeze(name: str) -> str:
@@ -187,15 +231,15 @@ def _squeeze(name: str) -> str:
 
 def _lite_backbone(name: str, weights: str) -> Backbone:
     variant = efficientnet_lite.VARIANTS[name]
-    path = None
-    if weights != "none":
-        path = efficientnet_lite.weights_path(variant) if weights == "imagenet" else Path(weights)
+    packaged = efficientnet_lite.weights_path(variant) if weights == "imagenet" else None
+    path = packaged or _given_file(weights)
 
     def build(image_size: int) -> keras.Model:
-        model = efficientnet_lite.build_model(variant, image_size, path)
-        if path is None:
-            fill_random(model)
-        return model
+        if path is None or path.suffix in (".pth", ".pt"):
+            return _random_if(
+                path is None, efficientnet_lite.build_model(variant, image_size, path)
+            )
+        return _filled_from(path, efficientnet_lite.build_model(variant, image_size, None))
 
     return Backbone(
         name,
@@ -207,21 +251,103 @@ def _lite_backbone(name: str, weights: str) -> Backbone:
     )
 
 
+def _application_backbone(name: str, application: Application, weights: str) -> Backbone:
+    imagenet = keras_applications.imagenet_weights(application) if weights == "imagenet" else None
+    path = imagenet or _given_file(weights)
+    digest = file_digest(path) if path else RANDOM_WEIGHTS
+
+    def build(image_size: int) -> keras.Model:
+        if path and file_digest(path) != digest:
+            raise WeightsError(f"{path} has changed since it was looked up.", "Run it again.")
+        model = keras_applications.build(application, image_size, imagenet)
+        if path is None or imagenet:
+            return _random_if(path is None, model)
+        return _filled_from(path, model)
+
+    return Backbone(
+        name, application.image_size, digest, application.preprocessing, weights, builder=build
+    )
+
+
+def _saved_backbone(path: Path, name: str = "", weights: str = "imagenet") -> Backbone:
+    path = path.expanduser().resolve()
+    digest = file_digest(path)
+    return Backbone(
+        name or f"keras:{path}",
+        saved_models.saved_image_size(path),
+        digest,
+        "included",
+        weights,
+        builder=lambda image_size: saved_models.build_saved(path, image_size),
+    )
+
+
+def _preset_backbone(preset: str) -> Backbone:
+    folder = saved_models.preset_folder(preset)
+    local = (Path(preset) / "config.json").is_file()
+    return Backbone(
+        f"hub:{folder if local else preset}",
+        saved_models.preset_image_size(folder),
+        saved_models.preset_digest(folder),
+        "hub:image_converter",
+        builder=lambda image_size: saved_models.build_preset(folder, image_size),
+    )
+
+
+def _given_file(weights: str) -> Path | None:
+    """Return the weights file a user named, or None for random weights."""
+    return None if weights == "none" else Path(weights).expanduser()
+
+
+def _random_if(wanted: bool, model: keras.Model) -> keras.Model:
+    if wanted:
+        fill_random(model)
+    return model
+
+
+def _filled_from(path: Path, model: keras.Model) -> keras.Model:
+    with loading(path):
+        model.load_weights(path)
+    return model
+
+
 def _tap(network: keras.Model, name: str) -> Any:
-    """Return the output of the layer called `name`."""
-    layers = {layer.name: layer for layer in network.layers[1:]}
-    if name not in layers:
-        raise UnknownNameError.nearest("layer", name, layers)
-    try:
-        tensor = layers[name].output
-    except AttributeError:
-        tensor = None
-    if tensor is None or isinstance(tensor, (list, tuple, dict)):
+    """Return the output of the layer called `name`, looking into models inside the network."""
+    keras = import_keras()
+    for layer in _real_layers(network):
+        if layer.name == name:
+            return _single_output(network, layer)
+    for inner in _real_layers(network):
+        if isinstance(inner, keras.Model) and name in _layer_names(inner):
+            (tensor,) = inner._inbound_nodes[-1].input_tensors
+            return keras.Model(inner.inputs[0], _tap(inner, name), name=inner.name)(tensor)
+    raise UnknownNameError.nearest("layer", name, _layer_names(network))
+
+
+def _real_layers(network: keras.Model) -> list[Any]:
+    return [layer for layer in network.layers if type(layer).__name__ != "InputLayer"]
+
+
+def _layer_names(network: keras.Model) -> list[str]:
+    """Return the names that can be tapped, those inside nested models included."""
+    keras = import_keras()
+    names = []
+    for layer in _real_layers(network):
+        names.append(layer.name)
+        if isinstance(layer, keras.Model):
+            names += _layer_names(layer)
+    return names
+
+
+def _single_output(network: keras.Model, layer: Any) -> Any:
+    # A model's own `output` belongs to its own graph; its last call is the one in this network.
+    tensors = layer._inbound_nodes[-1].output_tensors
+    if len(tensors) != 1:
         raise TlxError(
-            f"layer {name!r} of {network.name} has more than one output.",
+            f"layer {layer.name!r} of {network.name} has {len(tensors)} outputs.",
             "Name another layer, or leave --layer out.",
         )
-    return tensor
+    return tensors[0]
 
 
 def _pool(tensor: Any, spec: FeatureSpec) -> Any:

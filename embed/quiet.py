@@ -1,4 +1,7 @@
-"""Import TensorFlow and Keras without their log lines: everything in tlx gets them here."""
+"""Import TensorFlow, Keras and OpenVINO so that they neither chatter nor phone home.
+
+Everything in tlx gets them here.
+"""
 
 from __future__ import annotations
 
@@ -58,6 +61,25 @@ def import_keras() -> Any:
             "Set KERAS_BACKEND=tensorflow before Keras is imported.",
         )
     return keras
+
+
+def import_openvino() -> Any:
+    """Return the `openvino` module, imported with its telemetry left out.
+
+    Notes
+    -----
+    Importing OpenVINO starts a thread that reports the import to a server abroad and writes an
+    identifier below the home folder, without asking. It does neither when `openvino_telemetry`
+    cannot be imported, a case it provides for with stubs; so that import is made to fail.
+    """
+    with _LOCK:
+        if "openvino" in sys.modules or "openvino_telemetry" in sys.modules:
+            return importlib.import_module("openvino")
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+        try:
+            return importlib.import_module("openvino")
+        finally:
+            del sys.modules["openvino_telemetry"]
 
 
 @contextlib.contextmanager
