@@ -18,6 +18,7 @@ from ..embed.pipeline import Outcome, extract
 from ..embed.spec import FeatureSpec
 from ..errors import DataError, WeightsError
 from ..workspace import Workspace
+from .calibrate import UNKNOWN, Rejection, choose_threshold
 from .linear import LinearPredictor
 from .runs import Run, load_run
 
@@ -32,9 +33,10 @@ class Prediction:
     ----------
     path : str
     label : str or None
-        The most probable class; None if the image could not be read.
+        The most probable class, or ``"unknown"`` if that was rejected; None if the image could not
+        be read.
     confidence : float or None
-        Its probability.
+        Probability of the most probable class.
     probabilities : dict of str to float
         By class name; empty if the image could not be read.
     error : str
@@ -54,6 +56,7 @@ def predict_images(
     *,
     workspace: str | os.PathLike[str] = ".tlx",
     tta: int = 0,
+    reject: float | None = None,
     engine: str = "auto",
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Prediction]:
@@ -71,6 +74,9 @@ def predict_images(
     tta : int, default=0
         Test-time augmentation: average the probabilities of the plain image and of so many
         augmented views.
+    reject : float, optional
+        Call images ``"unknown"`` of which the run is too little sure, so that at most this share of
+        the others is wrong: see `rejection`.
     engine : {"auto", "openvino", "tensorflow"}, default="auto"
     progress : callable, optional
         Called with the number of images done and their total, counted once a view and backbone.
@@ -83,7 +89,10 @@ def predict_images(
     Raises
     ------
     DataError
-        If there is nothing to predict.
+        If there is nothing to predict, or `reject` is asked for together with `tta`, for which no
+        error was measured.
+    FitError
+        If the run cannot promise so little error.
     WeightsError
         If the backbone's weights are not those that the run was trained with.
     """
@@ -93,6 +102,12 @@ def predict_images(
         raise DataError("no images to predict.", "Name image files, or folders that hold some.")
     if tta < 0:
         raise DataError(f"{tta} augmented views cannot be averaged.", "Use 0 or more.")
+    if tta and reject is not None:
+        raise DataError(
+            "how often predictions over augmented views are wrong was not measured.",
+            "Use either --reject or --tta.",
+        )
+    threshold = 0.0 if reject is None else rejection(run, reject).threshold
     head, cache = run.head(), Workspace(workspace).cache
     engines = [_Opener(run, source, engine) for source in run.info["sources"]]
     views = [[_Reader(cache, opener, k) for opener in engines] for k in range(tta + 1)]
@@ -111,9 +126,32 @@ def predict_images(
             found = [reader.read(block, count) for reader in readers]
             _add_probabilities(rows, found, head)
         predictions += [
-            row.prediction(file, run.class_names) for file, row in zip(block, rows, strict=True)
+            row.prediction(file, run.class_names, threshold)
+            for file, row in zip(block, rows, strict=True)
         ]
     return predictions
+
+
+def rejection(run: Run, error: float) -> Rejection:
+    """Choose the confidence of a run above which at most `error` of the predictions are wrong.
+
+    It is chosen on the images that the run was scored on, by heads that had not seen them: see
+    `tlx.classify.calibrate.choose_threshold`.
+
+    Raises
+    ------
+    DataError
+        If `error` is not between 0 and 1, or a class is called ``"unknown"``.
+    FitError
+        If no confidence can promise so little error.
+    """
+    if UNKNOWN in run.class_names:
+        raise DataError(
+            f"run {run.id} has a class {UNKNOWN!r}, which rejected images would be taken for.",
+            "Use the confidence column instead of --reject.",
+        )
+    scored = run.predictions()
+    return choose_threshold(scored["label"], scored["probabilities"], scored["group"], error)
 
 
 def run_backbone(run: Run, source: dict[str, str]) -> Backbone:
@@ -128,10 +166,8 @@ def run_backbone(run: Run, source: dict[str, str]) -> Backbone:
     """
     spec = FeatureSpec.from_json(source["spec"])
     kind, _, part = spec.backbone.partition(":")
-    if kind == "keras" and part in run.info["parts"]:
-        network = get_backbone(f"keras:{run.folder.absolute() / part}")
-    else:
-        network = get_backbone(spec.backbone, source["weights"])
+    own = kind == "keras" and part in run.info["parts"]
+    network = get_backbone(spec.backbone, str(run.folder) if own else source["weights"])
     if network.weights_digest != spec.weights:
         raise WeightsError(
             f"the weights of {spec.backbone} here are not those of run {run.id}: "
@@ -195,14 +231,14 @@ class _Row:
     total: np.ndarray | None = None
     error: str = ""
 
-    def prediction(self, path: str, class_names: tuple[str, ...]) -> Prediction:
+    def prediction(self, path: str, class_names: tuple[str, ...], threshold: float) -> Prediction:
         if self.error or self.total is None:
             return Prediction(path, error=self.error)
         proba = self.total / self.total.sum()
         best = int(proba.argmax())
         return Prediction(
             path,
-            label=class_names[best],
+            label=class_names[best] if proba[best] >= threshold else UNKNOWN,
             confidence=float(proba[best]),
             probabilities=dict(zip(class_names, map(float, proba), strict=True)),
         )

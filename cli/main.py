@@ -10,7 +10,18 @@ from typing import Annotated
 import typer
 
 from .._version import __version__
-from . import cache, compare, demo, embed, evaluate, finetune, fit_head, predict, runs
+from . import (
+    cache,
+    compare,
+    demo,
+    embed,
+    evaluate,
+    finetune,
+    fit_head,
+    learning_curve,
+    predict,
+    runs,
+)
 from .common import reports_errors
 
 app = typer.Typer(
@@ -48,6 +59,7 @@ for name, function, example in (
     ("compare", compare.compare, "tlx compare --plot heads.png"),
     ("finetune", finetune.finetune, "tlx finetune --unfreeze 20"),
     ("evaluate", evaluate.evaluate, "tlx evaluate best photos/ --split test"),
+    ("learning-curve", learning_curve.learning_curve, "tlx learning-curve --plot curve.png"),
     ("predict", predict.predict, "tlx predict best holiday/*.jpg --output labels.csv"),
     ("demo", demo.demo, "tlx demo digits/"),
 ):

@@ -8,15 +8,16 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..errors import DataError
 from .common import DEFAULT_WORKSPACE, EngineOption, JsonOption, WorkspaceOption, emit, note, say
-from .render import progress, table
+from .render import percent, progress, table
 
 if TYPE_CHECKING:
+    from ..classify.calibrate import Rejection
     from ..classify.predict import Prediction
 
 
@@ -35,6 +36,14 @@ def predict(
             min=0, help="Test-time augmentation: average over so many augmented views as well."
         ),
     ] = 0,
+    reject: Annotated[
+        float | None,
+        typer.Option(
+            metavar="ERROR",
+            help="Say 'unknown' where the run is too little sure, so that at most this share "
+            "of the other predictions is wrong: 0.01, say.",
+        ),
+    ] = None,
     engine: EngineOption = "auto",
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
@@ -44,7 +53,7 @@ def predict(
     An image that cannot be read becomes a row with its reason.
     """
     from ..cache.files import write_atomic
-    from ..classify.predict import predict_images
+    from ..classify.predict import predict_images, rejection
     from ..classify.runs import load_run
 
     if output is not None and output.suffix.lower() not in (".csv", ".json"):
@@ -52,9 +61,19 @@ def predict(
     loaded = load_run(run, workspace)
     with progress("Predicting") as show:
         found = predict_images(
-            loaded, _expand(paths), workspace=workspace, tta=tta, engine=engine, progress=show
+            loaded,
+            _expand(paths),
+            workspace=workspace,
+            tta=tta,
+            reject=reject,
+            engine=engine,
+            progress=show,
         )
-    result = {"run": loaded.id, "predictions": [asdict(row) for row in found]}
+    result: dict[str, Any] = {"run": loaded.id, "predictions": [asdict(row) for row in found]}
+    if reject is not None:
+        rejected = rejection(loaded, reject)
+        result["reject"] = asdict(rejected)
+        note(rejection_text(rejected, found))
     if output is not None:
         as_csv = output.suffix.lower() == ".csv"
         text = to_csv(found, loaded.class_names) if as_csv else json.dumps(result, indent=1)
@@ -77,6 +96,19 @@ def as_text(found: list[Prediction]) -> str:
     for cells, row in zip(rows, found, strict=True):
         cells.append(row.error)
     return table(["path", "label", "confidence", "error"], rows)
+
+
+def rejection_text(chosen: Rejection, found: list[Prediction]) -> str:
+    """Return what was rejected, and what is promised of the rest."""
+    from ..classify.calibrate import UNKNOWN
+
+    unknown = sum(row.label == UNKNOWN for row in found)
+    return (
+        f"{unknown} of {len(found)} predictions are {UNKNOWN!r}: their confidence is below "
+        f"{chosen.threshold:.3f}. Of the images that the run\nwas scored on, "
+        f"{percent(chosen.coverage)} reach it, and {percent(chosen.observed)} of those are wrong "
+        f"(with 95% confidence at most {percent(chosen.bound)})."
+    )
 
 
 def to_csv(found: list[Prediction], class_names: tuple[str, ...]) -> str:

@@ -1,0 +1,417 @@
+"""Learning curves: what more images have brought so far, and what twice as many would bring.
+
+References
+----------
+.. [1] C. Cortes, L. D. Jackel, S. A. Solla, V. Vapnik, J. S. Denker (1993), Learning curves:
+   asymptotic values and rate of convergence, NeurIPS.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import DataError
+from ..workspace import Workspace
+from .calibrate import halve_groups
+from .evaluate import make_plan
+from .metrics import Metric, score
+from .paths import fit_path
+from .table import FeatureTable, load_table
+
+_EPS = float(np.finfo(np.float64).eps)
+_EXPONENTS = np.linspace(0.05, 2, 40)
+_RESAMPLES = 1000
+_ENOUGH = 4  # sizes that a curve of three parameters needs at least
+_T = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
+
+
+@dataclass(frozen=True)
+class Point:
+    """Accuracy of heads that learned from a part of the images.
+
+    Attributes
+    ----------
+    per_class : float
+        Training images a class: the mean over the classes and folds.
+    n_train : float
+        Training images: the mean over the folds.
+    accuracy : Metric
+        Mean over the repeats, on the same held-out images for every point.
+    repeats : list of float
+        The accuracy of each repeat.
+    """
+
+    per_class: float
+    n_train: float
+    accuracy: Metric
+    repeats: list[float]
+
+
+@dataclass(frozen=True)
+class Doubled:
+    """What twice the images would bring, if the error goes on falling by a power law.
+
+    Attributes
+    ----------
+    per_class : float
+        Training images a class.
+    accuracy : Metric
+    gain : Metric
+        Its difference from what the curve says of all images now.
+    floor, scale, exponent : float
+        The error is ``floor + scale * n ** -exponent`` of n images a class.
+    """
+
+    per_class: float
+    accuracy: Metric
+    gain: Metric
+    floor: float
+    scale: float
+    exponent: float
+
+    def at(self, per_class: np.ndarray) -> np.ndarray:
+        """Return the accuracy that the curve has at so many training images a class."""
+        return 1 - self.floor - self.scale * np.asarray(per_class, float) ** -self.exponent
+
+
+@dataclass(frozen=True)
+class LearningCurve:
+    """Accuracy against the number of training images.
+
+    Attributes
+    ----------
+    model, dataset, protocol : str
+    n : int
+        Held-out images, the same for all points.
+    points : list of Point
+        The last one has all images.
+    doubled : Doubled or None
+        None if it cannot be told.
+    reason : str
+        Why it cannot be told; "" if it can.
+    """
+
+    model: str
+    dataset: str
+    protocol: str
+    n: int
+    points: list[Point]
+    doubled: Doubled | None
+    reason: str
+
+
+def learning_curve(
+    model: str = "logreg",
+    *,
+    dataset: str | None = None,
+    features: str | None = None,
+    workspace: str | os.PathLike[str] = ".tlx",
+    folds: int = 5,
+    repeats: int = 5,
+    seed: int = 0,
+    grid: dict[str, list[float]] | None = None,
+    **params: Any,
+) -> LearningCurve:
+    """Measure accuracy against images a class, and say what twice the images would bring.
+
+    Parameters
+    ----------
+    model : str, default="logreg"
+        A key of `tlx.classify.paths.GRIDS`.
+    dataset, features : str, optional
+        See `tlx.classify.table.load_table`.
+    workspace : path, default=".tlx"
+    folds : int, default=5
+        Folds of cross-validation, if the data set has no validation split.
+    repeats : int, default=5
+        Random orders in which images are added, at least 2.
+    seed : int, default=0
+        Of folds, orders and resamples.
+    grid : dict, optional
+        Candidates by parameter; by default the head's own.
+    **params
+        Fixed parameters of the head.
+
+    Returns
+    -------
+    LearningCurve
+
+    Raises
+    ------
+    DataError
+        If a class has too few images for two points, or there are fewer than 2 repeats. Also see
+        `tlx.classify.table.load_table`.
+    FitError, UnknownNameError
+        See `tlx.classify.fit.fit_head`.
+
+    Notes
+    -----
+    Every head is scored on the same images: the validation split, or each fold by heads that
+    learned from the others. Groups are added whole. The smaller sets are parts of the larger ones
+    within a repeat. Parameters are chosen for each number of images by the log loss on the other
+    folds (of a validation split: on its other half), which costs no fits.
+    """
+    table = load_table(Workspace(workspace), dataset, features)
+    return curve_of(table, model, folds, repeats, seed, grid, **params)
+
+
+def curve_of(
+    table: FeatureTable,
+    model: str = "logreg",
+    folds: int = 5,
+    repeats: int = 5,
+    seed: int = 0,
+    grid: dict[str, list[float]] | None = None,
+    **params: Any,
+) -> LearningCurve:
+    """Do the work of `learning_curve` on a table."""
+    if repeats < 2:
+        raise DataError(f"{repeats} repeats show no spread.", "Use --repeats 2 or more.")
+    plan = make_plan(table, folds, seed, search=False)
+    problems = [plan.problems[k] for k in plan.scored]
+    shares = _shares(table, [p.train for p in problems])
+    parts = [
+        [
+            [_part(table, p.train, share, [seed, r, k]) for k, p in enumerate(problems)]
+            for r in range(repeats if share < 1 else 1)  # all images are all images
+        ]
+        for share in shares
+    ]
+    held_out = [p.held_out for p in problems]
+    rows = np.concatenate(held_out)
+    proba = _fit_all(table, model, parts, held_out, grid, seed, params)
+    y, groups = table.y[rows], table.groups[rows]
+    points, right = [], []
+    for part, one in zip(parts, proba, strict=True):
+        hits = np.stack([p.argmax(axis=1) == y for p in one]).astype(float)  # (repeats, M)
+        sizes = [len(train) for repeat in part for train in repeat]
+        points.append(_point(y, one, groups, hits, float(np.mean(sizes)), len(table.class_names)))
+        right.append(hits)
+    doubled, reason = _extrapolate(points, right, groups, seed)
+    protocol = "validation split" if len(problems) == 1 else f"{folds}-fold"
+    return LearningCurve(model, table.dataset, protocol, len(rows), points, doubled, reason)
+
+
+def _shares(table: FeatureTable, trains: Sequence[np.ndarray]) -> list[float]:
+    """Return the shares of the training images to learn from: halves, while each class has two."""
+    smallest = min(np.unique(table.y[train], return_counts=True)[1].min() for train in trains)
+    count = int(np.log2(max(smallest, 1) / 2)) + 1 if smallest >= 2 else 1
+    if count < 2:
+        raise DataError(
+            f"the smallest class has {smallest} training image(s), which makes no curve.",
+            "Give every class at least 4 images to learn from.",
+        )
+    return [0.5**k for k in range(min(count, 8))][::-1]
+
+
+def _part(table: FeatureTable, train: np.ndarray, share: float, seed: Sequence[int]) -> np.ndarray:
+    """Return about a share of each class of `train`, groups whole and in an order fixed by `seed`.
+
+    A group is taken while its class is short of its share, so that no class is left out.
+    """
+    if share == 1:
+        return train
+    y, groups = table.y[train], table.groups[train]
+    unique, group_of = np.unique(groups, return_inverse=True)
+    members = np.argsort(group_of, kind="stable")
+    starts = np.searchsorted(group_of[members], np.arange(len(unique) + 1))
+    wanted = np.ceil(share * np.bincount(y))
+    taken = np.zeros(len(wanted))
+    chosen = []
+    for g in np.random.default_rng(seed).permutation(len(unique)):
+        rows = members[starts[g] : starts[g + 1]]
+        if (taken[y[rows]] < wanted[y[rows]]).any():
+            np.add.at(taken, y[rows], 1)
+            chosen.append(rows)
+    return np.sort(train[np.concatenate(chosen)])
+
+
+def _fit_all(
+    table: FeatureTable,
+    model: str,
+    parts: list[list[list[np.ndarray]]],
+    held_out: list[np.ndarray],
+    grid: dict[str, list[float]] | None,
+    seed: int,
+    params: dict[str, Any],
+) -> list[list[np.ndarray]]:
+    """Return held-out probabilities (M, C) by size and repeat, with parameters chosen for each."""
+    out = []
+    y = table.y[np.concatenate(held_out)]
+    fold = np.repeat(np.arange(len(held_out)), [len(rows) for rows in held_out])
+    if len(held_out) == 1:
+        fold = halve_groups(table.groups[held_out[0]], seed)
+    for size in parts:  # one path a size: all its repeats and folds side by side
+        trains = [train for repeat in size for train in repeat]
+        rows = np.unique(np.concatenate(trains))  # so that few images cost little
+        X, groups = table.X[rows], table.groups[rows]
+        weights = np.zeros((len(trains), len(rows)), np.float32)
+        for weight, train in zip(weights, trains, strict=True):
+            weight[np.searchsorted(rows, train)] = 1
+        steps = []
+        for step in fit_path(
+            model, X, table.y[rows], weights, grid, groups=groups, seed=seed, **params
+        ):
+            proba = [
+                step.head(i).predict_proba(table.X[held_out[i % len(held_out)]])
+                for i in range(len(trains))
+            ]
+            steps.append(np.concatenate(proba).reshape(len(size), len(y), -1).astype(np.float32))
+        out.append(list(_chosen(np.stack(steps), y, fold)))
+    return out
+
+
+def _chosen(steps: np.ndarray, y: np.ndarray, fold: np.ndarray) -> np.ndarray:
+    """Choose a step for each fold and repeat by the loss on the other folds.
+
+    Parameters
+    ----------
+    steps : ndarray of shape (steps, repeats, M, C)
+    y, fold : ndarray of shape (M,)
+
+    Returns
+    -------
+    ndarray of shape (repeats, M, C)
+    """
+    loss = -np.log(np.clip(steps[:, :, np.arange(len(y)), y], _EPS, 1))  # (steps, repeats, M)
+    out = np.empty(steps.shape[1:], steps.dtype)
+    for k in np.unique(fold):
+        best = loss[:, :, fold != k].mean(axis=2).argmin(axis=0)
+        for repeat, step in enumerate(best):
+            out[repeat, fold == k] = steps[step, repeat, fold == k]
+    return out
+
+
+def _point(
+    y: np.ndarray,
+    proba: list[np.ndarray],
+    groups: np.ndarray,
+    hits: np.ndarray,
+    n_train: float,
+    n_classes: int,
+) -> Point:
+    """Return a point with an interval for both chances: which images to learn from, which to score.
+
+    The half width for the images scored is the mean one of the repeats, that for the images learned
+    from is Student's; as they are independent, their squares add.
+    """
+    repeats = hits.mean(axis=1)
+    value = float(repeats.mean())
+    each = [score(y, p, groups)["accuracy"] for p in proba]
+    below = float(np.mean([m.value - m.low for m in each]))
+    above = float(np.mean([m.high - m.value for m in each]))
+    R = len(repeats)
+    drawn = _T.get(R, 2.2) * float(repeats.std(ddof=1)) / np.sqrt(R) if R > 1 else 0.0
+    accuracy = Metric(
+        value,
+        max(0.0, value - float(np.hypot(below, drawn))),
+        min(1.0, value + float(np.hypot(above, drawn))),
+    )
+    return Point(n_train / n_classes, n_train, accuracy, repeats.tolist())
+
+
+def _extrapolate(
+    points: list[Point], right: list[np.ndarray], groups: np.ndarray, seed: int
+) -> tuple[Doubled | None, str]:
+    """Fit the error's power law [1]_ and read it at twice the images, or say why it cannot be.
+
+    The interval comes from fits to resamples of the repeats and of the groups of held-out images,
+    the same images for all sizes: neighbouring points go up and down together.
+    """
+    if len(points) < _ENOUGH:
+        return None, f"a curve through {len(points)} points can be continued in any way"
+    n = np.array([point.per_class for point in points])
+    errors = np.array([1 - point.accuracy.value for point in points])
+    rng = np.random.default_rng(seed)
+    group = np.unique(groups, return_inverse=True)[1].reshape(-1)
+    G = int(group.max()) + 1
+    sums = [  # wrong images by repeat and group
+        np.stack([np.bincount(group, weights=1 - repeat) for repeat in hits]) for hits in right
+    ]
+    size = np.bincount(group)
+    draws = np.empty((_RESAMPLES, len(points)))
+    for b in range(_RESAMPLES):
+        weights = np.bincount(rng.integers(0, G, G), minlength=G)
+        total = weights @ size
+        for i, part in enumerate(sums):
+            chosen = rng.integers(0, len(part), len(part))
+            draws[b, i] = (part[chosen] @ weights).mean() / total
+    # A point counts by its precision; half an image keeps one without errors from ruling alone.
+    precision = 1 / (draws.var(axis=0) + (0.5 / len(groups)) ** 2)
+    (floor,), (scale,), (exponent,) = fit_power_law(n, errors[None], precision)
+    floors, scales, exponents = fit_power_law(n, draws, precision)
+    twice = 2 * n[-1]
+    now, then = (floors + scales * m**-exponents for m in (n[-1], twice))
+    value = float(floor + scale * twice**-exponent)
+    gain = float(floor + scale * n[-1] ** -exponent) - value
+    low, high = np.quantile(then, [0.025, 0.975])
+    if high - low > max(errors[-1], 0.02):
+        return None, (
+            f"the error at {twice:.0f} images a class could be {100 * low:.1f}% to "
+            f"{100 * high:.1f}%: add images or repeats to know more"
+        )
+    if np.quantile(now - then, 0.025) <= 0 and gain < 1e-4:
+        reason = "within the noise, accuracy does not grow with the number of images here"
+        return None, reason
+    gains = np.quantile(now - then, [0.025, 0.975])
+    return Doubled(
+        per_class=float(twice),
+        accuracy=Metric(1 - value, min(1 - value, 1 - float(high)), max(1 - value, 1 - float(low))),
+        gain=Metric(gain, min(gain, float(gains[0])), max(gain, float(gains[1]))),
+        floor=float(floor),
+        scale=float(scale),
+        exponent=float(exponent),
+    ), ""
+
+
+def fit_power_law(
+    n: np.ndarray, errors: np.ndarray, weights: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Fit ``error = floor + scale * n ** -exponent`` by least squares, many curves at once.
+
+    `floor` and `scale` are at least 0, and the exponent is between 0.05 and 2: on a grid of
+    exponents the rest is linear, with a closed form for each sign constraint.
+
+    Parameters
+    ----------
+    n : ndarray of shape (P,)
+        Training images a class.
+    errors : ndarray of shape (B, P)
+    weights : ndarray of shape (P,), optional
+        Of the squares; equal by default.
+
+    Returns
+    -------
+    floor, scale, exponent : ndarray of shape (B,)
+
+    Examples
+    --------
+    >>> n = np.array([2.0, 4, 8, 16, 32])
+    >>> floor, scale, exponent = fit_power_law(n, (0.1 + 0.5 * n**-1.0)[None])
+    >>> round(float(floor[0]), 3), round(float(scale[0]), 3), round(float(exponent[0]), 3)
+    (0.1, 0.5, 1.0)
+    """
+    B = len(errors)
+    weight = np.ones(len(n)) if weights is None else weights
+    weight = weight / weight.sum()
+    best = np.full(B, np.inf)
+    fitted = np.zeros((3, B))
+    mean = errors @ weight
+    for exponent in _EXPONENTS:
+        x = n**-exponent
+        centred = (x - x @ weight) * weight
+        scale = np.maximum(errors @ centred / (centred @ x), 0)
+        floor = mean - scale * (x @ weight)
+        through_zero = floor < 0  # then the best curve with a floor of 0
+        scale = np.where(through_zero, errors @ (x * weight) / (x @ (x * weight)), scale)
+        floor = np.where(through_zero, 0, floor)
+        loss = ((errors - floor[:, None] - scale[:, None] * x) ** 2) @ weight
+        better = loss < best
+        best = np.where(better, loss, best)
+        fitted = np.where(better, np.stack([floor, scale, np.full(B, exponent)]), fitted)
+    return fitted[0], fitted[1], fitted[2]

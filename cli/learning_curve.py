@@ -1,0 +1,112 @@
+"""``tlx learning-curve``: whether more images would help."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .common import (
+    DEFAULT_WORKSPACE,
+    DatasetOption,
+    JsonOption,
+    SeedOption,
+    WorkspaceOption,
+    emit,
+    note,
+    say,
+)
+from .render import percent, table
+
+if TYPE_CHECKING:
+    from ..classify.curve import LearningCurve
+
+
+def learning_curve(
+    model: Annotated[
+        str, typer.Option(help="Which head: logreg, svm, lda, ridge, knn, centroid or dense.")
+    ] = "logreg",
+    dataset: DatasetOption = None,
+    features: Annotated[
+        str | None,
+        typer.Option(
+            help="A backbone, or the first digits of a fingerprint; by default those embedded last."
+        ),
+    ] = None,
+    folds: Annotated[
+        int, typer.Option(help="Folds of cross-validation, if there is no validation split.")
+    ] = 5,
+    repeats: Annotated[
+        int, typer.Option(help="Random orders in which images are added, at least 2.")
+    ] = 5,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw the curve into this .png, .svg or .pdf file.")
+    ] = None,
+    seed: SeedOption = 0,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure accuracy against images a class, and say what twice the images would bring.
+
+    All points are scored on the same held-out images.
+    """
+    from ..classify.curve import learning_curve as measure
+    from ..classify.plots import check_plot, plot_curve
+
+    if plot is not None:
+        check_plot(plot)
+    curve = measure(
+        model,
+        dataset=dataset,
+        features=features,
+        workspace=workspace,
+        folds=folds,
+        repeats=repeats,
+        seed=seed,
+    )
+    if plot is not None:
+        plot_curve(curve, plot)
+        note(f"picture written to {plot}")
+    emit(asdict(curve)) if as_json else say(as_text(curve))
+
+
+def as_text(curve: LearningCurve) -> str:
+    """Return what a person wants to read."""
+    rows: list[list[Any]] = [
+        [
+            f"{point.per_class:.0f}",
+            f"{point.n_train:.0f}",
+            f"{point.accuracy.value:.4f}",
+            f"{point.accuracy.low:.4f} to {point.accuracy.high:.4f}",
+        ]
+        for point in curve.points
+    ]
+    lines = [
+        f"{curve.model} on {curve.dataset!r}: each point scored on the same {curve.n} images "
+        f"({curve.protocol})",
+        "",
+        table(["images a class", "images", "accuracy", "95% interval"], rows),
+        "",
+        forecast(curve),
+    ]
+    return "\n".join(lines)
+
+
+def forecast(curve: LearningCurve) -> str:
+    """Return in a sentence what twice the images would bring."""
+    double = curve.doubled
+    if double is None:
+        return f"What twice the images would bring cannot be told: {curve.reason}."
+    accuracy, gain = double.accuracy, double.gain
+    return (
+        f"Twice the images ({double.per_class:.0f} a class) would bring about "
+        f"{percent(accuracy.value)} ({percent(accuracy.low)} to {percent(accuracy.high)}),\n"
+        f"a gain of {_points(gain.value)} points ({_points(gain.low)} to {_points(gain.high)}), "
+        "if the error goes on falling as it did (power law)."
+    )
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:.1f}"
