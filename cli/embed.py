@@ -155,6 +155,7 @@ def as_dict(result: EmbedResult) -> dict:
         "seconds": result.seconds,
         "images_per_second": result.images_per_second,
         "engine": result.engine,
+        "note": result.note,
     }
 
 
@@ -190,6 +191,8 @@ def _oddities(result: EmbedResult) -> list[str]:
     if scan.empty_classes:
         lines.append(f"class folders without images: {', '.join(scan.empty_classes)}")
     lines += [f"set aside: {problem}" for problem in result.problems]
+    if result.note:
+        lines.append(f"engine: {result.note}")
     if result.unreadable:
         rows = [[item["path"], item["reason"]] for item in result.unreadable[:20]]
         lines += ["", table(["unreadable", "reason"], rows)]

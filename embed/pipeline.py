@@ -96,6 +96,8 @@ class EmbedResult:
         What was found and what was ignored.
     problems : list of str
         Damaged shards that were set aside.
+    note : str
+        What the engine has to say: why it is not the usual one, for example.
     """
 
     dataset: str
@@ -112,6 +114,7 @@ class EmbedResult:
     engine: str | None
     scan: Scan
     problems: list[str] = field(default_factory=list)
+    note: str = ""
 
     @property
     def images_per_second(self) -> float:
@@ -290,6 +293,7 @@ def embed_images(
         ),
         seconds=time.perf_counter() - started,
         engine=used[0].name if used else None,
+        note=used[0].note if used else "",
         scan=found,
         problems=problems + [p for s in (store, *view_stores) for p in s.problems],
     )
@@ -395,7 +399,7 @@ def _prepare(index: int, file: str, spec: FeatureSpec, claims: _Claims) -> Outco
 
 
 def _read(file: str) -> tuple[bytes, int, int]:
-    """Return a file's bytes with its size and mtime; mtime -1 if it changed under the reader."""
+    """Return a file's bytes with its size and mtime; mtime -1 if that may not tell a change."""
     # O_NONBLOCK: opening a pipe that nobody writes to would otherwise wait for ever.
     descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     with open(descriptor, "rb") as stream:
@@ -407,7 +411,17 @@ def _read(file: str) -> tuple[bytes, int, int]:
         data = stream.read(MAX_BYTES + 1)
         after = os.fstat(descriptor)
     same = (before.st_size, before.st_mtime_ns) == (len(data), after.st_mtime_ns)
-    return data, len(data), before.st_mtime_ns if same else -1
+    settled = abs(time.time_ns() - after.st_mtime_ns) > _tick(after.st_mtime_ns)
+    return data, len(data), before.st_mtime_ns if same and settled else -1
+
+
+def _tick(mtime_ns: int) -> int:
+    """Return how coarse the clock of a file's times may be, in nanoseconds.
+
+    A write within one tick of another does not change the time; so a file that was written just now
+    is read again by the next pass. Whole seconds are the mark of a clock like that of FAT.
+    """
+    return 50_000_000 if mtime_ns % 1_000_000_000 else 2_000_000_000
 
 
 def _compute(engine: Engine, batch: list[Outcome], spec: FeatureSpec) -> Iterator[Outcome]:
