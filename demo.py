@@ -7,8 +7,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-from .cache.files import write_atomic
-
 _PIXELS = 64  # from 8 by 8, smoothly, as the strokes were
 
 
@@ -45,6 +43,9 @@ def write_digits(folder: str | os.PathLike[str]) -> int:
         grey = Image.fromarray((255 - pixels * 255 / 16).round().astype(np.uint8))
         buffer = io.BytesIO()
         grey.resize((_PIXELS, _PIXELS), Image.Resampling.BICUBIC).save(buffer, "PNG")
-        write_atomic(path, buffer.getvalue())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(".tmp")  # not flushed to the disk: these can be made again
+        temporary.write_bytes(buffer.getvalue())
+        temporary.replace(path)
         written += 1
     return written

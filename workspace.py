@@ -50,7 +50,7 @@ class Workspace:
                     f"Use letters, digits, '-', '_' and '.', for example {slug(name)!r}.",
                 )
             return name
-        plain = slug(source.stem if source.is_file() else source.name)
+        plain = slug(source.name)  # with its suffix: data/ and data.csv are two data sets
         try:
             taken_by = Manifest.load(self.manifest_path(plain)).root
         except (FileNotFoundError, FormatError):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..cache.groups import group_images
 from ..cache.manifest import Manifest
 from ..errors import DataError
 from .images import DECODER_REVISION, IMAGE_SUFFIXES, looks_like_image
@@ -337,9 +338,10 @@ def split_by_digest(manifest: Manifest, fraction: float, seed: int = 0) -> None:
     """Give each labelled image to "train" or "validation" by a hash of its digest alone.
 
     An image's side depends on nothing but its own bytes (or its group) and the seed: adding or
-    removing others moves none across, and copies stay together. Every class is cut at the same
-    fraction of the hash's range, so each comes out near it; an exact share would need to move
-    images when the class grows.
+    removing others moves none across, and copies stay together. (Only an image that ties two
+    groups together, a copy of one patient's photo filed under another, can move one of them.) Every
+    class is cut at the same fraction of the hash's range, so each comes out near it; an exact share
+    would need to move images when the class grows.
 
     Parameters
     ----------
@@ -358,10 +360,14 @@ def split_by_digest(manifest: Manifest, fraction: float, seed: int = 0) -> None:
     """
     check_fraction(manifest, fraction)
     digests, usable, split = manifest.digest_bytes(), manifest.usable, list(manifest.split)
-    for row in range(len(manifest)):
+    groups = group_images(manifest)
+    keys: dict[int, bytes] = {}  # of a named group its (least) name, else the digest
+    for row, group in enumerate(groups):
+        if name := os.fsencode(manifest.group[row]):
+            keys[group] = min(name, keys.get(group, name))
+    for row, group in enumerate(groups):
         if manifest.label[row] >= 0 and usable[row] and split[row] != "test":
-            group = manifest.group[row]
-            key = os.fsencode(group) if group else digests[row]
+            key = keys.get(group, digests[row])
             value = int.from_bytes(sha256(b"%d:" % seed + key).digest()[:8], "big") / 2**64
             split[row] = "validation" if value < fraction else "train"
     for label, name in enumerate(manifest.class_names):

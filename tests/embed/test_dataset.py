@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import socket
 from pathlib import Path
@@ -502,3 +503,24 @@ def test_fraction_is_between_0_and_1(hashed, fraction):
 def test_scan_takes_strings_and_paths(tmp_path: Path, class_folders):
     class_folders(tmp_path, {"cats": 1})
     assert scan(str(tmp_path)).manifest.path == scan(tmp_path).manifest.path
+
+
+def test_copies_filed_under_different_groups_stay_on_one_side(tmp_path):
+    manifest = _manifest_with_copies_across_groups(tmp_path)
+    for seed in range(30):
+        part = dataclasses.replace(manifest, split=[""] * len(manifest))
+        split_by_digest(part, 0.4, seed)
+        assert part.split[0] == part.split[1] == part.split[2]
+
+
+def _manifest_with_copies_across_groups(tmp_path):
+    """Return 40 images of two classes; 0 and 1 are copies, 1 and 2 of one group."""
+    for i in range(40):
+        folder = tmp_path / ("a" if i < 20 else "b")
+        folder.mkdir(exist_ok=True)
+        (folder / f"{i:02}.png").write_bytes(b"x%d" % i)
+    manifest = scan(tmp_path).manifest
+    manifest.digest[:] = np.random.default_rng(0).integers(1, 256, manifest.digest.shape)
+    manifest.digest[1] = manifest.digest[0]
+    manifest.group[0], manifest.group[1], manifest.group[2] = "anna", "ben", "ben"
+    return manifest
