@@ -152,6 +152,8 @@ def checked_dataset(path: Path, file: Any, name: str, size: int) -> Any:
         raise damaged(path, f"{name!r} is stored through a filter")
     if dataset.shape is None:
         raise damaged(path, f"{name!r} is empty")
+    if dataset.dtype.hasobject:
+        raise damaged(path, f"{name!r} holds values of varying length or references")
     items = [dataset.size, *([np.prod(dataset.chunks, dtype=object)] if dataset.chunks else [])]
     claimed = max(items) * dataset.dtype.itemsize
     if claimed > size:

@@ -108,12 +108,14 @@ class Manifest:
     @property
     def hashed(self) -> np.ndarray:
         """Which images have a digest, shape (N,) bool."""
-        return self.digest.any(axis=1)
+        return np.asarray(self.digest.any(axis=1))
 
     @property
     def usable(self) -> np.ndarray:
         """Which images were read and have no error, shape (N,) bool."""
-        return self.hashed & np.fromiter((not error for error in self.error), bool, len(self))
+        good = self.hashed
+        good[[bool(error) for error in self.error]] = False
+        return good
 
     def digest_bytes(self) -> list[bytes]:
         """Return each image's digest as 32 bytes."""

@@ -26,7 +26,7 @@ import numpy as np
 
 from .._version import __version__
 from ..cache.files import fsync_folder, storage_error, write_atomic
-from ..cache.shard import checked_dataset, file_image, memory_file
+from ..cache.hdf5 import checked_dataset, file_image, memory_file, text_array
 from ..errors import DataError, FormatError, TlxError, UnknownNameError
 from ..workspace import Workspace
 from .calibrate import calibrate_head
@@ -128,7 +128,7 @@ def save_run(
         If a run of that name exists.
     """
     predictions = {
-        "path": np.array([os.fsencode(table.path[row]) for row in evaluation.rows], object),
+        "path": text_array(table.path[row] for row in evaluation.rows),
         "digest": table.digest[evaluation.rows],
         "label": table.y[evaluation.rows].astype(np.int32),
         "fold": evaluation.fold.astype(np.int32),
@@ -338,8 +338,7 @@ def _read_info(folder: Path) -> dict[str, Any]:
 def _predictions_bytes(predictions: dict[str, np.ndarray]) -> bytes:
     with memory_file() as file:
         for name, values in predictions.items():
-            dtype = h5py.string_dtype() if values.dtype == object else values.dtype
-            file.create_dataset(name, data=values, dtype=dtype)
+            file.create_dataset(name, data=values)
         return file_image(file)
 
 
