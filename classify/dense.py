@@ -7,6 +7,8 @@ that predicting with a run needs neither TensorFlow nor the seconds of its impor
 from __future__ import annotations
 
 import re
+import tempfile
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,12 +23,15 @@ from ..errors import FitError, FormatError
 from .inner import inner_folds
 from .linear import LinearPredictor, both_logits, softmax
 
-_BATCH = 64
+_BATCH = (8, 64)  # images, least and most; in between there are 16 batches an epoch
 _MAX_EPOCHS = 200
 _PATIENCE = 10  # epochs without a smaller loss on the rows held out
 _WAIT_FLAT = 30  # epochs if nothing can be held out
-_RATE = 1e-3  # AdamW's default learning rate
-_DECAY = 1e-2  # of AdamW, times the rate: the weights fall by 1e-5 of themselves a step
+# Adam moves each of the D weights of a unit by about the rate, so its sum of D standardised
+# features by the rate times sqrt(D) if the signs are random: that is kept the same for every D.
+_RATE = 0.03
+_MAX_RATE = 0.01
+_DECAY = 0.01  # of AdamW, which multiplies it by the rate
 _HELD = 5  # one row in so many is held out to stop early
 
 
@@ -84,11 +89,11 @@ class DensePredictor:
 
     def parts(self) -> dict[str, bytes]:
         """Return the files that a run keeps: ``head.h5`` to predict, ``head.keras`` to go on."""
-        import tempfile
-
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "head.keras"
-            self.keras_model().save(path)
+            with warnings.catch_warnings():  # Keras converts its variables as NumPy 1 did
+                warnings.simplefilter("ignore", DeprecationWarning)
+                self.keras_model().save(path)
             model = path.read_bytes()
         linear = self.linear()
         arrays = self.to_bytes() if linear is None else linear.to_bytes()
@@ -268,7 +273,8 @@ class _Trainer:
             if dropout and not last:
                 stack.append(keras.layers.Dropout(dropout, seed=seed + i))
         self.model = keras.Sequential(stack)
-        self.optimizer = keras.optimizers.AdamW(_RATE, weight_decay=_DECAY)
+        rate = min(_RATE / np.sqrt(X.shape[1]), _MAX_RATE)
+        self.optimizer = keras.optimizers.AdamW(rate, weight_decay=_DECAY)
         self.optimizer.exclude_from_weight_decay(var_names=["bias"])
         self.optimizer.build(self.model.trainable_variables)
         self.state = [*self.model.variables, *self.optimizer.variables]
@@ -321,7 +327,8 @@ class _Trainer:
         tf = self.tf
         # The same number of rows in each batch, so that none is a small and noisy one.
         count = tf.shape(order)[0]
-        batches = tf.maximum((count + _BATCH // 2) // _BATCH, 1)
+        size = tf.clip_by_value(count // 16, *_BATCH)
+        batches = tf.maximum((count + size // 2) // size, 1)
         for i in tf.range(batches):
             part = order[i * count // batches : (i + 1) * count // batches]
             with tf.GradientTape() as tape:

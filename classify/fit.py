@@ -1,14 +1,40 @@
-"""Fit a head on the cached features of a data set and keep it as a run."""
+"""Fit heads on the cached features of a data set and keep them as runs."""
 
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from ..errors import TlxError, UnknownNameError
 from ..workspace import Workspace
 from .evaluate import evaluate_head
+from .paths import GRIDS, OPTIONS, check_options, grid_of
 from .runs import Run, save_run
-from .table import load_table
+from .table import FeatureTable, load_table
+
+
+@dataclass(frozen=True)
+class HeadsFit:
+    """What fitting several heads left.
+
+    Attributes
+    ----------
+    runs : list of Run
+        The most accurate first; ties go to the lower log loss.
+    failures : dict of str to Exception
+        Why heads could not be fitted, by model.
+    seconds : float
+        Wall time of them all.
+    """
+
+    runs: list[Run]
+    failures: dict[str, Exception]
+    seconds: float
 
 
 def fit_head(
@@ -21,6 +47,9 @@ def fit_head(
     folds: int = 5,
     seed: int = 0,
     name: str | None = None,
+    C: float | None = None,
+    max_per_class: int | None = None,
+    repeats: int | None = None,
     **params: Any,
 ) -> Run:
     """Fit a head on cached features, score it honestly, and keep it as a run.
@@ -40,11 +69,16 @@ def fit_head(
     folds : int, default=5
         Folds of cross-validation, if the data set has no validation split.
     seed : int, default=0
-        Of the folds.
+        Of the folds and of all else that is random.
     name : str, optional
         Of the run.
+    C : float, optional
+        Use this inverse strength of regularisation (``logreg`` and ``svm``), and search no other.
+    max_per_class, repeats : int, optional
+        Few-shot: see `tlx.classify.evaluate.evaluate_head`.
     **params
-        Fixed parameters of the head.
+        Fixed parameters of the head (`tlx.classify.paths.OPTIONS` lists them): ``class_weight``,
+        and for ``dense`` also ``hidden``, ``dropout`` and ``output``.
 
     Returns
     -------
@@ -58,9 +92,106 @@ def fit_head(
         If nothing is embedded, there are no labels, features are missing, or a class has fewer
         images than folds.
     FitError
-        If there is one class only.
+        If there is one class only, or the head has no such option.
     """
     place = Workspace(workspace)
+    _check(model, C, params)
     table = load_table(place, dataset, features, views=views)
-    evaluation = evaluate_head(table, model, n_folds=folds, seed=seed, **params)
+    few = {"max_per_class": max_per_class, "repeats": repeats}
+    return _fit(place, table, model, folds, seed, name, C, {**params, **few})
+
+
+def fit_heads(
+    models: Sequence[str] | str = "all",
+    *,
+    dataset: str | None = None,
+    features: str | None = None,
+    views: int = 0,
+    workspace: str | os.PathLike[str] = ".tlx",
+    folds: int = 5,
+    seed: int = 0,
+    name: str | None = None,
+    C: float | None = None,
+    max_per_class: int | None = None,
+    repeats: int | None = None,
+    **params: Any,
+) -> HeadsFit:
+    """Fit several heads on the same features and folds; one that fails does not stop the others.
+
+    Parameters
+    ----------
+    models : sequence of str or "all", default="all"
+        Keys of `tlx.classify.paths.GRIDS`. With ``"all"`` an option goes to the heads that have it.
+    name : str, optional
+        Start of the runs' names: that of logreg is ``NAME-logreg``.
+    dataset, features, views, workspace, folds, seed, C, max_per_class, repeats, **params
+        See `fit_head`.
+
+    Returns
+    -------
+    HeadsFit
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such model.
+    FitError
+        If a head named has no such option.
+    TlxError
+        If no head could be fitted: that of the first.
+    """
+    started = time.perf_counter()
+    place = Workspace(workspace)
+    chosen = list(GRIDS) if models == "all" else list(dict.fromkeys(models))
+    taken: dict[str, tuple[float | None, dict[str, Any]]] = {}
+    for model in chosen:
+        if model not in GRIDS:
+            raise UnknownNameError.nearest("model", model, [*GRIDS, "all"])
+        own = {k: v for k, v in params.items() if models != "all" or k in OPTIONS[model]}
+        taken[model] = (C if models != "all" or "C" in OPTIONS[model] else None), own
+        _check(model, *taken[model])
+    table = load_table(place, dataset, features, views=views)
+    few = {"max_per_class": max_per_class, "repeats": repeats}
+    runs: list[Run] = []
+    failures: dict[str, Exception] = {}
+    for model, (own_C, own) in taken.items():
+        label = None if name is None else f"{name}-{model}"
+        try:
+            runs.append(_fit(place, table, model, folds, seed, label, own_C, {**own, **few}))
+        except (
+            TlxError,
+            ImportError,
+            MemoryError,
+            ArithmeticError,
+            np.linalg.LinAlgError,
+        ) as error:
+            failures[model] = error
+    if not runs:
+        raise next(iter(failures.values()))
+    return HeadsFit(sorted(runs, key=_rank), failures, time.perf_counter() - started)
+
+
+def _check(model: str, C: float | None, params: dict[str, Any]) -> None:
+    grid_of(model, C)
+    check_options(model, {k: v for k, v in params.items() if k != "grid"})
+
+
+def _fit(
+    place: Workspace,
+    table: FeatureTable,
+    model: str,
+    folds: int,
+    seed: int,
+    name: str | None,
+    C: float | None,
+    options: dict[str, Any],
+) -> Run:
+    if C is not None:
+        options = {**options, "grid": grid_of(model, C)}
+    evaluation = evaluate_head(table, model, n_folds=folds, seed=seed, **options)
     return save_run(place, table, evaluation, seed=seed, name=name)
+
+
+def _rank(run: Run) -> tuple[float, float]:
+    metrics = run.info["metrics"]
+    return -metrics["accuracy"]["value"], metrics["log_loss"]["value"]

@@ -54,7 +54,7 @@ class _Head(ClassifierMixin, BaseEstimator):
         self.classes_, labels = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise FitError(
-                f"y has one class only: {self.classes_[0]!r}.", "A classifier needs two."
+                f"y has one class only: {self.classes_.tolist()[0]!r}.", "A classifier needs two."
             )
         weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
         if isinstance(class_weight, dict):

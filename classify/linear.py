@@ -43,6 +43,18 @@ class LinearPredictor:
             (self.weights * factor).astype(np.float32), (self.bias * factor).astype(np.float32)
         )
 
+    def without(self, absent: np.ndarray) -> LinearPredictor:
+        """Return the head with next to no probability (1e-13 at most) for classes `absent` (C,).
+
+        Their logits lie 30 below the mean of the others, and so at least as far below the largest.
+        """
+        if not absent.any():
+            return self
+        weights, bias = self.weights.copy(), self.bias.copy()
+        weights[:, absent] = weights[:, ~absent].mean(axis=1, keepdims=True)
+        bias[absent] = bias[~absent].mean() - 30
+        return LinearPredictor(weights, bias)
+
     def parts(self) -> dict[str, bytes]:
         """Return the file that a run keeps, ``head.h5``."""
         return {"head.h5": self.to_bytes()}

@@ -106,6 +106,23 @@ def check_options(model: str, options: Mapping[str, Any]) -> None:
             raise FitError(f"{model} has no option {name!r}.", f"Heads that have it: {able}.")
 
 
+def _check_grid(model: str, grid: Mapping[str, Sequence[float]]) -> None:
+    """Refuse a grid over other parameters than the model's, and values that make no sense."""
+    if grid.keys() != GRIDS[model].keys():
+        raise FitError(
+            f"{model} has no grid over {', '.join(grid) or 'nothing'}.",
+            f"It has one over {', '.join(GRIDS[model]) or 'nothing'}.",
+        )
+    for name, values in grid.items():
+        for value in values:
+            if name == "shrinkage" and not 0 <= value <= 1:
+                raise FitError(f"shrinkage = {value} is no share.", "Use 0 to 1, such as 0.5.")
+            if name == "k" and (value != int(value) or value < 1):
+                raise FitError(f"k = {value} is no number of neighbours.", "Use 1 or more.")
+            if name in ("C", "alpha", "temperature") and not 0 < value < np.inf:
+                raise FitError(f"{name} = {value} is no strength.", "Use more than 0, such as 1.0.")
+
+
 def points(grid: Mapping[str, Sequence[float]]) -> int:
     """Return how many points a grid has."""
     return int(np.prod([len(values) for values in grid.values()]))
@@ -162,11 +179,7 @@ def fit_path(
     if class_weight is not None:
         check_options(model, {"class_weight": class_weight})
     grid = dict(grid or GRIDS[model])
-    if grid.keys() != GRIDS[model].keys():
-        raise FitError(
-            f"{model} has no grid over {', '.join(grid)}.",
-            f"It has one over: {', '.join(GRIDS[model]) or 'nothing'}.",
-        )
+    _check_grid(model, grid)
     weighed = np.stack([w * class_weights(y, class_weight, w > 0) for w in weights])
     groups = np.arange(len(y)) if groups is None else groups
     if model == "logreg":

@@ -75,10 +75,9 @@ def svm_path(
             if len(rows):
                 seen = both_logits(np.concatenate(blocks))
                 scale = fit_scale(seen, y[rows], weights[problem][rows])
-            w, b = both_logits(coef[problem]), both_logits(intercept[problem])
-            heads.append(
-                LinearPredictor((scale * w).astype(np.float32), (scale * b).astype(np.float32))
-            )
+            head = LinearPredictor(both_logits(coef[problem]), both_logits(intercept[problem]))
+            absent = np.bincount(y[weights[problem] > 0], minlength=y.max() + 1) == 0
+            heads.append(head.scaled(scale).without(absent))
         yield C, heads
 
 

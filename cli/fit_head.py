@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -13,33 +13,167 @@ from .common import (
     SeedOption,
     WorkspaceOption,
     emit,
+    note,
     say,
 )
 from .render import confusion_table, metric_rows, percent, table
 
 if TYPE_CHECKING:
+    from ..classify.fit import HeadsFit
     from ..classify.runs import Run
 
 
 def fit_head(
-    model: Annotated[str, typer.Option(help="Which head to fit: logreg.")] = "logreg",
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Which head to fit: logreg, svm, lda, ridge, knn, centroid or dense; several with "
+            "commas or by repeating the option; all for every one. By default logreg.",
+        ),
+    ] = None,
     dataset: DatasetOption = None,
+    features: Annotated[
+        str | None,
+        typer.Option(
+            help="A backbone, or the first digits of a fingerprint; several joined by + put their "
+            "features side by side. By default those embedded last."
+        ),
+    ] = None,
+    views: Annotated[
+        int, typer.Option(help="Learn from so many augmented views of each image as well.")
+    ] = 0,
     folds: Annotated[
         int, typer.Option(help="Folds of cross-validation, if there is no validation split.")
     ] = 5,
+    class_weight: Annotated[
+        Literal["balanced"] | None,
+        typer.Option(help="Give every class the same weight, however many images it has."),
+    ] = None,
+    c: Annotated[
+        float | None,
+        typer.Option(
+            "--C", help="Inverse strength of regularisation, instead of a search (logreg, svm)."
+        ),
+    ] = None,
+    hidden: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="UNITS",
+            help="Units of a hidden layer; several with commas or by repeating the option (dense).",
+        ),
+    ] = None,
+    dropout: Annotated[
+        float | None, typer.Option(help="Share of hidden values dropped in training (dense).")
+    ] = None,
+    output: Annotated[
+        Literal["softmax", "sigmoid"] | None,
+        typer.Option(help="Last layer; the sigmoid is for two classes (dense)."),
+    ] = None,
+    max_per_class: Annotated[
+        int | None,
+        typer.Option(metavar="K", help="Learn from K images a class, drawn at random (few-shot)."),
+    ] = None,
+    repeats: Annotated[
+        int | None,
+        typer.Option(help="With --max-per-class: how often they are drawn. By default 5."),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(help="Name of the run; of several heads the start of their names."),
+    ] = None,
     seed: SeedOption = 0,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
-    """Fit a classifier on the cached embeddings, in seconds, and say what it is worth.
+    """Fit classifiers on the cached embeddings, in seconds, and say what they are worth.
 
     Never opens an image. With a validation split it trains on train and scores on validation, else
     it uses nested cross-validation.
     """
     from ..classify.fit import fit_head as fit
+    from ..classify.fit import fit_heads
 
-    run = fit(model, dataset=dataset, workspace=workspace, folds=folds, seed=seed)
+    options = {
+        "class_weight": class_weight,
+        "C": c,
+        "hidden": _numbers(hidden) if hidden else None,
+        "dropout": dropout,
+        "output": output,
+        "max_per_class": max_per_class,
+        "repeats": repeats,
+    }
+    given: dict[str, Any] = {k: v for k, v in options.items() if v is not None}
+    given |= {"dataset": dataset, "features": features, "views": views, "workspace": workspace}
+    given |= {"folds": folds, "seed": seed, "name": name}
+    models = _split(model or ["logreg"])
+    if models == ["all"] or len(models) > 1:
+        fitted = fit_heads("all" if "all" in models else models, **given)
+        emit(all_as_dict(fitted)) if as_json else say(all_as_text(fitted))
+        for failed, error in fitted.failures.items():
+            note(f"{failed} could not be fitted: {error}")
+        return
+    run = fit(models[0], **given)
     emit(as_dict(run)) if as_json else say(as_text(run))
+
+
+def _split(values: list[str]) -> list[str]:
+    """Return what commas separate, without empty parts."""
+    return [part.strip() for value in values for part in value.split(",") if part.strip()]
+
+
+def _numbers(values: list[str]) -> list[int]:
+    try:
+        return [int(part) for part in _split(values)]
+    except ValueError:
+        raise typer.BadParameter(
+            f"{','.join(values)!r} is no list of numbers, such as 256 or 256,64.",
+            param_hint="--hidden",
+        ) from None
+
+
+def all_as_dict(fitted: HeadsFit) -> dict[str, Any]:
+    """Return the JSON object of several heads."""
+    return {
+        "runs": [as_dict(run) for run in fitted.runs],
+        "failures": [{"model": m, "reason": str(e)} for m, e in fitted.failures.items()],
+        "seconds": fitted.seconds,
+    }
+
+
+def all_as_text(fitted: HeadsFit) -> str:
+    """Return the heads as a table, the best first, and where their runs are."""
+    rows = []
+    for run in fitted.runs:
+        info = run.info
+        accuracy, loss = info["metrics"]["accuracy"], info["metrics"]["log_loss"]
+        interval = f"{accuracy['low']:.4f} to {accuracy['high']:.4f}"
+        figures = [f"{accuracy['value']:.4f}", interval, f"{loss['value']:.4f}"]
+        rows.append([info["model"], *figures, f"{info['seconds']:.1f} s", _parameters(run)])
+    best = fitted.runs[0]
+    header = ["head", "accuracy", "95% interval", "log loss", "time", "parameters"]
+    protocols = {run.info["protocol"] for run in fitted.runs}
+    lines = [
+        f"{len(rows)} heads on {best.info['dataset']!r}: {best.info['n']} images "
+        f"({', '.join(sorted(protocols))})",
+        "",
+        table(header, rows),
+        "",
+        *(f"run {run.id} in {run.folder}" for run in fitted.runs),
+        *(f"{model} failed: {error.args[0]}" for model, error in fitted.failures.items()),
+        "",
+        f"{fitted.seconds:.1f} s for all heads",
+        "Next: tlx compare",
+    ]
+    return "\n".join(lines)
+
+
+def _parameters(run: Run) -> str:
+    """Return the parameters of a run in one phrase."""
+    return ", ".join(
+        f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}"
+        for k, v in run.info["params"].items()
+        if v is not None and v != [] and (k, v) != ("dropout", 0.0)
+    )
 
 
 def as_dict(run: Run) -> dict[str, Any]:
@@ -52,12 +186,10 @@ def as_dict(run: Run) -> dict[str, Any]:
 def as_text(run: Run) -> str:
     """Return what a person wants to read."""
     info = run.info
-    params = ", ".join(
-        f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in info["params"].items()
-    )
+    how = ", ".join(filter(None, [info["protocol"], _parameters(run)]))
     lines = [
         f"{info['model']} on {info['dataset']!r}: {percent(info['metrics']['accuracy']['value'])} "
-        f"of {info['n']} images right ({info['protocol']}, {params})",
+        f"of {info['n']} images right ({how})",
         "",
         table(["metric", "value", "95% interval"], metric_rows(info["metrics"])),
         "",

@@ -1,0 +1,160 @@
+"""Heads as runs: one, several, few-shot, and what is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tlx.classify.evaluate import average_draws, evaluate_head, make_plan
+from tlx.classify.fit import fit_head, fit_heads
+from tlx.classify.metrics import Metric
+from tlx.classify.runs import load_run
+from tlx.errors import DataError, FitError, UnknownNameError
+
+LIGHT = ["logreg", "svm", "lda", "ridge", "knn", "centroid"]
+
+
+@pytest.fixture
+def place(add_dataset, draw):
+    X, y = draw(90, 3)
+    return add_dataset("drawn", X, y)
+
+
+@pytest.mark.parametrize("model", LIGHT)
+def test_a_run_predicts_what_its_head_did(model, make_table, place, draw):
+    """The kept head, calibrated, saved and read again, on new features."""
+    from tlx.classify.table import load_table
+
+    new, _ = draw(40, 3, seed=1)
+    run = fit_head(model, workspace=place.root)
+    expected = evaluate_head(load_table(place), model).head.predict_proba(new)
+    again = load_run(run.id, place.root).head()
+    np.testing.assert_allclose(again.predict_proba(new), expected, atol=1e-6)
+    assert run.info["model"] == model
+    assert run.info["metrics"]["accuracy"]["value"] > 0.5
+
+
+def test_several_heads_are_ranked(place):
+    fitted = fit_heads(LIGHT, workspace=place.root)
+    assert {run.info["model"] for run in fitted.runs} == set(LIGHT)
+    accuracy = [run.info["metrics"]["accuracy"]["value"] for run in fitted.runs]
+    assert accuracy == sorted(accuracy, reverse=True)
+    assert not fitted.failures
+    assert fitted.seconds >= sum(run.info["seconds"] for run in fitted.runs)
+
+
+def test_a_head_that_fails_does_not_stop_the_others(place):
+    """A sigmoid is for two classes, and there are three."""
+    with pytest.raises(FitError, match="knn has no option 'output'"):
+        fit_heads(["dense", "knn"], workspace=place.root, output="sigmoid")
+    fitted = fit_heads("all", workspace=place.root, output="sigmoid", max_per_class=5, repeats=1)
+    assert list(fitted.failures) == ["dense"]
+    assert "a sigmoid output for 3 classes" in str(fitted.failures["dense"])
+    assert {run.info["model"] for run in fitted.runs} == set(LIGHT)
+
+
+def test_if_all_fail_the_first_error_is_raised(place):
+    with pytest.raises(FitError, match="is no strength"):
+        fit_heads(["logreg", "svm"], workspace=place.root, C=-1.0)
+
+
+def test_names_of_runs(place):
+    assert fit_head("knn", workspace=place.root, name="mine").id == "mine"
+    fitted = fit_heads(["knn", "centroid"], workspace=place.root, name="two")
+    assert {run.id for run in fitted.runs} == {"two-knn", "two-centroid"}
+
+
+def test_a_fixed_strength_is_not_searched_for(place):
+    run = fit_head("svm", workspace=place.root, C=0.01)
+    assert run.info["params"]["C"] == 0.01
+    assert run.info["protocol"] == "5-fold"
+    assert run.info["settings"]["grid"] == {"C": [0.01]}
+
+
+def test_options_go_to_the_heads_that_have_them(place):
+    with pytest.raises(FitError, match="knn has no option 'C'"):
+        fit_heads(["logreg", "knn"], workspace=place.root, C=0.1)
+    with pytest.raises(UnknownNameError, match="unknown model: 'knm'"):
+        fit_heads(["logreg", "knm"], workspace=place.root)
+
+
+# Few-shot
+
+
+def test_few_images_are_learned_from_and_all_are_scored(make_table, draw):
+    X, y = draw(90, 3)
+    table = make_table(X, y)
+    plan = make_plan(table, max_per_class=4)
+    assert sum(len(plan.problems[k].held_out) for k in plan.scored) == 90
+    for k in [*plan.scored, plan.kept]:
+        problem = plan.problems[k]
+        assert np.bincount(y[problem.train]).tolist() == [4, 4, 4]
+        assert not set(problem.train) & set(problem.held_out)
+        for inner in problem.inner:  # parameters are chosen with no more images
+            used = {*plan.problems[inner].train, *plan.problems[inner].held_out}
+            assert used == set(problem.train)
+
+
+def test_draws_differ_and_folds_do_not(make_table, draw):
+    table = make_table(*draw(90, 3))
+    a, b = (make_plan(table, max_per_class=4, draw=d) for d in (0, 1))
+    for k in a.scored:
+        np.testing.assert_array_equal(a.problems[k].held_out, b.problems[k].held_out)
+        assert set(a.problems[k].train) != set(b.problems[k].train)
+
+
+def test_metrics_are_means_over_draws(make_table, draw):
+    table = make_table(*draw(90, 3))
+    singles = [
+        evaluate_head(table, "centroid", max_per_class=4, repeats=1).metrics["accuracy"].value
+    ]
+    three = evaluate_head(table, "centroid", max_per_class=4, repeats=3)
+    assert three.protocol == "nested 5-fold, 4 a class, mean of 3 draws"
+    assert three.settings["options"] == {"max_per_class": 4, "repeats": 3}
+    assert abs(three.metrics["accuracy"].value - singles[0]) < 0.3
+    assert len(three.rows) == 90
+
+
+def test_one_image_a_class_can_be_learned_from(make_table, draw):
+    table = make_table(*draw(60, 2, spread=0.5))
+    for model in LIGHT:
+        found = evaluate_head(table, model, max_per_class=1, repeats=2)
+        assert found.metrics["accuracy"].value > 0.8, model
+
+
+def test_the_interval_of_draws_adds_both_kinds_of_chance():
+    same = [{"accuracy": Metric(0.8, 0.7, 0.9)}] * 4
+    assert average_draws(same)["accuracy"] == Metric(
+        pytest.approx(0.8), pytest.approx(0.7), pytest.approx(0.9)
+    )
+    values = (0.75, 0.85, 0.75, 0.85)
+    spread = [{"accuracy": Metric(v, v - 0.1, v + 0.1)} for v in values]
+    drawn = 3.182446 * np.std(values, ddof=1) / 2  # Student's t with 3 degrees of freedom
+    wide = average_draws(spread)["accuracy"]
+    assert wide.low == pytest.approx(0.8 - np.hypot(0.1, drawn), abs=1e-6)
+    assert wide.high == pytest.approx(0.8 + np.hypot(0.1, drawn), abs=1e-6)
+
+
+def test_views_of_an_image_come_with_it(make_table, draw):
+    X, y = draw(60, 2)
+    table = make_table(np.concatenate([X, X + 0.1]), np.concatenate([y, y]))
+    table.view[60:] = 1
+    table.groups[:] = np.tile(np.arange(60), 2)
+    table.path[60:] = table.path[:60]
+    plan = make_plan(table, max_per_class=3)
+    train = plan.problems[plan.kept].train
+    assert len(train) == 12
+    assert set(train[train >= 60] - 60) == set(train[train < 60])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"repeats": 3}, "3 repeats of the same"),
+        ({"max_per_class": 0}, "0 images a class"),
+        ({"max_per_class": 2, "repeats": 0}, "0 repeats"),
+    ],
+)
+def test_few_shot_options_that_make_no_sense(options, message, place):
+    with pytest.raises(DataError, match=message):
+        fit_head("knn", workspace=place.root, **options)
