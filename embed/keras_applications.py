@@ -220,6 +220,8 @@ def _download(constructor: str) -> Path:
         raise _FileFound(get_file(*args, **kwargs))
 
     interactive, timeout = keras.config.is_interactive_logging_enabled(), socket.getdefaulttimeout()
+    with contextlib.suppress(OSError):
+        models_folder().mkdir(parents=True, exist_ok=True)  # or Keras goes to /tmp
     keras.config.disable_interactive_logging()
     socket.setdefaulttimeout(_TIMEOUT)
     try:
