@@ -1,6 +1,7 @@
 """Honest numbers: which rows a head learns from, which it is scored on, and how C is chosen.
 
-With a validation split, a head is trained on train and scored on validation. Without one, nested
+With a validation split, a head is trained on train and scored on validation; images of train that
+are copies of, or of one group with, images of validation are left out. Without one, nested
 cross-validation: each outer fold is scored by a head that never saw it, and whose parameters were
 chosen by inner folds that never saw it either. Either way the choice is by mean log loss, which
 uses the whole probability and so is less noisy than accuracy when images are few.
@@ -173,9 +174,13 @@ def make_plan(
     plain = table.view == 0
     validation = table.split == "validation"
     if validation.any():
-        _check_validation(table, validation)
-        kept = add(everything[~validation], everything[validation & plain])
-        return Plan("validation split", problems, [kept], kept)
+        shared = ~validation & np.isin(table.groups, table.groups[validation])
+        _check_validation(table, ~validation & ~shared, validation)
+        kept = add(everything[~validation & ~shared], everything[validation & plain])
+        protocol = "validation split"
+        if shared.any():
+            protocol += f", {shared.sum()} train images left out that are in validation too"
+        return Plan(protocol, problems, [kept], kept)
     fold = stratified_group_folds(table.y, table.groups, n_folds, seed, table.class_names)
     outer = [add(everything[fold != k], everything[(fold == k) & plain]) for k in range(n_folds)]
     # The outer folds choose for the head that is kept, unless it learns from far fewer images.
@@ -407,12 +412,13 @@ def _loss(table: FeatureTable, problem: Problem, proba: np.ndarray) -> float:
     return float(-np.log(np.clip(own, _EPS, 1)).mean())
 
 
-def _check_validation(table: FeatureTable, validation: np.ndarray) -> None:
-    """Refuse a validation split with a class that train lacks, or that shares groups with train."""
-    unseen = set(table.y[validation]) - set(table.y[~validation])
+def _check_validation(table: FeatureTable, train: np.ndarray, validation: np.ndarray) -> None:
+    """Refuse a validation split with a class that train lacks."""
+    unseen = set(table.y[validation]) - set(table.y[train])
     if unseen:
         names = ", ".join(repr(table.class_names[label]) for label in sorted(unseen))
         raise DataError(
             f"the validation split has classes that train lacks: {names}.",
-            "Give train images of them, or remove them from validation.",
+            "Give train images of them (copies of validation images do not count), or remove them "
+            "from validation.",
         )

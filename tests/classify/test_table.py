@@ -1,0 +1,90 @@
+"""Features gathered for heads, and folds that keep groups whole."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from tlx.cache.store import FeatureStore
+from tlx.classify.table import load_table, stratified_group_folds
+from tlx.embed.spec import FeatureSpec
+from tlx.errors import DataError
+
+
+def test_folds_share_each_class_evenly():
+    y = np.repeat([0, 1], [50, 23])
+    fold = stratified_group_folds(y, np.arange(73), 5)
+    for label in (0, 1):
+        counts = np.bincount(fold[y == label], minlength=5)
+        assert counts.max() - counts.min() <= 1
+
+
+def test_folds_keep_groups_whole_and_stay_balanced():
+    random = np.random.default_rng(0)
+    groups = random.integers(0, 40, 400)
+    y = random.integers(0, 3, 400)
+    fold = stratified_group_folds(y, groups, 5)
+    for group in range(40):
+        assert len(set(fold[groups == group])) == 1
+    assert np.bincount(fold).min() > 60
+
+
+def test_a_class_with_fewer_groups_than_folds_is_named_with_the_remedy():
+    y = np.array([0] * 10 + [1] * 6)
+    groups = np.concatenate([np.arange(10), [10, 10, 10, 11, 11, 12]])
+    with pytest.raises(DataError, match=r"class 'dog' has 3 independent") as caught:
+        stratified_group_folds(y, groups, 5, class_names=["cat", "dog"])
+    assert "--folds 3" in caught.value.remedy
+
+
+def test_the_seed_changes_the_folds():
+    y = np.arange(100) % 2
+    a, b = (stratified_group_folds(y, np.arange(100), 5, seed) for seed in (0, 1))
+    assert (a != b).any()
+
+
+@pytest.mark.parametrize("features", ["nonsense", "a+nonsense", ""])
+def test_unknown_features_name_what_there_is(add_dataset, draw, features):
+    X, y = draw(20)
+    place = add_dataset("photos", X, y)
+    with pytest.raises(LookupError, match="unknown features"):
+        load_table(place, "photos", features)
+
+
+def add_features(place, spec, X, record=True):
+    """Store other features of the images of ``photos``."""
+    manifest = place.load_manifest("photos")
+    with FeatureStore(place.cache, spec.json).writer() as writer:
+        for digest, feature in zip(manifest.digest_bytes(), X, strict=True):
+            writer.add(digest, feature)
+    if record:
+        manifest.record_source(spec.fingerprint, spec.json, "none")
+        manifest.save(place.manifest_path("photos"))
+
+
+def test_features_of_two_backbones_stand_side_by_side(add_dataset, draw):
+    X, y = draw(20)
+    place = add_dataset("photos", X, y)
+    add_features(place, FeatureSpec("other", "random:0", "none", 8), X[:, :3] * 2)
+    table = load_table(place, "photos", "drawn+other")
+    np.testing.assert_array_equal(table.X, np.hstack([X, X[:, :3] * 2]))
+    assert len(table.sources) == 2
+    np.testing.assert_array_equal(load_table(place, "photos").X, X[:, :3] * 2)  # the latest
+
+
+def test_views_follow_the_plain_images_in_one_group_with_them(add_dataset, draw):
+    X, y = draw(20)
+    place = add_dataset("photos", X, y)
+    plain = FeatureSpec.from_json(place.load_manifest("photos").sources[0]["spec"])
+    add_features(place, dataclasses.replace(plain, view=1), X + 1, record=False)
+    table = load_table(place, "photos", views=1)
+    np.testing.assert_array_equal(table.X, np.vstack([X, X + 1]))
+    np.testing.assert_array_equal(table.view, np.repeat([0, 1], 20))
+    np.testing.assert_array_equal(table.groups[:20], table.groups[20:])
+
+
+def test_missing_views_say_the_command_that_makes_them(add_dataset, draw):
+    place = add_dataset("photos", *draw(20))
+    with pytest.raises(DataError, match="has no augmented view 1") as caught:
+        load_table(place, "photos", views=2)
+    assert "--views 2" in caught.value.remedy
