@@ -59,11 +59,3 @@ def test_a_row_that_rots_after_the_reader_was_made_is_refused(stored):
             shard.write_bytes(data[:place] + b"\xff" + data[place + 1 :])
     with pytest.raises(FormatError, match="fails its checksum"):
         reader.read([3])
-
-
-def test_files_are_closed_and_opened_again(stored):
-    store, digests, values = stored
-    reader = RowReader(store, digests)
-    reader.read([0])
-    reader.close()
-    assert np.array_equal(reader.read([39]), values[[39]])
