@@ -98,7 +98,7 @@ def forecast(curve: LearningCurve) -> str:
     """Return in a sentence what twice the images would bring."""
     double = curve.doubled
     if double is None:
-        return f"What twice the images would bring cannot be told: {curve.reason}."
+        return f"What twice the images would bring cannot be told:\n{curve.reason}."
     accuracy, gain = double.accuracy, double.gain
     return (
         f"Twice the images ({double.per_class:.0f} a class) would bring about "

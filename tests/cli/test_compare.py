@@ -1,0 +1,93 @@
+"""``tlx compare``: the ranking, what is left out, and the picture."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+
+@pytest.fixture(scope="session")
+def fitted(shared_project, tmp_path_factory, run_tlx) -> Path:
+    """Return a project with three comparable runs and one on other folds."""
+    folder = Path(shutil.copytree(shared_project, tmp_path_factory.mktemp("compare") / "p"))
+    shutil.rmtree(folder / ".tlx" / "runs")
+    run_tlx("fit-head", "--folds", 2, "--name", "other", cwd=folder)
+    run_tlx("fit-head", "--model", "logreg,centroid,knn", cwd=folder)
+    return folder
+
+
+def test_json_has_the_promised_keys(fitted, run_tlx) -> None:
+    found = json.loads(run_tlx("compare", "--json", cwd=fitted).stdout)
+    assert {"protocol", "best", "rows"} <= set(found)
+    assert found["best"] == found["rows"][0]["run"]
+    assert {row["run"] for row in found["rows"]} == {"logreg-1", "centroid-1", "knn-1"}
+    for row in found["rows"]:
+        assert {"run", "model", "metrics", "difference", "low", "high", "p_value"} <= set(row)
+        assert row["seconds"] > 0
+        assert row["predict_seconds"] > 0
+        assert set(row["metrics"]["accuracy"]) == {"value", "low", "high"}
+    assert [out["run"] for out in found["left_out"]] == ["other"]
+
+
+def test_text_ranks_explains_and_says_what_is_left_out(fitted, run_tlx) -> None:
+    text = run_tlx("compare", cwd=fitted).stdout
+    assert text.startswith("3 runs on 'data': 37 images, nested 5-fold\n")
+    assert "McNemar's exact test against the best, corrected for 2 comparisons (Holm)" in text
+    assert "other     nested 2-fold instead of nested 5-fold" in text
+    assert "Next: tlx predict" in text
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_runs_on_other_folds_are_refused_by_name_and_refitted_on_demand(
+    fitted, run_tlx, tmp_path
+) -> None:
+    copy = Path(shutil.copytree(fitted, tmp_path / "copy"))
+    told = run_tlx("compare", "other", "logreg-1", cwd=copy, code=1).stderr
+    assert "Error: run other cannot be compared with logreg-1: nested 2-fold" in told
+    assert "--refit" in told
+    found = json.loads(
+        run_tlx("compare", "other", "centroid-1", "--refit", "--json", cwd=copy).stdout
+    )
+    assert set(found["refitted"]) == {"other"}
+    assert len(found["rows"]) == 2
+
+
+def test_predict_best_is_the_one_ranked_first(fitted, run_tlx) -> None:
+    best = json.loads(run_tlx("compare", "--json", cwd=fitted).stdout)["best"]
+    shown = json.loads(run_tlx("runs", "show", "best", "--json", cwd=fitted).stdout)
+    assert shown["run"] == best
+
+
+@pytest.mark.parametrize("metric", ["log_loss", "macro_f1"])
+def test_other_metrics_rank_too(fitted, run_tlx, metric: str) -> None:
+    text = run_tlx("compare", "--metric", metric, cwd=fitted).stdout
+    assert "paired bootstrap, 2,000 resamples, against the best" in text
+
+
+def test_plot_is_written(fitted, run_tlx, tmp_path) -> None:
+    pytest.importorskip("matplotlib")
+    run_tlx("compare", "--plot", tmp_path / "heads.png", cwd=fitted)
+    with Image.open(tmp_path / "heads.png") as picture:
+        assert picture.size[0] > 800
+    told = run_tlx("compare", "--plot", tmp_path / "heads.xls", cwd=fitted, code=1).stderr
+    assert "is no picture that can be drawn" in told
+
+
+def test_one_run_has_nothing_to_be_compared_with(fitted, run_tlx) -> None:
+    text = run_tlx("compare", "knn-1", cwd=fitted).stdout
+    assert text.startswith("1 run on")
+    assert "There is nothing to compare it with yet." in text
+
+
+def test_comparing_imports_no_tensorflow(fitted, python) -> None:
+    told = python(
+        "import sys; from tlx import cli; from tlx.classify.compare import compare_heads\n"
+        f"compare_heads(workspace={str(fitted / '.tlx')!r})\n"
+        "print(sorted({'tensorflow', 'sklearn', 'matplotlib'} & set(sys.modules)))"
+    )
+    assert "tensorflow" not in told
+    assert "matplotlib" not in told

@@ -1,0 +1,57 @@
+"""``tlx evaluate``: a run on data that it has not seen."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+
+def test_json_has_the_promised_keys(shared_project, run_tlx) -> None:
+    done = run_tlx("evaluate", "best", "data", "--json", cwd=shared_project)
+    found = json.loads(done.stdout)
+    assert {"run", "dataset", "split", "n", "metrics", "confusion"} <= set(found)
+    assert (found["dataset"], found["split"], found["n"]) == ("data", "all", 37)
+    assert found["seen_in_training"] == 37
+    assert found["metrics_unseen"] == {}
+    assert [report["name"] for report in found["per_class"]] == ["amber", "blue", "coral"]
+    assert "these figures say nothing about new images" in done.stderr
+
+
+def test_text_has_metrics_classes_and_confusion(shared_project, run_tlx) -> None:
+    text = run_tlx("evaluate", "best", "data", cwd=shared_project).stdout
+    assert text.startswith("run logreg-1 on 'data', all images: ")
+    for part in ("balanced accuracy", "recall", "precision", "true \\ predicted"):
+        assert part in text
+    assert max(map(len, text.splitlines())) <= 100
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("best", "nowhere"), "unknown data set: 'nowhere'"),
+        (("best", "data", "--split", "test"), "data set 'data' has no test split"),
+        (("worst", "data"), "unknown run: 'worst'"),
+    ],
+)
+def test_what_is_not_there_is_told(shared_project, run_tlx, arguments, message) -> None:
+    assert message in run_tlx("evaluate", *arguments, cwd=shared_project, code=1).stderr
+
+
+def test_a_folder_with_other_classes_is_refused(real_project, class_folders, tlx, tmp_path) -> None:
+    import shutil
+
+    shutil.copytree(real_project.folder / ".tlx", tmp_path / ".tlx")
+    class_folders(tmp_path / "new", {"amber": 2, "green": 2})
+    told = tlx("evaluate", "best", "new", code=1).stderr
+    assert "the classes of data set 'new' are amber, green, those of run logreg-1 are" in told
+
+
+def test_a_new_folder_is_embedded_and_scored(real_project, class_folders, tlx, tmp_path) -> None:
+    import shutil
+
+    shutil.copytree(real_project.folder / ".tlx", tmp_path / ".tlx")
+    class_folders(tmp_path / "new", {"amber": 14, "blue": 14})
+    done = tlx("evaluate", "best", "new")
+    assert "learned from 24 of these 28 images" in done.stderr
+    assert "unseen" in done.stdout
