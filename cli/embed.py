@@ -155,7 +155,7 @@ def as_dict(result: EmbedResult) -> dict:
         "seconds": result.seconds,
         "images_per_second": result.images_per_second,
         "engine": result.engine,
-        "note": result.note,
+        "notes": result.notes,
     }
 
 
@@ -191,8 +191,7 @@ def _oddities(result: EmbedResult) -> list[str]:
     if scan.empty_classes:
         lines.append(f"class folders without images: {', '.join(scan.empty_classes)}")
     lines += [f"set aside: {problem}" for problem in result.problems]
-    if result.note:
-        lines.append(f"engine: {result.note}")
+    lines += [f"note: {text}" for text in result.notes]
     if result.unreadable:
         rows = [[item["path"], item["reason"]] for item in result.unreadable[:20]]
         lines += ["", table(["unreadable", "reason"], rows)]

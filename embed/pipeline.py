@@ -96,8 +96,8 @@ class EmbedResult:
         What was found and what was ignored.
     problems : list of str
         Damaged shards that were set aside.
-    note : str
-        What the engine has to say: why it is not the usual one, for example.
+    notes : list of str
+        What one may want to know: why the engine is not the usual one, or that a split is gone.
     """
 
     dataset: str
@@ -114,7 +114,7 @@ class EmbedResult:
     engine: str | None
     scan: Scan
     problems: list[str] = field(default_factory=list)
-    note: str = ""
+    notes: list[str] = field(default_factory=list)
 
     @property
     def images_per_second(self) -> float:
@@ -239,7 +239,9 @@ def embed_images(
     manifest = found.manifest
     if validation_fraction is not None:
         check_fraction(manifest, validation_fraction)  # before the work, not after it
-    problems = _adopt_previous(place, manifest, rehash)
+    problems, notes = _adopt_previous(place, manifest, rehash)
+    if validation_fraction is not None:
+        notes = []  # the one there may be is of a split left out
     manifest.record_source(spec.fingerprint, spec.json, weights)
 
     store = FeatureStore(place.cache, spec.json)
@@ -293,7 +295,7 @@ def embed_images(
         ),
         seconds=time.perf_counter() - started,
         engine=used[0].name if used else None,
-        note=used[0].note if used else "",
+        notes=notes + [engine.note for engine in used if engine.note],
         scan=found,
         problems=problems + [p for s in (store, *view_stores) for p in s.problems],
     )
@@ -482,21 +484,28 @@ class _ManifestSaver:
             self.save()
 
 
-def _adopt_previous(place: Workspace, manifest: Manifest, rehash: bool) -> list[str]:
-    """Take over what an earlier manifest knows; return its problem if it cannot be read."""
+def _adopt_previous(
+    place: Workspace, manifest: Manifest, rehash: bool
+) -> tuple[list[str], list[str]]:
+    """Take over what an earlier manifest knows; return its problem if it cannot be read, and notes.
+
+    A split by digest is not taken over: what a command does should stand in the command.
+    """
     try:
         previous = Manifest.load(place.manifest_path(manifest.name))
     except FileNotFoundError:
-        return []
+        return [], []
     except FormatError as error:
-        return [error.cause]
+        return [error.cause], []
     if rehash:
         manifest.sources = previous.sources
     else:
         manifest.adopt(previous)
         # The fault of one spec, not of the image: another backbone, or precision, may do.
         manifest.error = ["" if e.startswith(_NOT_FINITE) else e for e in manifest.error]
-    return []
+    if "validation" in previous.split and not any(manifest.split):
+        return [], ["the earlier validation split is gone: --validation-fraction was not given"]
+    return [], []
 
 
 def _rows_to_read(manifest: Manifest, stored: set[bytes]) -> np.ndarray:

@@ -81,6 +81,7 @@ class GridEngine:
     """
 
     name = "grid"
+    note = ""
     output_shape = (48,)
 
     def __init__(self) -> None:

@@ -326,6 +326,7 @@ class Faulty:
     """An engine that gives the images of even rows no finite feature."""
 
     name = "faulty"
+    note = ""
     output_shape = (4,)
 
     def __call__(self, batch):
@@ -482,7 +483,7 @@ for i in range(n):
     Image.fromarray(pixels).save(root / "data" / "a" / f"{i}.png")
 
 class Engine:
-    name, output_shape = "mean", (3,)
+    name, note, output_shape = "mean", "", (3,)
     def __call__(self, batch):
         return batch.mean((1, 2)).astype(np.float32)
 
@@ -506,3 +507,22 @@ def test_a_repeated_run_is_fast(tmp_path, class_folders, grid):
     started = time.perf_counter()
     assert embed_images(data, workspace=tmp_path / "ws", engine=grid, image_size=32).reused == 400
     assert time.perf_counter() - started < 2
+
+
+def test_a_split_left_out_is_told(embed, grid, manifest):
+    embed(validation_fraction=0.4)
+    assert embed(validation_fraction=0.4).notes == []
+    assert "validation split is gone" in embed().notes[0]
+    assert embed().notes == []
+
+
+def test_views_are_embedded_besides_the_plain_images(embed, grid, manifest):
+    first = embed(views=2)
+    assert first.views_embedded == 2 * first.embedded
+    again = embed(views=3)
+    assert (again.embedded, again.views_embedded) == (0, first.embedded)
+
+
+def test_options_outside_the_spec_are_named_with_the_nearest(embed, grid, manifest):
+    with pytest.raises(LookupError, match="unknown pooling: 'average'"):
+        embed(pooling="average")
