@@ -28,7 +28,7 @@ def compare(
     runs: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[RUN]...",
+            metavar="RUN",
             help="Runs to compare; by default all of the data set that were made on the same "
             "images and folds as the newest.",
         ),
@@ -106,7 +106,6 @@ def _row(row: Row) -> dict[str, Any]:
 def as_text(found: Comparison) -> str:
     """Return what a person wants to read."""
     several = len(found.rows) > 1
-    name = METRIC_NAMES[found.metric]
     lines = [
         f"{len(found.rows)} run{'s' if several else ''} on {found.dataset!r}: "
         f"{found.n} images, {found.protocol}",
@@ -123,7 +122,7 @@ def as_text(found: Comparison) -> str:
         lines += ["", table(["left out", "because"], rows)]
         lines.append("To compare them too: tlx compare --refit")
     if not several:
-        lines += ["", f"There is nothing to compare {name} with yet."]
+        lines += ["", "There is nothing to compare it with yet."]
         return "\n".join([*lines, "Next: tlx fit-head --model svm"])
     return "\n".join([*lines, "", f"Next: tlx predict {quoted(found.best.id)} PHOTO.jpg"])
 
@@ -176,7 +175,7 @@ def _verdict(found: Comparison) -> str:
 def _explanation(found: Comparison) -> list[str]:
     tests = len(found.rows) - 1
     exact = found.metric == "accuracy"
-    test = "McNemar's exact test" if exact else "paired bootstrap, 2,000 resamples"
+    test = "McNemar's exact test" if exact else "paired bootstrap, 2,000 resamples,"
     corrected = f", corrected for {tests} comparisons (Holm)" if tests > 1 else ""
     return [
         f"p: {test} against the best{corrected}.",

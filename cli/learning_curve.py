@@ -100,11 +100,13 @@ def forecast(curve: LearningCurve) -> str:
     if double is None:
         return f"What twice the images would bring cannot be told:\n{curve.reason}."
     accuracy, gain = double.accuracy, double.gain
+    more = f"a gain of {_points(gain.value)} points ({_points(gain.low)} to {_points(gain.high)})"
+    if gain.high < 0.0005:
+        more = "no gain to speak of"
     return (
         f"Twice the images ({double.per_class:.0f} a class) would bring about "
         f"{percent(accuracy.value)} ({percent(accuracy.low)} to {percent(accuracy.high)}),\n"
-        f"a gain of {_points(gain.value)} points ({_points(gain.low)} to {_points(gain.high)}), "
-        "if the error goes on falling as it did (power law)."
+        f"{more}, if the error goes on falling as it did (power law)."
     )
 
 
