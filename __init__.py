@@ -12,21 +12,42 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from .classify.fit import fit_head
+    from .classify.assess import evaluate_run
+    from .classify.compare import compare_heads
+    from .classify.curve import learning_curve
+    from .classify.fit import fit_head, fit_heads
     from .classify.predict import predict_images
     from .classify.runs import load_run
     from .embed.pipeline import embed_images
     from .errors import TlxError
+    from .finetune.api import finetune_head
 
 _HOME = {
     "TlxError": ".errors",
+    "compare_heads": ".classify.compare",
     "embed_images": ".embed.pipeline",
+    "evaluate_run": ".classify.assess",
+    "finetune_head": ".finetune.api",
     "fit_head": ".classify.fit",
+    "fit_heads": ".classify.fit",
+    "learning_curve": ".classify.curve",
     "load_run": ".classify.runs",
     "predict_images": ".classify.predict",
 }
 
-__all__ = ["TlxError", "__version__", "embed_images", "fit_head", "load_run", "predict_images"]
+__all__ = [
+    "TlxError",
+    "__version__",
+    "compare_heads",
+    "embed_images",
+    "evaluate_run",
+    "finetune_head",
+    "fit_head",
+    "fit_heads",
+    "learning_curve",
+    "load_run",
+    "predict_images",
+]
 
 
 def __getattr__(name: str) -> Any:
