@@ -7,11 +7,11 @@ read is a seek, the bytes of that row, and its checksum.
 
 from __future__ import annotations
 
+import io
 import zlib
-from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,8 +19,6 @@ from ..errors import DataError, FormatError
 from .hdf5 import USER_BLOCK, damaged
 from .shard import digest_bytes, open_shard
 from .store import FeatureStore
-
-_OPEN_FILES = 64
 
 
 class _Layout(NamedTuple):
@@ -77,7 +75,6 @@ class RowReader:
                 "Run the same command again: it computes only what is missing.",
             )
         self._places = [places[digest] for digest in self._digests]
-        self._open: OrderedDict[int, BinaryIO] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._places)
@@ -101,35 +98,29 @@ class RowReader:
         """
         out = np.empty((len(rows), *self.shape), self.dtype)
         flat = out.reshape(len(rows), -1).view(np.uint8)
-        for target, row in zip(flat, rows, strict=True):
-            number, offset, crc = self._places[row]
-            file = self._file(number)
-            file.seek(offset)
-            read = file.readinto(target.data)  # type: ignore[attr-defined]
-            found = zlib.crc32(target.data, zlib.crc32(self._digests[row]))
-            if read != target.nbytes or found != crc:
-                raise damaged(self._files[number], "a row fails its checksum")
+        in_file: dict[int, list[int]] = {}
+        for place, row in enumerate(rows):
+            in_file.setdefault(self._places[row][0], []).append(place)
+        for number, places in in_file.items():
+            with self._open(number) as file:
+                for place in places:
+                    row = rows[place]
+                    _, offset, crc = self._places[row]
+                    file.seek(offset)
+                    read = file.readinto(flat[place].data)
+                    found = zlib.crc32(flat[place].data, zlib.crc32(self._digests[row]))
+                    if read != flat[place].nbytes or found != crc:
+                        raise damaged(self._files[number], "a row fails its checksum")
         return out
 
-    def close(self) -> None:
-        """Close the files; a later read opens them again."""
-        while self._open:
-            self._open.popitem()[1].close()
-
-    def _file(self, number: int) -> BinaryIO:
-        if number in self._open:
-            self._open.move_to_end(number)
-            return self._open[number]
-        if len(self._open) >= _OPEN_FILES:
-            self._open.popitem(last=False)[1].close()
+    def _open(self, number: int) -> io.FileIO:
         try:
-            self._open[number] = open(self._files[number], "rb", buffering=0)  # noqa: SIM115
+            return io.FileIO(self._files[number])
         except FileNotFoundError as error:
             raise FormatError(
                 f"{self._files[number]} is gone: another process has merged or removed it.",
                 "Run the same command again.",
             ) from error
-        return self._open[number]
 
 
 def _read_layout(path: Path, spec_json: str) -> _Layout:

@@ -221,8 +221,8 @@ def _embed(
         kept = ("layer", "pooling", "image_size", "fit", "interpolation", "precision")
         result = embed_images(
             path,
-            backbone=_backbone_name(run, spec),
-            weights=source["weights"],
+            backbone=spec.backbone,
+            weights=_weights_of(run, source, spec),
             workspace=place.root,
             name=name,
             engine=engine,
@@ -238,12 +238,11 @@ def _embed(
     return name
 
 
-def _backbone_name(run: Run, spec: FeatureSpec) -> str:
-    """Return the name under which the backbone can be opened; a fine-tuned run has its own."""
+def _weights_of(run: Run, source: dict[str, str], spec: FeatureSpec) -> str:
+    """Return where the weights are; a fine-tuned run brings its own network in its folder."""
     kind, _, part = spec.backbone.partition(":")
-    if kind == "keras" and part in run.info["parts"]:
-        return f"keras:{run.folder.absolute() / part}"
-    return spec.backbone
+    own = kind == "keras" and part in run.info["parts"]
+    return str(run.folder.absolute()) if own else source["weights"]
 
 
 @contextlib.contextmanager
@@ -255,7 +254,10 @@ def _latest_stays(place: Workspace) -> Iterator[None]:
     finally:
         if names:
             with contextlib.suppress(OSError):  # a read-only workspace keeps its order anyway
-                os.utime(place.manifest_path(names[-1]))
+                # Not "now": two times within a tick of the file system's clock are the same.
+                newest = place.manifest_path(place.dataset_names()[-1]).stat().st_mtime_ns
+                later = newest + 1_000_000
+                os.utime(place.manifest_path(names[-1]), ns=(later, later))
 
 
 def _check_classes(run: Run, manifest: Manifest) -> None:

@@ -10,6 +10,7 @@ import typer
 from .common import (
     DEFAULT_WORKSPACE,
     DatasetOption,
+    EngineOption,
     JsonOption,
     SeedOption,
     WorkspaceOption,
@@ -61,14 +62,12 @@ def finetune(
         ),
     ] = False,
     boundary_dtype: Annotated[
-        str, typer.Option(help="How activations at the cut are stored: float16 or float32.")
-    ] = "float16",
+        str, typer.Option(help="How activations at the cut are stored: auto, float16 or float32.")
+    ] = "auto",
     max_cache_gb: Annotated[
         float, typer.Option(help="The most that these may take on disk, in gigabytes.")
     ] = 10.0,
-    engine: Annotated[
-        str, typer.Option(help="What computes them: auto, openvino or tensorflow.")
-    ] = "auto",
+    engine: EngineOption = "auto",
     dataset: DatasetOption = None,
     seed: SeedOption = 0,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,

@@ -174,7 +174,7 @@ def finetune_head(
     dataset: str | None = None,
     settings: Settings | None = None,
     average: bool = False,
-    boundary_dtype: str = "float16",
+    boundary_dtype: str = "auto",
     max_cache_gb: float = 10.0,
     engine: str | Engine = "auto",
     name: str | None = None,
@@ -196,8 +196,9 @@ def finetune_head(
         How to train.
     average : bool, default=False
         Take the best point on the line between the head's network and the fine-tuned one.
-    boundary_dtype : {"float16", "float32"}, default="float16"
-        How activations at the cut are stored.
+    boundary_dtype : {"auto", "float16", "float32"}, default="auto"
+        How activations at the cut are stored. ``"auto"`` is float16 unless the network's logits
+        then differ from the head's by more than 1e-3, as they can with very small images.
     max_cache_gb : float, default=10
         The most they may take on disk, in units of 1e9 bytes.
     engine : {"auto", "openvino", "tensorflow"} or Engine, default="auto"
@@ -224,10 +225,9 @@ def finetune_head(
     """
     started = time.perf_counter()
     watch, settings, place = watch or Watch(), settings or Settings(), Workspace(workspace)
-    if boundary_dtype not in DTYPES:
-        raise FitError(
-            f"boundary dtype {boundary_dtype!r} is unknown.", f"Use {', '.join(DTYPES)}."
-        )
+    if boundary_dtype not in ("auto", *DTYPES):
+        allowed = ", ".join(("auto", *DTYPES))
+        raise FitError(f"boundary dtype {boundary_dtype!r} is unknown.", f"Use {allowed}.")
     run = find_seed(place, seed_run, dataset)
     problem = _prepare(place, run, settings.seed)
     if problem.refitted:
@@ -239,9 +239,20 @@ def finetune_head(
     watch.tell(f"Unfreeze {choice.text}: {choice.cut.parameters:,} weights are trained.")
     network = attach_head(features, choice.cut, problem.head)
 
-    boundary = Boundary(place, problem.table, backbone, spec, choice.cut, boundary_dtype, engine)
     used = np.concatenate([problem.train, problem.held_out])
-    parity, reused = _fill(boundary, network, problem, used, spec, max_cache_gb * 1e9, watch)
+    dtypes = ("float16", "float32") if boundary_dtype == "auto" else (boundary_dtype,)
+    for dtype in dtypes:
+        boundary = Boundary(place, problem.table, backbone, spec, choice.cut, dtype, engine)
+        boundary.check_space(boundary.missing(used), max_cache_gb * 1e9)
+        reused = boundary.stored(used)
+        try:
+            parity = _check_seed(boundary, network, problem, used, spec)
+            break
+        except FitError as error:
+            if dtype == dtypes[-1]:
+                raise
+            watch.tell(f"Activations are kept in float32: in float16 {error.cause}")
+    _fill(boundary, used, watch)
 
     start = [weight.numpy() for weight in network.top.trainable_variables]
     held_out = boundary.reader(problem.held_out)
@@ -430,35 +441,27 @@ def _choose(
     return choice, rows
 
 
-def _fill(
+def _check_seed(
     boundary: Boundary,
     network: SeededNetwork,
     problem: _Problem,
     used: np.ndarray,
     spec: FeatureSpec,
-    max_bytes: float,
-    watch: Watch,
-) -> tuple[float, int]:
-    """Have the activations of all images computed; check on the first few that the seed is exact.
-
-    Returns
-    -------
-    parity : float
-    reused : int
-        Distinct images whose activations were stored already.
-    """
-    missing = boundary.missing(used)
-    reused = len({problem.table.digest[row].tobytes() for row in used}) - len(missing)
-    boundary.check_space(missing, max_bytes)
+) -> float:
+    """Check on the first few images that the network begins as the head; return the parity."""
     first = used[:PARITY_IMAGES]
     boundary.compute(boundary.missing(first))
-    parity = check_parity(
+    return check_parity(
         network.top,
         boundary.reader(first).read(range(len(first))),
         problem.head,
         problem.table.X[first],
         spec.precision == "bfloat16",
     )
+
+
+def _fill(boundary: Boundary, used: np.ndarray, watch: Watch) -> None:
+    """Compute the activations that are missing, after telling what that takes."""
     missing = boundary.missing(used)
     if missing:
         watch.tell(
@@ -467,7 +470,6 @@ def _fill(
             f"about {boundary.estimate(missing):.0f} s."
         )
         boundary.compute(missing, watch.progress)
-    return parity, reused
 
 
 def _save(
@@ -506,6 +508,7 @@ def _save(
             spec,
             backbone=f"keras:{MODEL_FILE}",
             weights=hashlib.sha256(data).hexdigest(),
+            preprocessing="included",
             layer=embedding_layer(network),
             pooling="avg",
         )

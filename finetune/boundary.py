@@ -84,6 +84,10 @@ class Boundary:
         first = {self._digests[row]: int(row) for row in reversed(list(rows))}
         return sorted(row for digest, row in first.items() if digest not in stored)
 
+    def stored(self, rows: Sequence[int] | np.ndarray) -> int:
+        """Return how many distinct images of `rows` are stored."""
+        return len({self._digests[row] for row in rows}) - len(self.missing(rows))
+
     def check_space(self, rows: Sequence[int], max_bytes: float) -> None:
         """Raise if the activations of `rows` and of what is stored would take too much space.
 

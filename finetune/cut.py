@@ -75,7 +75,8 @@ def find_cuts(model: keras.Model) -> list[Cut]:
         At least the input.
     """
     keras = import_keras()
-    whole = Cut(INPUT, _count(model), _parameters(_leaves(model)), tuple(model.input_shape[1:]))
+    shape = tuple(model.inputs[0].shape[1:]) if getattr(model, "inputs", None) else ()
+    whole = Cut(INPUT, _count(model), _parameters(_leaves(model)), shape)
     if not _is_graph(model):
         return [whole]
     nodes = _nodes(model)
@@ -161,6 +162,9 @@ def split(model: keras.Model, cut: Cut) -> tuple[keras.Model | None, keras.Model
         return None, model
     boundary = next(node.outputs[0] for node in _nodes(model) if node.operation.name == cut.name)
     trunk = keras.Model(model.inputs[0], boundary, name="trunk")
+    if boundary is model.outputs[0]:
+        nothing = keras.Input(boundary.shape[1:])
+        return trunk, keras.Model(nothing, keras.layers.Identity()(nothing), name="top")
     return trunk, keras.Model(boundary, model.outputs[0], name="top")
 
 
@@ -209,8 +213,9 @@ def _why(model: keras.Model, cuts: list[Cut]) -> str:
 
 def _is_graph(model: Any) -> bool:
     keras = import_keras()
-    graph = hasattr(model, "_nodes_by_depth") and len(model.inputs) == len(model.outputs) == 1
-    return graph and not isinstance(model, keras.Sequential)
+    if isinstance(model, keras.Sequential) or not hasattr(model, "_nodes_by_depth"):
+        return False
+    return len(model.inputs) == len(model.outputs) == 1
 
 
 def _nodes(model: Any) -> list[Any]:

@@ -14,6 +14,7 @@ import io
 import json
 import math
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -339,7 +340,7 @@ class _Loop:
     def restore(self, path: Path) -> Training | None:
         """Take up the state that `save` wrote; None if there is none that can be read."""
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
                 told = json.loads(arrays["state"].tobytes())
                 weights = [arrays[f"weight{i}"] for i in range(len(self._variables))]
                 best = [arrays[f"best{i}"] for i in range(len(self._variables))]
@@ -351,7 +352,7 @@ class _Loop:
             pairs += zip(self._optimizer.variables, optimizer, strict=True)
             if any(tuple(variable.shape) != value.shape for variable, value in pairs):
                 return None
-        except (OSError, KeyError, ValueError, TypeError):
+        except (OSError, EOFError, KeyError, ValueError, TypeError, zipfile.BadZipFile):
             return None
         self.assign(weights)
         for variable, value in zip(self._optimizer.variables, optimizer, strict=True):

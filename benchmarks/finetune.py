@@ -1,0 +1,227 @@
+"""Fine-tuning over cached activations against Keras `fit` of the same layers on the whole network.
+
+    python benchmarks/finetune.py DATA --unfreeze 20
+
+Both sides start from the same head, have the same trainable layers, optimizer, learning rates, and
+order of images. Epochs are timed in turn (tlx, arrays, files, tlx, …) and the least of each is
+quoted, as other work on the machine only ever adds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from tlx.classify.fit import fit_head
+from tlx.classify.runs import list_runs
+from tlx.embed.backbones import feature_model
+from tlx.embed.images import decode_image
+from tlx.embed.pipeline import embed_images
+from tlx.embed.quiet import import_keras
+from tlx.embed.spec import FeatureSpec
+from tlx.finetune.api import _backbone, _prepare, find_seed
+from tlx.finetune.boundary import Boundary
+from tlx.finetune.cut import choose_cut
+from tlx.finetune.export import whole_model
+from tlx.finetune.seed import attach_head
+from tlx.finetune.train import Settings, _Loop, epoch_order, learning_rate, log_loss, predict_logits
+from tlx.workspace import Workspace
+
+
+class Side:
+    """One network with the head on it, in its starting state."""
+
+    def __init__(self, place: Workspace, unfreeze: str) -> None:
+        self.run = find_seed(place, "best")
+        self.problem = _prepare(place, self.run, 0)
+        self.spec = FeatureSpec.from_json(self.run.source["spec"])
+        self.backbone = _backbone(self.run, self.spec)
+        features = feature_model(self.backbone, self.spec)
+        self.choice = choose_cut(features, unfreeze)
+        self.network = attach_head(features, self.choice.cut, self.problem.head)
+
+
+def keras_fit_model(side: Side, settings: Settings, steps: int):
+    """Return the whole network, compiled for `fit` with only the top trainable."""
+    keras = import_keras()
+    model = side.network.whole()
+    top = {id(layer) for layer in side.network.top.layers}
+    for layer in model.layers:
+        norm = isinstance(layer, keras.layers.BatchNormalization)
+        layer.trainable = id(layer) in top
+        if norm and id(layer) in top:
+            _freeze_statistics(layer)
+    optimizer = keras.optimizers.AdamW(settings.lr, weight_decay=settings.weight_decay)
+    optimizer.exclude_from_weight_decay(
+        var_list=[v for v in model.trainable_variables if len(v.shape) < 2]
+    )
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer, loss)
+    total = settings.epochs * steps
+
+    class Rates(keras.callbacks.Callback):
+        step = 0
+
+        def on_train_batch_begin(self, batch, logs=None):
+            self.model.optimizer.learning_rate = learning_rate(self.step, total, settings.lr)
+            self.step += 1
+
+    return model, Rates()
+
+
+def _freeze_statistics(layer) -> None:
+    """Let a BatchNormalization use its stored statistics while scale and shift are trained."""
+    call = layer.call
+    layer.call = lambda inputs, training=None, mask=None: call(inputs, training=False)
+
+
+def batches(side: Side, settings: Settings, epoch: int, images):
+    """Yield (pixels, labels) of one epoch, in tlx's order; `images` are arrays or file names."""
+    rows, y = side.problem.train, side.problem.table.y
+    order = epoch_order(len(rows), settings.seed, epoch)
+    for first in range(0, len(order), settings.batch_size):
+        part = rows[order[first : first + settings.batch_size]]
+        if isinstance(images, np.ndarray):
+            yield images[part], y[part]
+        else:
+            size = side.spec.image_size
+            decoded = [decode_image(Path(images[i]).read_bytes(), size).pixels for i in part]
+            yield np.stack(decoded), y[part]
+
+
+def decode_all(side: Side) -> np.ndarray:
+    table = side.problem.table
+    return np.stack(
+        [
+            decode_image(Path(table.root, path).read_bytes(), side.spec.image_size).pixels
+            for path in table.path
+        ]
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--unfreeze", default="20")
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--workspace", type=Path)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        print(json.dumps(measure(arguments, Path(folder)), indent=1))
+
+
+def measure(arguments: argparse.Namespace, folder: Path) -> dict:
+    place = Workspace(arguments.workspace or folder / "ws")
+    if not list_runs(place):
+        embed_images(arguments.data, workspace=place.root)
+        fit_head("logreg", workspace=place.root)
+    settings = Settings(epochs=arguments.epochs, patience=99)
+
+    ours = Side(place, arguments.unfreeze)
+    table, rows = ours.problem.table, ours.problem.train
+    boundary = Boundary(place, table, ours.backbone, ours.spec, ours.choice.cut)
+    everything = np.arange(len(table))
+    missing = boundary.missing(everything)
+    boundary.compute(missing)
+    trunk_seconds = boundary.seconds
+    train_rows, held_out = boundary.reader(rows), boundary.reader(ours.problem.held_out)
+    loop = _Loop(ours.network.top, table.y[rows], settings)
+    steps = -(-len(rows) // settings.batch_size)
+
+    theirs, from_files = Side(place, arguments.unfreeze), Side(place, arguments.unfreeze)
+    pixels = decode_all(theirs)
+    files = [os.path.join(table.root, path) for path in table.path]
+    fit, rates = keras_fit_model(theirs, settings, steps)
+    fit_files, rates_files = keras_fit_model(from_files, settings, steps)
+
+    y_held = table.y[ours.problem.held_out]
+    held_pixels = pixels[ours.problem.held_out]
+    seconds: dict[str, list[float]] = {"tlx": [], "arrays": [], "files": []}
+    losses: dict[str, list[float]] = {"tlx": [], "arrays": []}
+    for epoch in range(1, settings.epochs + 1):
+        started = time.perf_counter()
+        loss = loop.epoch(epoch, train_rows, table.y[rows])
+        validation = log_loss(y_held, predict_logits(ours.network.top, held_out))
+        seconds["tlx"].append(time.perf_counter() - started)
+        losses["tlx"] += [loss, validation]
+
+        started = time.perf_counter()
+        history = fit.fit(batches(theirs, settings, epoch, pixels), callbacks=[rates], verbose=0)
+        validation = log_loss(y_held, fit.predict(held_pixels, batch_size=64, verbose=0))
+        seconds["arrays"].append(time.perf_counter() - started)
+        losses["arrays"] += [history.history["loss"][0], validation]
+
+        started = time.perf_counter()
+        fit_files.fit(
+            batches(from_files, settings, epoch, files),
+            steps_per_epoch=steps,
+            callbacks=[rates_files],
+            shuffle=False,
+            verbose=0,
+        )
+        parts = np.array_split(ours.problem.held_out, max(1, len(y_held) // 64))
+        for part in parts:
+            fit_files.predict_on_batch(
+                np.stack(
+                    [
+                        decode_image(Path(files[i]).read_bytes(), ours.spec.image_size).pixels
+                        for i in part
+                    ]
+                )
+            )
+        seconds["files"].append(time.perf_counter() - started)
+
+    sample = held_pixels[:32]
+    trunk_top = predict_logits(ours.network.top, held_out)[:32]
+    trunk_top = np.exp(trunk_top - trunk_top.max(1, keepdims=True))
+    whole = whole_model(ours.network).predict(sample, verbose=0)
+    best = {name: min(values) for name, values in seconds.items()}
+    return {
+        "unfreeze": ours.choice.text,
+        "images": [len(rows), len(y_held)],
+        "epoch_seconds": {k: [round(v, 2) for v in values] for k, values in seconds.items()},
+        "epoch_speedup_over_arrays": round(best["arrays"] / best["tlx"], 2),
+        "epoch_speedup_over_files": round(best["files"] / best["tlx"], 2),
+        "trunk_seconds": round(trunk_seconds, 2),
+        "trunk_images": len(missing),
+        "five_epochs_speedup_with_trunk": round(
+            5 * best["arrays"] / (5 * best["tlx"] + trunk_seconds), 2
+        ),
+        "losses": {k: [round(v, 6) for v in values] for k, values in losses.items()},
+        "largest_loss_difference": float(
+            np.abs(np.subtract(losses["tlx"], losses["arrays"])).max()
+        ),
+        "whole_against_trunk_and_top": float(
+            np.abs(whole - trunk_top / trunk_top.sum(1, keepdims=True)).max()
+        ),
+        "peak_megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "seconds_to_first_epoch_of_a_second_run": first_epoch(place.root, arguments.unfreeze),
+    }
+
+
+def first_epoch(workspace: Path, unfreeze: str) -> float:
+    """Return the time from process start to the line of epoch 0, activations being there."""
+    command = [sys.executable, "-m", "tlx", "finetune", "--workspace", str(workspace)]
+    command += ["--unfreeze", unfreeze, "--lr", "2e-5", "--epochs", "1"]
+    started = time.perf_counter()
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    seconds = float("nan")
+    for line in process.stderr:
+        if line.startswith("epoch 0"):
+            seconds = time.perf_counter() - started
+    process.wait()
+    return round(seconds, 2)
+
+
+if __name__ == "__main__":
+    main()

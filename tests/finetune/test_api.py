@@ -1,0 +1,237 @@
+"""Fine-tuning as a whole: from embedded images to a run, on a real backbone at a small size."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tlx.classify.assess import evaluate_run
+from tlx.classify.fit import fit_head
+from tlx.classify.predict import predict_images
+from tlx.classify.runs import load_run
+from tlx.classify.table import load_table
+from tlx.embed.pipeline import embed_images
+from tlx.errors import DataError, FitError
+from tlx.finetune.api import Watch, find_seed, finetune_head
+from tlx.finetune.export import read_note
+from tlx.finetune.train import Settings
+from tlx.workspace import Workspace
+
+# Keras 3 saves TensorFlow variables in a way that NumPy 2 calls deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+SIZE = 64
+QUICK = Settings(epochs=2, lr=1e-4, batch_size=8)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory, class_folders):
+    """Return a folder of 3 classes with train and validation."""
+    root = tmp_path_factory.mktemp("finetune") / "photos"
+    class_folders(root / "train", {"ash": 14, "birch": 14, "cedar": 14})
+    for label in ("ash", "birch", "cedar"):  # the class of an image is in its folder's name
+        for path in sorted((root / "train" / label).iterdir())[10:]:
+            target = root / "validation" / label / path.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.rename(target)
+    return root
+
+
+@pytest.fixture(scope="module")
+def embedded(photos):
+    """Return a workspace with embeddings and a weak head, whose loss is easily lowered."""
+    workspace = photos.parent / "ws"
+    embed_images(photos, workspace=workspace, image_size=SIZE, engine="tensorflow")
+    fit_head("logreg", workspace=workspace, C=1e-3)
+    return workspace
+
+
+@pytest.fixture(scope="module")
+def tuned(embedded):
+    return finetune_head(workspace=embedded, settings=QUICK, engine="tensorflow")
+
+
+@pytest.fixture
+def copy(embedded, tuned, tmp_path):
+    return shutil.copytree(embedded, tmp_path / "ws")
+
+
+@pytest.fixture
+def files(photos):
+    return sorted((photos / "validation").rglob("*.png"))
+
+
+def proba_of(predictions) -> np.ndarray:
+    return np.array([list(row.probabilities.values()) for row in predictions])
+
+
+def test_the_network_starts_as_the_head(tuned, embedded):
+    assert tuned.parity <= 1e-3
+    head = load_run("logreg-1", embedded).info["metrics"]
+    assert tuned.head["accuracy"]["value"] == head["accuracy"]["value"]
+
+
+def test_what_is_kept_has_no_higher_loss_than_the_head(tuned):
+    kept = tuned.run.info["metrics"]["log_loss"]["value"]
+    assert kept <= tuned.head["log_loss"]["value"]
+
+
+def test_this_training_helps_so_the_network_is_kept(tuned):
+    assert tuned.verdict.kept == "finetuned", tuned.verdict.why
+
+
+def test_no_epochs_give_exactly_the_head(embedded, files):
+    found = finetune_head(workspace=embedded, settings=Settings(epochs=0), engine="tensorflow")
+    assert found.verdict.kept == "head"
+    head, same = (predict_images(run, files, workspace=embedded) for run in ("logreg-1", found.run))
+    assert np.array_equal(proba_of(head), proba_of(same))
+
+
+def test_activations_are_computed_once(tuned, copy):
+    again = finetune_head(workspace=copy, settings=QUICK, engine="none of these")
+    assert again.boundary["reused"] == 42
+    assert again.boundary["seconds"] == 0
+
+
+def test_equal_commands_give_equal_results(tuned, copy):
+    again = finetune_head(workspace=copy, settings=QUICK)
+    losses = [[e.val_loss for e in r.training.epochs] for r in (tuned, again)]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+
+
+def test_heads_still_take_the_embeddings(tuned, embedded):
+    table = load_table(Workspace(embedded))
+    assert table.sources[0]["fingerprint"] == load_run("logreg-1", embedded).source["fingerprint"]
+
+
+def test_predicting_gives_what_was_measured(tuned, embedded, files):
+    found = predict_images(tuned.run, files, workspace=embedded, engine="tensorflow")
+    right = [row.label == file.parent.name for row, file in zip(found, files, strict=True)]
+    assert np.mean(right) == tuned.finetuned["accuracy"]["value"]
+
+
+def test_a_run_that_was_moved_still_predicts(tuned, embedded, files, tmp_path):
+    moved = load_run(str(shutil.copytree(tuned.run.folder, tmp_path / "moved")), tmp_path)
+    here, there = (
+        predict_images(run, files[:2], workspace=embedded, engine="tensorflow")
+        for run in (tuned.run, moved)
+    )
+    assert np.allclose(proba_of(here), proba_of(there), atol=1e-6)
+
+
+def test_it_is_evaluated_like_any_head(tuned, copy, photos):
+    found = evaluate_run(tuned.run.id, str(photos / "validation"), workspace=copy)
+    assert found.metrics["accuracy"].value == tuned.finetuned["accuracy"]["value"]
+
+
+LOADER = """
+import sys, json
+import numpy as np, keras
+assert not any(name.split(".")[0] == "tlx" for name in sys.modules)
+model = keras.models.load_model(sys.argv[1])
+pixels = np.load(sys.argv[2])
+assert model.inputs[0].dtype == "uint8"
+print(json.dumps(model.predict(pixels, verbose=0).tolist()))
+"""
+
+
+def test_the_model_file_needs_no_tlx(tuned, embedded, files, tmp_path):
+    from PIL import Image
+
+    from tlx.embed.images import decode_image
+
+    pixels = np.stack([decode_image(file.read_bytes(), SIZE).pixels for file in files[:4]])
+    assert isinstance(Image.fromarray(pixels[0]), Image.Image)
+    np.save(tmp_path / "pixels.npy", pixels)
+    model = tuned.run.folder / "model.keras"
+    script = tmp_path / "load.py"
+    script.write_text(LOADER)
+    process = subprocess.run(
+        [sys.executable, str(script), str(model), str(tmp_path / "pixels.npy")],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=True,
+    )
+    alone = np.array(json.loads(process.stdout.splitlines()[-1]))
+    ours = predict_images(tuned.run, files[:4], workspace=embedded, engine="tensorflow")
+    assert np.allclose(alone, proba_of(ours), atol=1e-5)
+    assert read_note(model)["class_names"] == ["ash", "birch", "cedar"]
+
+
+def test_images_held_out_by_folds_are_unseen_by_head_and_network(photos, tmp_path):
+    shutil.copytree(photos / "train", tmp_path / "plain")
+    embed_images(
+        tmp_path / "plain", workspace=tmp_path / "ws", image_size=SIZE, engine="tensorflow"
+    )
+    fit_head("logreg", workspace=tmp_path / "ws", C=1e-3, folds=3)
+    told = []
+    found = finetune_head(
+        workspace=tmp_path / "ws",
+        settings=Settings(epochs=1, batch_size=8),
+        unfreeze=2,
+        engine="tensorflow",
+        watch=Watch(tell=told.append),
+    )
+    assert found.refitted
+    assert "held-out fifth" in found.protocol
+    scored = found.run.predictions()
+    assert not {*map(bytes, scored["digest"])} & {*map(bytes, scored["trained_on"])}
+    assert "fitted again without the held-out images" in told[0]
+
+
+def test_a_dense_head_is_a_seed_too(copy):
+    fit_head("dense", workspace=copy)
+    found = finetune_head(
+        "dense-1", workspace=copy, settings=Settings(epochs=0), engine="tensorflow"
+    )
+    assert found.parity <= 1e-3
+
+
+def test_a_head_of_neighbours_is_refused_with_those_that_can(copy):
+    fit_head("knn", workspace=copy)
+    with pytest.raises(FitError, match="logreg, svm, lda, ridge, centroid, dense"):
+        find_seed(Workspace(copy), "knn-1")
+
+
+def test_a_fine_tuned_run_is_refused_with_its_seed(tuned, embedded):
+    with pytest.raises(FitError, match="Start from logreg-1 again"):
+        finetune_head(tuned.run.id, workspace=embedded)
+
+
+def test_too_large_activations_are_refused_before_any_work(embedded):
+    with pytest.raises(DataError, match="--max-cache-gb 1"):
+        finetune_head(workspace=embedded, unfreeze=30, max_cache_gb=1e-6)
+
+
+def test_an_image_that_changed_since_is_named(photos, tmp_path, picture):
+    root = shutil.copytree(photos, tmp_path / "photos")
+    embed_images(root, workspace=tmp_path / "ws", image_size=SIZE, engine="tensorflow")
+    fit_head("logreg", workspace=tmp_path / "ws")
+    (root / "train" / "ash" / "0003.png").write_bytes(picture("other"))
+    with pytest.raises(DataError, match=r"0003\.png has changed since it was embedded"):
+        finetune_head(workspace=tmp_path / "ws", unfreeze=2, engine="tensorflow")
+
+
+def test_auto_probes_each_candidate_and_takes_one(copy):
+    rows = []
+    found = finetune_head(
+        workspace=copy,
+        unfreeze="auto",
+        settings=Settings(epochs=0),
+        engine="tensorflow",
+        watch=Watch(probe=rows.extend),
+    )
+    assert sum(row.chosen for row in rows) == 1
+    assert found.choice.cut.name == next(row.cut for row in rows if row.chosen)
+
+
+def test_a_network_trained_whole_starts_as_the_head_too(copy):
+    found = finetune_head(workspace=copy, unfreeze="all", settings=Settings(epochs=0))
+    assert found.choice.cut.name == "input"
+    assert found.parity <= 1e-3
