@@ -18,7 +18,7 @@ import numpy as np
 from ..errors import DataError
 from ..workspace import Workspace
 from .calibrate import halve_groups
-from .evaluate import make_plan
+from .evaluate import allow_for_folds, make_plan
 from .metrics import Metric, score
 from .paths import fit_path
 from .table import FeatureTable, load_table
@@ -190,7 +190,11 @@ def curve_of(
     for part, one in zip(parts, proba, strict=True):
         hits = np.stack([p.argmax(axis=1) == y for p in one]).astype(float)  # (repeats, M)
         sizes = [len(train) for repeat in part for train in repeat]
-        points.append(_point(y, one, groups, hits, float(np.mean(sizes)), len(table.class_names)))
+        points.append(
+            _point(
+                y, one, groups, hits, float(np.mean(sizes)), len(table.class_names), len(problems)
+            )
+        )
         right.append(hits)
     doubled, reason = _extrapolate(points, right, groups, seed)
     protocol = "validation split" if len(problems) == 1 else f"{folds}-fold"
@@ -294,6 +298,7 @@ def _point(
     hits: np.ndarray,
     n_train: float,
     n_classes: int,
+    n_folds: int,
 ) -> Point:
     """Return a point with an interval for both chances: which images to learn from, which to score.
 
@@ -302,7 +307,7 @@ def _point(
     """
     repeats = hits.mean(axis=1)
     value = float(repeats.mean())
-    each = [score(y, p, groups)["accuracy"] for p in proba]
+    each = [allow_for_folds(score(y, p, groups), n_folds)["accuracy"] for p in proba]
     below = float(np.mean([m.value - m.low for m in each]))
     above = float(np.mean([m.high - m.value for m in each]))
     R = len(repeats)
