@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import math
 import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
@@ -145,17 +146,18 @@ def checked_dataset(path: Path, file: Any, name: str, size: int) -> Any:
     if not isinstance(dataset, h5py.Dataset):
         raise damaged(path, f"{name!r} is not a data set")
     properties = dataset.id.get_create_plist()
-    if dataset.is_virtual or properties.get_external_count():
+    layout, dtype, shape = properties.get_layout(), dataset.dtype, dataset.shape
+    if layout == h5py.h5d.VIRTUAL or properties.get_external_count():
         raise damaged(path, f"{name!r} refers to other files")
     filters = {properties.get_filter(i)[0] for i in range(properties.get_nfilters())}
     if filters - {h5py.h5z.FILTER_FLETCHER32}:
         raise damaged(path, f"{name!r} is stored through a filter")
-    if dataset.shape is None:
+    if shape is None:
         raise damaged(path, f"{name!r} is empty")
-    if dataset.dtype.hasobject:
+    if dtype.hasobject:
         raise damaged(path, f"{name!r} holds values of varying length or references")
-    items = [dataset.size, *([np.prod(dataset.chunks, dtype=object)] if dataset.chunks else [])]
-    claimed = max(items) * dataset.dtype.itemsize
+    chunk = properties.get_chunk() if layout == h5py.h5d.CHUNKED else ()
+    claimed = max(math.prod(shape), math.prod(chunk)) * dtype.itemsize
     if claimed > size:
         raise damaged(path, f"{name!r} claims {claimed:,} bytes in a file of {size:,}")
     return dataset
@@ -163,15 +165,19 @@ def checked_dataset(path: Path, file: Any, name: str, size: int) -> Any:
 
 def read_column(path: Path, file: Any, name: str, dtype: Any, shape: Sequence[int]) -> np.ndarray:
     """Return a whole data set if it has this type and shape; -1 stands for any length."""
+    return checked_column(path, file, name, dtype, shape)[()]
+
+
+def checked_column(path: Path, file: Any, name: str, dtype: Any, shape: Sequence[int]) -> Any:
+    """Return a data set, not read yet, if it has this type and shape; -1 stands for any length."""
     dataset = checked_dataset(path, file, name, os.path.getsize(path))
-    wanted = np.dtype(dtype)
+    wanted, found = np.dtype(dtype), dataset.dtype
     lengths_fit = len(dataset.shape) == len(shape) and all(
         w in (-1, n) for w, n in zip(shape, dataset.shape, strict=True)
     )
-    type_fits = dataset.dtype == wanted or (wanted.kind == "S" and dataset.dtype.kind == "S")
-    if not (lengths_fit and type_fits):
-        raise damaged(path, f"{name!r} has shape {dataset.shape} and type {dataset.dtype}")
-    return dataset[()]
+    if not (lengths_fit and (found == wanted or (wanted.kind == found.kind == "S"))):
+        raise damaged(path, f"{name!r} has shape {dataset.shape} and type {found}")
+    return dataset
 
 
 def read_attribute(path: Path, file: Any, name: str) -> Any:

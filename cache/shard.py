@@ -27,13 +27,13 @@ import numpy as np
 from .._version import __version__
 from .hdf5 import (
     USER_BLOCK,
+    checked_column,
     checked_dataset,
     damaged,
     file_image,
     memory_file,
     open_checked,
     read_attribute,
-    read_column,
     sealed_image,
 )
 from .identity import canonical_json, fingerprint_of
@@ -185,8 +185,8 @@ def _check_header(path: Path, file: Any, spec_json: str | None) -> None:
         raise damaged(path, "its spec is no canonical JSON object")
     if spec_json is not None and spec != spec_json:
         raise damaged(path, "it holds features of another spec")
-    n = len(read_column(path, file, "digest", np.uint8, (-1, 32)))
-    read_column(path, file, "crc", np.uint32, (n,))
+    n = len(checked_column(path, file, "digest", np.uint8, (-1, 32)))
+    checked_column(path, file, "crc", np.uint32, (n,))
     features = checked_dataset(path, file, "features", os.path.getsize(path))
     dtype = features.dtype
     if features.ndim < 2 or len(features) != n or dtype not in (np.float32, np.float16):

@@ -227,8 +227,9 @@ class FeatureStore:
     ) -> Iterator[tuple[Path, _T]]:
         """Yield each shard with what `read` says of it.
 
-        Other processes merge meanwhile, so it lists again until there is nothing new: what vanished
-        stands in a shard that was there before it went.
+        Other processes merge meanwhile. What vanished stands in a shard that was there before it
+        went, so it lists again until nothing vanishes twice in a row; once would not do, because a
+        merge during the listing itself can hide both.
 
         Parameters
         ----------
@@ -239,20 +240,24 @@ class FeatureStore:
         """
         on_damage = on_damage or self._quarantine
         done: set[Path] = set()
+        quiet = 0
         for _ in range(_RELISTS):
-            new = [shard for shard in self.shards() if shard not in done]
-            if not new:
-                return
-            for shard in new:
+            quiet += 1
+            for shard in self.shards():
+                if shard in done:
+                    continue
                 done.add(shard)
                 try:
                     content = read(shard)
                 except FileNotFoundError:
+                    quiet = 0
                     continue
                 except FormatError as error:
                     on_damage(shard, error)
                     continue
                 yield shard, content
+            if quiet == 2:
+                return
 
     def _write_and_read_back(self, rows: Rows) -> None:
         path = self.add_shard(rows.digests, rows.features)

@@ -248,7 +248,7 @@ def count_steps(scenario: Scenario) -> int:
 
 def kills(rounds: int, base: Path) -> dict:
     """Kill a writer at random moments, look at what is there, and let another finish."""
-    n = 150
+    n = 60
     expected = arrays(range(n))[1].tobytes()
     rng = random.Random(0)
     started = time.monotonic()

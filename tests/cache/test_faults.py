@@ -24,7 +24,7 @@ def lab(what: str, argument: object, tmp_path: Path) -> dict:
     )
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
-    assert result["wrong"] == [], done.stderr
+    assert not result["wrong"], "\n".join([*result["wrong"], done.stderr])
     return result
 
 

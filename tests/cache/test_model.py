@@ -131,7 +131,7 @@ class CacheModel(RuleBasedStateMachine):
 
 TestCacheModel = CacheModel.TestCase
 TestCacheModel.settings = settings(
-    max_examples=8,
+    max_examples=6,
     stateful_step_count=10,
     deadline=None,
     suppress_health_check=list(HealthCheck),
