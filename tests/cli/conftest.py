@@ -22,6 +22,7 @@ class Light:
     """An engine without a network: mean colours over a grid of 4 by 4 fields."""
 
     name = "grid"
+    note = ""
     output_shape = (48,)
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
