@@ -11,6 +11,7 @@ import typer
 
 from .._version import __version__
 from . import (
+    backbones,
     cache,
     compare,
     demo,
@@ -60,6 +61,7 @@ for name, function, example in (
     ("finetune", finetune.finetune, "tlx finetune --unfreeze 20"),
     ("evaluate", evaluate.evaluate, "tlx evaluate best photos/ --split test"),
     ("learning-curve", learning_curve.learning_curve, "tlx learning-curve --plot curve.png"),
+    ("backbones", backbones.backbones, "tlx backbones"),
     ("predict", predict.predict, "tlx predict best holiday/*.jpg --output labels.csv"),
     ("demo", demo.demo, "tlx demo digits/"),
 ):
