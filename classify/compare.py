@@ -166,9 +166,10 @@ def compare_heads(
     The accuracy is tested by McNemar's exact test (by sign flips of whole groups where images are
     dependent), the other metrics by a paired bootstrap of groups: see `tlx.classify.paired`.
     p-values are corrected by Holm's method for the number of runs compared with the best; the
-    intervals of the differences are 95% each. They are about these heads on other images: that heads
-    fitted anew, on other training images, would differ too is not in them. The best is the best of these images, so its own figure is a little too
-    good, the more so the more runs there are: score it on a test split.
+    intervals of the differences are 95% each. Both are about these heads on other images, and do
+    not allow for heads fitted anew on other training images. The best is the best of these images,
+    so its own figure is a little too good, the more so the more runs there are: score it on a test
+    split.
     """
     if metric not in METRICS:
         raise UnknownNameError.nearest("metric", metric, METRICS)

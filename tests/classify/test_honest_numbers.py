@@ -64,7 +64,12 @@ def test_intervals_of_copied_images_are_as_wide_as_without_copies(add_dataset, p
 
 
 @pytest.mark.parametrize(
-    ("n", "dim", "classes", "folds"), [(60, 12, 2, 3), (100, 20, 2, 5), (90, 20, 3, 5)]
+    ("n", "dim", "classes", "folds"),
+    [
+        (60, 12, 2, 3),
+        pytest.param(100, 20, 2, 5, marks=pytest.mark.slow),
+        pytest.param(90, 20, 3, 5, marks=pytest.mark.slow),
+    ],
 )
 def test_intervals_of_random_labels_cover_chance(make_table, n, dim, classes, folds) -> None:
     """In at least 90 of 100 data sets; C is chosen by nested folds each time.
