@@ -123,14 +123,19 @@ def open_checked(path: Path, kind: str, version: int) -> Iterator[Any]:
             yield file
     except (FormatError, FileNotFoundError):
         raise
-    except OSError as error:
-        if error.errno is None:
-            raise damaged(path, _one_line(error)) from error
-        if error.errno == errno.ESTALE:  # how a network file system says "gone"
-            raise FileNotFoundError(error.errno, error.strerror, str(path)) from error
-        raise storage_error(error, path) from error
-    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        raise damaged(path, _one_line(error)) from error
+    except (ArithmeticError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
+        raise _translated(error, path) from error
+
+
+def _translated(error: Exception, path: Path) -> Exception:
+    """Return what `error`, met while `path` was read, means for the caller."""
+    number = getattr(error, "errno", None)
+    # HDF5 gives no number if the file goes after it was opened; ESTALE says the same on a network.
+    if number == errno.ESTALE or not os.path.lexists(path):
+        return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+    if isinstance(error, OSError) and number is not None:
+        return storage_error(error, path)
+    return damaged(path, _one_line(error))
 
 
 def checked_dataset(path: Path, file: Any, name: str, size: int) -> Any:

@@ -313,13 +313,15 @@ def crowd(seconds: float, base: Path) -> dict:
         while time.monotonic() < end:
             store = FeatureStore(place.cache, SPEC)
             start = rng.randrange(0, 300)
-            with store.writer(0.02) as writer:
+            with store.writer(0.1) as writer:
                 for number in range(start, start + 60):
                     writer.add(digest(number), feature(number))
+                    time.sleep(0.005)  # or the reader gets no processor to read with
 
     def pack() -> None:
         while time.monotonic() < end:
             compact_cache(place)
+            time.sleep(0.05)
 
     children = [in_child(lambda i=i: write(i)) for i in range(4)] + [in_child(pack), in_child(pack)]
     wrong, reads, seen = [], 0, set(digests(range(40)))
