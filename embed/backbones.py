@@ -41,6 +41,8 @@ class Backbone:
         What the network does to pixels of 0 to 255, as a spec names it.
     weights : str, default="imagenet"
         The weights as asked for; with `name` it rebuilds this object in another process.
+    builder : callable
+        Builds the network for an image size; `build` calls it.
     """
 
     name: str
@@ -48,9 +50,7 @@ class Backbone:
     weights_digest: str
     preprocessing: str
     weights: str = "imagenet"
-    builder: Callable[[int], keras.Model] = field(
-        kw_only=True, repr=False, compare=False, default=None
-    )  # type: ignore[assignment]
+    builder: Callable[[int], Any] = field(kw_only=True, repr=False, compare=False)
 
     def build(self, image_size: int) -> keras.Model:
         """Return the network without its classifier, preprocessing inside.

@@ -38,6 +38,7 @@ def import_tensorflow() -> Any:
         with _stderr_held_back():
             tensorflow = importlib.import_module("tensorflow")
             tensorflow.config.list_physical_devices()
+        tensorflow.get_logger().setLevel("ERROR")  # advice on retracing, and the like
         return tensorflow
 
 
