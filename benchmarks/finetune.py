@@ -179,6 +179,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict:
                 )
             )
         seconds["files"].append(time.perf_counter() - started)
+        print(f"epoch {epoch}", {k: v[-1] for k, v in seconds.items()}, losses, file=sys.stderr)
 
     sample = held_pixels[:32]
     trunk_top = predict_logits(ours.network.top, held_out)[:32]

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..cache.hdf5 import text_array
 from ..classify.calibrate import calibration_error, cross_calibrate
 from ..classify.dense import DensePredictor
 from ..classify.evaluate import evaluate_head
@@ -516,7 +517,7 @@ def _save(
     rows = problem.held_out
     y, p = table.y[rows], scored[kept].proba
     predictions = {
-        "path": np.array([os.fsencode(table.path[row]) for row in rows], object),
+        "path": text_array(table.path[row] for row in rows),
         "digest": table.digest[rows],
         "label": y.astype(np.int32),
         "fold": np.zeros(len(rows), np.int32),
