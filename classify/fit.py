@@ -43,6 +43,7 @@ def fit_head(
     dataset: str | None = None,
     features: str | None = None,
     views: int = 0,
+    allow_missing: bool = False,
     workspace: str | os.PathLike[str] = ".tlx",
     folds: int = 5,
     seed: int = 0,
@@ -65,6 +66,8 @@ def fit_head(
         features side by side. By default the spec embedded last.
     views : int, default=0
         Learn from so many augmented views of each image as well; only plain images are scored.
+    allow_missing : bool, default=False
+        Go on without the images that have no features yet.
     workspace : path, default=".tlx"
     folds : int, default=5
         Folds of cross-validation, if the data set has no validation split.
@@ -96,7 +99,7 @@ def fit_head(
     """
     place = Workspace(workspace)
     _check(model, C, params)
-    table = load_table(place, dataset, features, views=views)
+    table = load_table(place, dataset, features, views=views, allow_missing=allow_missing)
     few = {"max_per_class": max_per_class, "repeats": repeats}
     return _fit(place, table, model, folds, seed, name, C, {**params, **few})
 
@@ -107,6 +110,7 @@ def fit_heads(
     dataset: str | None = None,
     features: str | None = None,
     views: int = 0,
+    allow_missing: bool = False,
     workspace: str | os.PathLike[str] = ".tlx",
     folds: int = 5,
     seed: int = 0,
@@ -124,7 +128,8 @@ def fit_heads(
         Keys of `tlx.classify.paths.GRIDS`. With ``"all"`` an option goes to the heads that have it.
     name : str, optional
         Start of the runs' names: that of logreg is ``NAME-logreg``.
-    dataset, features, views, workspace, folds, seed, C, max_per_class, repeats, **params
+    dataset, features, views, allow_missing, workspace, folds, seed, C, max_per_class, repeats,
+    **params
         See `fit_head`.
 
     Returns
@@ -150,7 +155,7 @@ def fit_heads(
         own = {k: v for k, v in params.items() if models != "all" or k in OPTIONS[model]}
         taken[model] = (C if models != "all" or "C" in OPTIONS[model] else None), own
         _check(model, *taken[model])
-    table = load_table(place, dataset, features, views=views)
+    table = load_table(place, dataset, features, views=views, allow_missing=allow_missing)
     few = {"max_per_class": max_per_class, "repeats": repeats}
     runs: list[Run] = []
     failures: dict[str, Exception] = {}

@@ -69,6 +69,7 @@ def load_table(
     features: str | None = None,
     splits: Iterable[str] = ("train", "validation", ""),
     views: int = 0,
+    allow_missing: bool = False,
 ) -> FeatureTable:
     """Gather the labelled, readable images of a data set with their cached features.
 
@@ -84,6 +85,8 @@ def load_table(
         Which splits to take. ``"test"`` is left to a final evaluation by default.
     views : int, default=0
         So many augmented views of each image are appended, after all plain images.
+    allow_missing : bool, default=False
+        Go on without the images that have no features yet.
 
     Returns
     -------
@@ -105,11 +108,14 @@ def load_table(
             f"data set {manifest.name!r} has no labels: its images lie in no class folders.",
             "Put them in one folder a class, or list path,label in a CSV, and run tlx embed again.",
         )
-    _check_finished(manifest)
+    if not allow_missing:
+        _check_finished(manifest)
     wanted = set(splits)
     in_splits = np.array([split in wanted for split in manifest.split])
     rows = np.flatnonzero(manifest.usable & (manifest.label >= 0) & in_splits)
     part = manifest.subset(rows)
+    if allow_missing:
+        part = part.subset(np.flatnonzero(_embedded(place, part, sources, views)))
     if not len(part):
         raise DataError(
             f"data set {manifest.name!r} has no labelled image that can be read.",
@@ -221,8 +227,21 @@ def _check_finished(manifest: Manifest) -> None:
         raise DataError(
             f"data set {manifest.name!r} is not embedded to the end: {unread.sum()} of "
             f"{len(manifest)} images are missing.",
-            f"Run tlx embed {manifest.root} again: it goes on where it stopped.",
+            f"Run tlx embed {manifest.root} again: it goes on where it stopped. Or go on with what "
+            "there is: --allow-missing",
         )
+
+
+def _embedded(
+    place: Workspace, part: Manifest, sources: list[dict[str, str]], views: int
+) -> np.ndarray:
+    """Return which images have all their features, shape (N,) bool."""
+    digests, found = part.digest_bytes(), np.ones(len(part), bool)
+    for source in sources:
+        spec = json.loads(source["spec"])
+        for k in range(views + 1):
+            found &= FeatureStore(place.cache, canonical_json({**spec, "view": k})).has(digests)
+    return found
 
 
 def _gather(

@@ -42,6 +42,10 @@ def fit_head(
     views: Annotated[
         int, typer.Option(help="Learn from so many augmented views of each image as well.")
     ] = 0,
+    allow_missing: Annotated[
+        bool,
+        typer.Option("--allow-missing", help="Go on without images that have no features yet."),
+    ] = False,
     folds: Annotated[
         int, typer.Option(help="Folds of cross-validation, if there is no validation split.")
     ] = 5,
@@ -104,7 +108,7 @@ def fit_head(
     }
     given: dict[str, Any] = {k: v for k, v in options.items() if v is not None}
     given |= {"dataset": dataset, "features": features, "views": views, "workspace": workspace}
-    given |= {"folds": folds, "seed": seed, "name": name}
+    given |= {"allow_missing": allow_missing, "folds": folds, "seed": seed, "name": name}
     models = _split(model or ["logreg"])
     if models == ["all"] or len(models) > 1:
         fitted = fit_heads("all" if "all" in models else models, **given)

@@ -88,3 +88,18 @@ def test_missing_views_say_the_command_that_makes_them(add_dataset, draw):
     with pytest.raises(DataError, match="has no augmented view 1") as caught:
         load_table(place, "photos", views=2)
     assert "--views 2" in caught.value.remedy
+
+
+def test_missing_features_are_counted_or_left_out_on_request(add_dataset, draw):
+    X, y = draw(20)
+    place = add_dataset("photos", X, y)
+    manifest = place.load_manifest("photos")
+    spec = FeatureSpec("other", "random:0", "none", 8)
+    with FeatureStore(place.cache, spec.json).writer() as writer:
+        for digest, feature in list(zip(manifest.digest_bytes(), X, strict=True))[:15]:
+            writer.add(digest, feature)
+    manifest.record_source(spec.fingerprint, spec.json, "none")
+    manifest.save(place.manifest_path("photos"))
+    with pytest.raises(DataError, match="5 of 20 images have no features"):
+        load_table(place, "photos")
+    np.testing.assert_array_equal(load_table(place, "photos", allow_missing=True).X, X[:15])
