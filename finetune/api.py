@@ -290,7 +290,13 @@ def finetune_head(
     scored = {
         which: _score(y[problem.held_out], p, groups, run.info["seed"]) for which, p in raw.items()
     }
-    verdict = judge(y[problem.held_out], scored["head"].proba, scored["finetuned"].proba, groups)
+    verdict = judge(
+        y[problem.held_out],
+        scored["head"].proba,
+        scored["finetuned"].proba,
+        groups,
+        training.epochs[0].val_loss,
+    )
     if verdict.kept == "head":
         for variable, value in zip(network.top.trainable_variables, start, strict=True):
             variable.assign(value)

@@ -8,6 +8,8 @@ import numpy as np
 
 from ..classify.paired import Difference, compare_paired
 
+_EPS = float(np.finfo(np.float64).eps)
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -41,6 +43,7 @@ def judge(
     head: np.ndarray,
     finetuned: np.ndarray,
     groups: np.ndarray,
+    head_loss: float = np.inf,
 ) -> Verdict:
     """Compare the two and say which is kept.
 
@@ -53,6 +56,9 @@ def judge(
         Probabilities of the same images, which neither was trained on.
     groups : ndarray of shape (M,), int
         Copies of an image count as one in the intervals.
+    head_loss : float, optional
+        Log loss of the head as it predicts, its temperature fitted on these very images: the
+        fine-tuned network must be below this too.
     """
     right = [p.argmax(axis=1) == y for p in (head, finetuned)]
     gained = int((right[1] & ~right[0]).sum())
@@ -60,14 +66,16 @@ def judge(
     accuracy, loss = (
         compare_paired(metric, y, finetuned, head, groups) for metric in ("accuracy", "log_loss")
     )
-    keep = loss.value < 0 and gained >= lost
-    why = _why(accuracy, loss, gained, lost)
+    own = finetuned[np.arange(len(y)), y]
+    lower = loss.value < 0 and float(-np.log(np.clip(own, _EPS, 1)).mean()) < head_loss
+    keep = lower and gained >= lost
+    why = _why(accuracy, loss, gained, lost, lower)
     kept = "finetuned" if keep else "head"
     return Verdict(kept, len(y), accuracy, loss, gained, lost, why)
 
 
-def _why(accuracy: Difference, loss: Difference, gained: int, lost: int) -> str:
-    if loss.value >= 0:
+def _why(accuracy: Difference, loss: Difference, gained: int, lost: int, lower: bool) -> str:
+    if not lower:
         return "fine-tuning did not help: its log loss is not below the head's."
     if gained < lost:
         return "fine-tuning did not help: its log loss is lower, but it gets fewer images right."

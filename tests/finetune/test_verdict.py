@@ -1,0 +1,52 @@
+"""Which of two predictors is kept, and what is said of it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tlx.finetune.verdict import judge
+
+N = 400
+Y = np.arange(N) % 2
+
+
+def proba(right: np.ndarray, confidence: float) -> np.ndarray:
+    """Return probabilities that are right where `right`, at one confidence."""
+    label = np.where(right, Y, 1 - Y)
+    p = np.full((N, 2), 1 - confidence)
+    p[np.arange(N), label] = confidence
+    return p
+
+
+HEAD = proba(np.arange(N) >= 80, 0.8)
+BETTER = proba(np.arange(N) >= 20, 0.9)
+
+
+def verdict(finetuned: np.ndarray, **options):
+    return judge(Y, HEAD, finetuned, np.arange(N), **options)
+
+
+def test_the_better_network_is_kept_and_its_gain_is_counted():
+    found = verdict(BETTER)
+    assert (found.kept, found.gained, found.lost) == ("finetuned", 60, 0)
+    assert found.accuracy.low > 0
+    assert "beyond chance" in found.why
+
+
+def test_equal_predictions_keep_the_head():
+    found = verdict(HEAD)
+    assert found.kept == "head"
+    assert "did not help" in found.why
+
+
+def test_fewer_images_right_keep_the_head_whatever_the_loss():
+    fewer = proba(np.arange(N) >= 81, 0.7999)
+    fewer[80:, :] = np.where(fewer[80:, :] > 0.5, 0.99, 0.01)
+    found = verdict(fewer)
+    assert found.log_loss.value < 0
+    assert found.kept == "head"
+    assert "fewer images right" in found.why
+
+
+def test_the_head_as_it_predicts_must_be_beaten_too():
+    assert verdict(BETTER, head_loss=1e-3).kept == "head"
