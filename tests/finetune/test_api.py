@@ -98,6 +98,7 @@ def test_activations_are_computed_once(tuned, copy):
     assert again.boundary["seconds"] == 0
 
 
+@pytest.mark.slow
 def test_equal_commands_give_equal_results(tuned, copy):
     again = finetune_head(workspace=copy, settings=QUICK)
     losses = [[e.val_loss for e in r.training.epochs] for r in (tuned, again)]
@@ -209,6 +210,7 @@ def test_too_large_activations_are_refused_before_any_work(embedded):
         finetune_head(workspace=embedded, unfreeze=30, max_cache_gb=1e-6)
 
 
+@pytest.mark.slow
 def test_an_image_that_changed_since_is_named(photos, tmp_path, picture):
     root = shutil.copytree(photos, tmp_path / "photos")
     embed_images(root, workspace=tmp_path / "ws", image_size=SIZE, engine="tensorflow")
@@ -218,6 +220,7 @@ def test_an_image_that_changed_since_is_named(photos, tmp_path, picture):
         finetune_head(workspace=tmp_path / "ws", unfreeze=2, engine="tensorflow")
 
 
+@pytest.mark.slow
 def test_auto_probes_each_candidate_and_takes_one(copy):
     rows = []
     found = finetune_head(
@@ -231,6 +234,7 @@ def test_auto_probes_each_candidate_and_takes_one(copy):
     assert found.choice.cut.name == next(row.cut for row in rows if row.chosen)
 
 
+@pytest.mark.slow
 def test_a_network_trained_whole_starts_as_the_head_too(copy):
     found = finetune_head(workspace=copy, unfreeze="all", settings=Settings(epochs=0))
     assert found.choice.cut.name == "input"

@@ -1,0 +1,33 @@
+"""`tlx finetune` as a user meets it: one real run of one epoch, and what it refuses."""
+
+import json
+
+
+def test_one_epoch_of_the_real_backbone_has_the_promised_keys(real_project, run_tlx, tmp_path):
+    workspace = str(real_project.folder / ".tlx")
+    done = run_tlx(
+        "finetune",
+        "--unfreeze",
+        "5",
+        "--epochs",
+        "1",
+        "--workspace",
+        workspace,
+        "--json",
+        cwd=tmp_path,
+    )
+    result = json.loads(done.stdout)
+    assert {
+        *("run", "seed_run", "unfreeze", "boundary", "parity", "epochs", "head", "finetuned"),
+        *("kept", "seconds"),
+    } <= result.keys()
+    assert {"requested", "layers", "cut"} <= result["unfreeze"].keys()
+    assert {"shape", "bytes", "reused", "seconds"} <= result["boundary"].keys()
+    assert {"train_loss", "val_loss"} <= result["epochs"][-1].keys()
+    assert result["parity"] < 1e-3
+    assert result["kept"] in ("head", "finetuned")
+
+
+def test_without_a_run_it_says_what_to_type(run_tlx, tmp_path):
+    done = run_tlx("finetune", cwd=tmp_path, code=1)
+    assert "Run tlx" in done.stderr
