@@ -33,7 +33,7 @@ from ..errors import DataError, FormatError
 from .files import storage_error
 
 USER_BLOCK = 512
-MAX_BYTES = 2**30  # a shard has 32 MiB; more than this is a data set of millions, or an attack
+MAX_BYTES = 2**30  # a shard has 4 MiB; more than this is a data set of millions, or an attack
 _META_BLOCK = 16 * 1024  # keeps the structure in one piece, in front of the chunks
 _ATTRIBUTE_BYTES = 64 * 1024
 _BINARY = getattr(os, "O_BINARY", 0)

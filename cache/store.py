@@ -31,7 +31,7 @@ _T = TypeVar("_T")
 
 SEAL_ROWS = 512
 SEAL_SECONDS = 10.0
-SHARD_BYTES = 32 * 2**20  # of features: bounds the memory of a seal and of a merge
+SHARD_BYTES = 4 * 2**20  # of features: bounds the memory of a seal and of a merge
 
 _RELISTS = 100  # a reader looks again for shards that came while it read
 
@@ -280,7 +280,7 @@ class FeatureStore:
 class ShardWriter:
     """Collects rows, seals them into shards, and merges its shards when it is left.
 
-    A seal happens at 512 rows, 32 MiB or `seal_seconds`, whichever comes first. Leaving the
+    A seal happens at 512 rows, 4 MiB or `seal_seconds`, whichever comes first. Leaving the
     ``with`` block seals the rest, also when it is left by an exception or Ctrl-C. A row that was
     given but not sealed is lost if the process is killed, and nothing else is.
     """

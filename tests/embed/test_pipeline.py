@@ -495,7 +495,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_data_set(tmp_path, python):
-    """Features are few numbers here: those of a merge are bounded too, but at 32 MiB."""
+    """Features are few numbers here: those of a merge are bounded too, but at 4 MiB."""
     pytest.importorskip("resource")
     few, many = (int(python(_RSS, tmp_path / str(n), n)) for n in (500, 3000))
     assert many < 1.1 * few
