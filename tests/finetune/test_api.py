@@ -141,6 +141,7 @@ print(json.dumps(model.predict(pixels, verbose=0).tolist()))
 """
 
 
+@pytest.mark.slow
 def test_the_model_file_needs_no_tlx(tuned, embedded, files, tmp_path):
     from PIL import Image
 
@@ -165,6 +166,7 @@ def test_the_model_file_needs_no_tlx(tuned, embedded, files, tmp_path):
     assert read_note(model)["class_names"] == ["ash", "birch", "cedar"]
 
 
+@pytest.mark.slow
 def test_images_held_out_by_folds_are_unseen_by_head_and_network(photos, tmp_path):
     shutil.copytree(photos / "train", tmp_path / "plain")
     embed_images(
