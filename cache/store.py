@@ -23,7 +23,6 @@ from .shard import (
     read_digests,
     read_rows,
     read_shape,
-    read_spec,
     shard_bytes,
 )
 
@@ -360,18 +359,3 @@ def _check_same_shape(shard: Path, features: np.ndarray, others: np.ndarray) -> 
 def _remove(shard: Path) -> None:
     with contextlib.suppress(OSError):  # gone already, or open in a reader on Windows
         shard.unlink()
-
-
-def stored_specs(cache: Path) -> dict[str, str]:
-    """Return the canonical spec JSON of every fingerprint that has a readable shard."""
-    specs = {}
-    for folder in sorted(p for p in cache.glob("*") if p.is_dir()):
-        for shard in sorted(folder.glob("*.h5")):
-            try:
-                spec_json = read_spec(shard)
-            except (FormatError, FileNotFoundError):
-                continue
-            if fingerprint_of(spec_json) == folder.name:
-                specs[folder.name] = spec_json
-                break
-    return specs
