@@ -26,7 +26,7 @@ from .linear import softmax
 from .metrics import Metric, _standard_error, expected_calibration_error
 
 UNKNOWN = "unknown"  # the label of a rejected image
-_TINY = 1e-12  # least probability that has a logarithm here
+_TINY = 1e-12  # what a probability of 0 counts as, at most
 _WIDEST = 4.0  # |log T| stays below this
 _Z = 1.959963984540054
 _BINS = 15
@@ -89,7 +89,7 @@ def fit_temperature(y: np.ndarray, probabilities: np.ndarray) -> float:
     """
     if not len(y):
         return 1.0
-    logits = np.log(np.clip(probabilities, _TINY, None).astype(np.float64))
+    logits = _logits(probabilities)
     logits -= logits.max(axis=1, keepdims=True)
     own = logits[np.arange(len(y)), y]
     # With b = 1 / T = exp(t), the derivative by t of  sum_i logsumexp(b z_i) - b z_iy + t^2 / 2
@@ -115,8 +115,20 @@ def fit_temperature(y: np.ndarray, probabilities: np.ndarray) -> float:
 def apply_temperature(probabilities: np.ndarray, temperature: float | np.ndarray) -> np.ndarray:
     """Return ``softmax(log(p) / T)``, shape (N, C) float64; T may be one a row, shape (N,)."""
     T = np.asarray(temperature, np.float64)
-    logits = np.log(np.clip(probabilities, _TINY, None).astype(np.float64))
+    logits = _logits(probabilities)
     return softmax(logits / (T[:, None] if T.ndim else T))
+
+
+def _logits(probabilities: np.ndarray) -> np.ndarray:
+    """Return log(p), shape (N, C) float64: the logits that p is the softmax of, but for a shift.
+
+    A p of 0 counts as the smallest other one of its row, and as 1e-12 at most. All others keep
+    their logarithm. Were they clipped at 1e-12, logits more than 28 apart would come nearer, and
+    the temperature would be fitted to another head than the one whose logits it divides.
+    """
+    p = np.asarray(probabilities, np.float64)
+    least = np.min(p, axis=1, keepdims=True, where=p > 0, initial=_TINY)
+    return np.log(np.maximum(p, least))
 
 
 @dataclass(frozen=True)

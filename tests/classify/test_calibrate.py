@@ -65,6 +65,24 @@ def test_zero_probabilities_stay_finite() -> None:
     assert np.isfinite(T)
 
 
+def test_logits_far_apart_are_calibrated_as_they_are() -> None:
+    """The probabilities are those of the head whose logits are divided by the temperature."""
+    logits, y = drawn(4000, 3)
+    logits *= 30  # the true class often has a probability far below 1e-12
+    assert softmax(logits)[np.arange(4000), y].min() < 1e-40
+    q, T = cross_calibrate(y, softmax(logits), np.zeros(4000, int), np.arange(4000))
+    assert 28 < T < 32
+    assert np.allclose(apply_temperature(softmax(logits), T), softmax(logits / T), atol=1e-12)
+    assert nll(y, q) == pytest.approx(nll(y, softmax(logits / 30)), abs=0.01)
+
+
+def test_float32_probabilities_of_0_and_1_keep_their_order() -> None:
+    p = np.array([[1.0, 1e-20, 0.0], [0.5, 0.5, 0.0]], np.float32)
+    q = apply_temperature(p, 2.0)
+    assert q[0, 0] > q[0, 1] >= q[0, 2] > 0
+    assert q[1] == pytest.approx([0.5, 0.5, 1e-6 / 2**0.5], rel=1e-5)
+
+
 def test_reduces_the_calibration_error_of_a_head_too_sure() -> None:
     logits, y = drawn(4000, 5)
     p = softmax(3 * logits)
