@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -67,6 +67,10 @@ def finetune(
     max_cache_gb: Annotated[
         float, typer.Option(help="The most that these may take on disk, in gigabytes.")
     ] = 10.0,
+    strategy: Annotated[
+        Literal["none", "mirrored"],
+        typer.Option(help="'mirrored' trains on all GPUs of this machine at once."),
+    ] = "none",
     engine: EngineOption = "auto",
     dataset: DatasetOption = None,
     seed: SeedOption = 0,
@@ -83,27 +87,39 @@ def finetune(
     from ..finetune.train import Settings
 
     settings = Settings(
-        epochs, lr, batch_size, patience, weight_decay, label_smoothing, class_weight, seed
+        epochs=epochs,
+        lr=lr,
+        batch_size=batch_size,
+        patience=patience,
+        weight_decay=weight_decay,
+        label_smoothing=label_smoothing,
+        class_weight=class_weight,
+        seed=seed,
+        strategy=strategy,
     )
-    with ExitStack() as stack:
-        watch = Watch(
-            tell=note,
-            probe=lambda rows: note(probe_table(rows)),
-            progress=_Progress(stack),
-            epoch=lambda epoch, left: note(epoch_line(epoch, left, settings.epochs)),
-        )
-        result = finetune_head(
-            run,
-            unfreeze,
-            workspace=workspace,
-            dataset=dataset,
-            settings=settings,
-            average=average,
-            boundary_dtype=boundary_dtype,
-            max_cache_gb=max_cache_gb,
-            engine=engine,
-            watch=watch,
-        )
+    try:
+        with ExitStack() as stack:
+            watch = Watch(
+                tell=note,
+                probe=lambda rows: note(probe_table(rows)),
+                progress=_Progress(stack),
+                epoch=lambda epoch, left: note(epoch_line(epoch, left, settings.epochs)),
+            )
+            result = finetune_head(
+                run,
+                unfreeze,
+                workspace=workspace,
+                dataset=dataset,
+                settings=settings,
+                average=average,
+                boundary_dtype=boundary_dtype,
+                max_cache_gb=max_cache_gb,
+                engine=engine,
+                watch=watch,
+            )
+    except KeyboardInterrupt:
+        note("Interrupted. All finished work is kept: run the same command again to go on.")
+        raise typer.Exit(130) from None
     emit(result.as_dict()) if as_json else say(as_text(result))
     if result.training.interrupted:
         note("Interrupted: the best epoch so far is kept. The same command goes on from here.")

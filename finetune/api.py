@@ -28,6 +28,7 @@ from ..errors import DataError, FitError, WeightsError
 from ..workspace import Workspace
 from .boundary import DTYPES, Boundary
 from .cut import Choice, choose_cut
+from .distribute import training_devices
 from .export import MODEL_FILE, embedding_layer, model_bytes, whole_model
 from .probe import ProbeRow, choose_by_probe
 from .seed import (
@@ -74,6 +75,8 @@ class FinetuneResult:
     parity : float
         Largest difference between the logits of the seeded network and of the head.
     training : Training
+    devices : list of str
+        What it ran on.
     average : float or None
         Point on the line between head and fine-tuned weights, with ``average=True``.
     protocol : str
@@ -93,6 +96,7 @@ class FinetuneResult:
     boundary: dict[str, Any]
     parity: float
     training: Training
+    devices: list[str]
     average: float | None
     protocol: str
     head: dict[str, Any]
@@ -121,6 +125,7 @@ class FinetuneResult:
             "head": {"metrics": self.head, "refitted": self.refitted},
             "finetuned": {
                 "metrics": self.finetuned,
+                "devices": self.devices,
                 "best_epoch": self.training.best_epoch,
                 "average": self.average,
                 "interrupted": self.training.interrupted,
@@ -271,6 +276,10 @@ def finetune_head(
             ).hexdigest(),
         }
     )
+    checkpoint = place.root / "finetune" / f"{key}.npz"
+    devices = training_devices(settings.strategy)
+    if settings.strategy != "none":
+        watch.tell(_devices_text(settings.strategy, devices))
     training = train(
         network.top,
         boundary.reader(problem.train),
@@ -278,7 +287,7 @@ def finetune_head(
         held_out,
         y[problem.held_out],
         settings,
-        checkpoint=place.root / "finetune" / f"{key}.npz",
+        checkpoint=checkpoint,
         on_epoch=watch.epoch,
     )
     point = None
@@ -315,6 +324,7 @@ def finetune_head(
         },
         parity=parity,
         training=training,
+        devices=devices,
         average=point,
         protocol=problem.protocol,
         head=scored["head"].metrics,
@@ -324,6 +334,8 @@ def finetune_head(
         seconds=time.perf_counter() - started,
     )
     result.run = _save(place, run, problem, network, spec, result, scored, settings, name)
+    if not training.interrupted:
+        checkpoint.unlink(missing_ok=True)
     result.seconds = time.perf_counter() - started
     return result
 
@@ -477,6 +489,12 @@ def _fill(boundary: Boundary, used: np.ndarray, watch: Watch) -> None:
             f"about {boundary.estimate(missing):.0f} s."
         )
         boundary.compute(missing, watch.progress)
+
+
+def _devices_text(strategy: str, devices: list[str]) -> str:
+    if len(devices) > 1:
+        return f"Training runs on {len(devices)} devices: {', '.join(devices)}."
+    return f"Training runs on {devices[0]} alone: {strategy} has no other device to use here."
 
 
 def _save(

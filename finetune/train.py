@@ -17,6 +17,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -27,7 +28,8 @@ from ..cache.files import write_atomic
 from ..cache.identity import canonical_json
 from ..classify.linear import softmax
 from ..embed.quiet import import_keras, import_tensorflow
-from ..errors import FitError
+from ..errors import FitError, UnknownNameError
+from .distribute import STRATEGIES, mirror, on_every_device, open_strategy
 
 if TYPE_CHECKING:
     import keras
@@ -59,6 +61,8 @@ class Settings:
         ``"balanced"`` weighs each image by N / (C * images of its class).
     seed : int, default=0
         Of the order of the images.
+    strategy : {"none", "mirrored"}, default="none"
+        ``"mirrored"`` trains on all visible GPUs at once; see `tlx.finetune.distribute`.
     """
 
     epochs: int = 10
@@ -69,6 +73,7 @@ class Settings:
     label_smoothing: float = 0.0
     class_weight: str | None = None
     seed: int = 0
+    strategy: str = "none"
 
     def __post_init__(self) -> None:
         checks = {
@@ -86,6 +91,8 @@ class Settings:
                     f"{name} {getattr(self, name)!r} makes no sense.",
                     "See tlx finetune --help for what is allowed.",
                 )
+        if self.strategy not in STRATEGIES:
+            raise UnknownNameError.nearest("strategy", self.strategy, STRATEGIES)
 
 
 @dataclass(frozen=True)
@@ -181,7 +188,7 @@ def train(
     settings : Settings
     checkpoint : Path, optional
         Where to keep the state after each epoch. If it holds the state of the very same training,
-        that is taken up. Removed at the end, unless Ctrl-C came first.
+        that is taken up. It is the caller who removes it, when the result is safe.
     on_epoch : callable, optional
         Called after each epoch with its numbers and the seconds left at most.
 
@@ -211,8 +218,6 @@ def train(
         loop.assign(state.best_weights)
     else:
         loop.assign(loop.start)  # Ctrl-C in the first epoch
-    if checkpoint and not state.interrupted:
-        checkpoint.unlink(missing_ok=True)
     return state
 
 
@@ -284,12 +289,18 @@ class _Loop:
         self._top = top
         self._settings = settings
         self._steps = -(-len(y) // settings.batch_size)
-        self._variables = list(top.trainable_variables)
-        self._optimizer = keras.optimizers.AdamW(settings.lr, weight_decay=settings.weight_decay)
-        self._optimizer.exclude_from_weight_decay(
-            var_list=[v for v in self._variables if len(v.shape) < 2]
-        )
-        self._optimizer.build(self._variables)
+        self._strategy = open_strategy(settings.strategy)
+        self._trained, self._variables = top, list(top.trainable_variables)
+        if self._strategy:
+            self._trained, self._variables = mirror(top, self._strategy)
+        with self._strategy.scope() if self._strategy else nullcontext():
+            self._optimizer = keras.optimizers.AdamW(
+                settings.lr, weight_decay=settings.weight_decay
+            )
+            self._optimizer.exclude_from_weight_decay(
+                var_list=[v for v in self._variables if len(v.shape) < 2]
+            )
+            self._optimizer.build(self._variables)
         self.start = self.weights()
         self._weights = _image_weights(y, top.output_shape[-1], settings.class_weight)
         self._step = self._compile()
@@ -309,13 +320,19 @@ class _Loop:
                 tf.constant(rate, tf.float32),
             )
             total += float(loss) * len(batch)
+        if self._strategy:
+            _assign(self._top, self.weights())
         return total / len(order)
 
     def weights(self) -> list[np.ndarray]:
         return [variable.numpy() for variable in self._variables]
 
     def assign(self, values: list[np.ndarray]) -> None:
+        """Set the weights, those on all devices too."""
         _assign(self._top, values)
+        if self._strategy:
+            for variable, value in zip(self._variables, values, strict=True):
+                variable.assign(value)
 
     @property
     def top(self) -> keras.Model:
@@ -361,19 +378,25 @@ class _Loop:
 
     def _compile(self) -> Any:
         tf = import_tensorflow()
-        top, optimizer, variables = self._top, self._optimizer, self._variables
-        smoothing, classes = self._settings.label_smoothing, top.output_shape[-1]
+        model, optimizer, variables = self._trained, self._optimizer, self._variables
+        smoothing, classes = self._settings.label_smoothing, model.output_shape[-1]
+
+        def descend(x: Any, y: Any, weight: Any, n: Any) -> Any:
+            """Take a step down the loss; x may be part of the batch of `n` images."""
+            target = tf.one_hot(y, classes) * (1 - smoothing) + smoothing / classes
+            with tf.GradientTape() as tape:
+                logits = model(tf.cast(x, tf.float32), training=False)
+                losses = tf.nn.softmax_cross_entropy_with_logits(target, logits)
+                loss = tf.reduce_sum(losses * weight) / n
+            optimizer.apply(tape.gradient(loss, [v.value for v in variables]), variables)
+            return loss
+
+        run = on_every_device(descend, self._strategy) if self._strategy else descend
 
         @tf.function(jit_compile=False, reduce_retracing=True)
         def step(x: Any, y: Any, weight: Any, rate: Any) -> Any:
             optimizer.learning_rate.assign(rate)
-            target = tf.one_hot(y, classes) * (1 - smoothing) + smoothing / classes
-            with tf.GradientTape() as tape:
-                logits = top(tf.cast(x, tf.float32), training=False)
-                losses = tf.nn.softmax_cross_entropy_with_logits(target, logits)
-                loss = tf.reduce_mean(losses * weight)
-            optimizer.apply(tape.gradient(loss, [v.value for v in variables]), variables)
-            return loss
+            return run(x, y, weight, tf.cast(tf.shape(y)[0], tf.float32))
 
         return step
 

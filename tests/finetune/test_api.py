@@ -15,9 +15,14 @@ from tlx.classify.fit import fit_head
 from tlx.classify.predict import predict_images
 from tlx.classify.runs import load_run
 from tlx.classify.table import load_table
-from tlx.embed.pipeline import embed_images
+from tlx.embed.backbones import get_backbone
+from tlx.embed.images import decode_image
+from tlx.embed.pipeline import embed_images, make_spec
+from tlx.embed.quiet import import_keras
 from tlx.errors import DataError, FitError
 from tlx.finetune.api import Watch, find_seed, finetune_head
+from tlx.finetune.boundary import Boundary
+from tlx.finetune.cut import Cut
 from tlx.finetune.export import read_note
 from tlx.finetune.train import Settings
 from tlx.workspace import Workspace
@@ -92,10 +97,52 @@ def test_no_epochs_give_exactly_the_head(embedded, files):
     assert np.array_equal(proba_of(head), proba_of(same))
 
 
+def test_no_epochs_export_a_model_with_the_probabilities_of_the_head(embedded, files):
+    found = finetune_head(workspace=embedded, settings=Settings(epochs=0), engine="tensorflow")
+    model = import_keras().models.load_model(found.run.folder / "model.keras")
+    pixels = np.stack([decode_image(file.read_bytes(), SIZE).pixels for file in files])
+    head = proba_of(predict_images("logreg-1", files, workspace=embedded, engine="tensorflow"))
+    np.testing.assert_allclose(np.asarray(model(pixels, training=False)), head, atol=1e-5)
+
+
 def test_activations_are_computed_once(tuned, copy):
     again = finetune_head(workspace=copy, settings=QUICK, engine="none of these")
     assert again.boundary["reused"] == 42
     assert again.boundary["seconds"] == 0
+
+
+class Interrupted:
+    """An engine of zeros during whose third batch Ctrl-C is pressed."""
+
+    name = "interrupted"
+    note = ""
+    output_shape = (2, 2, 320)
+
+    def __init__(self) -> None:
+        self.batches = 0
+        self.seen = 0
+
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        self.batches += 1
+        if self.batches == 3:
+            raise KeyboardInterrupt
+        self.seen += len(batch)
+        return np.zeros((len(batch), *self.output_shape), np.float32)
+
+
+def test_ctrl_c_keeps_the_activations_of_the_batches_before(copy):
+    place = Workspace(copy)
+    backbone = get_backbone("efficientnet-lite0")
+    spec = make_spec(backbone, image_size=SIZE)
+    engine, cut = Interrupted(), Cut("any", 1, 1, Interrupted.output_shape)
+
+    def boundary() -> Boundary:
+        return Boundary(place, load_table(place), backbone, spec, cut, engine=engine)
+
+    with pytest.raises(KeyboardInterrupt):
+        boundary().compute(range(42))
+    assert 0 < engine.seen < 42
+    assert boundary().stored(range(42)) == engine.seen
 
 
 @pytest.mark.slow
@@ -144,8 +191,6 @@ print(json.dumps(model.predict(pixels, verbose=0).tolist()))
 @pytest.mark.slow
 def test_the_model_file_needs_no_tlx(tuned, embedded, files, tmp_path):
     from PIL import Image
-
-    from tlx.embed.images import decode_image
 
     pixels = np.stack([decode_image(file.read_bytes(), SIZE).pixels for file in files[:4]])
     assert isinstance(Image.fromarray(pixels[0]), Image.Image)
@@ -205,6 +250,18 @@ def test_a_head_of_neighbours_is_refused_with_those_that_can(copy):
 def test_a_fine_tuned_run_is_refused_with_its_seed(tuned, embedded):
     with pytest.raises(FitError, match="Start from logreg-1 again"):
         finetune_head(tuned.run.id, workspace=embedded)
+
+
+def test_mirrored_on_one_device_uses_it_and_says_so(copy):
+    told = []
+    found = finetune_head(
+        workspace=copy,
+        settings=Settings(epochs=0, strategy="mirrored"),
+        engine="tensorflow",
+        watch=Watch(tell=told.append),
+    )
+    assert len(found.devices) == 1
+    assert f"Training runs on {found.devices[0]} alone" in told[-1]
 
 
 def test_too_large_activations_are_refused_before_any_work(embedded):

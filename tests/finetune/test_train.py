@@ -166,7 +166,17 @@ def test_a_killed_training_ends_as_an_undisturbed_one(top, data, tmp_path):
     assert [e.val_loss for e in found.epochs] == pytest.approx([e.val_loss for e in whole.epochs])
     for a, b in zip(expected, weights(top), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
-    assert not path.exists()
+
+
+def test_a_training_that_ended_before_its_result_was_safe_is_not_repeated(top, data, tmp_path):
+    settings, path = Settings(epochs=3, lr=1e-2, patience=9), tmp_path / "state.npz"
+    train(top, *data, settings, checkpoint=path)
+    expected = weights(top)
+    for variable in top.trainable_variables:
+        variable.assign(variable * 0)
+    found = train(top, *data, settings, checkpoint=path)
+    assert found.resumed_at == 3
+    assert all(np.array_equal(a, b) for a, b in zip(expected, weights(top), strict=True))
 
 
 def test_a_checkpoint_that_is_damaged_is_not_used(top, data, tmp_path):

@@ -1,0 +1,195 @@
+"""`tlx finetune` killed or interrupted in a real process, and the same command once more."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from tlx.classify.fit import fit_head
+from tlx.classify.runs import load_run
+from tlx.embed.pipeline import embed_images
+from tlx.embed.quiet import import_keras
+
+pytestmark = [
+    pytest.mark.slow,  # seven processes that import TensorFlow
+    # Keras 3 saves TensorFlow variables in a way that NumPy 2 calls deprecated.
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+]
+CLASSES = ("amber", "blue", "coral")
+# Many short epochs: the signal comes long before the last one.
+OPTIONS = ("--unfreeze", "3", "--epochs", "30", "--patience", "30", "--lr", "2e-3")
+OPTIONS += ("--batch-size", "2", "--engine", "tensorflow", "--json")
+
+Start = Callable[[Path], "subprocess.Popen[str]"]
+
+
+@pytest.fixture(scope="module")
+def stages(tmp_path_factory, class_folders) -> Path:
+    """Return a folder with ``data/`` of 3 x 30 images and the weak head of a tiny network."""
+    folder = tmp_path_factory.mktemp("stopped")
+    class_folders(folder / "data", dict.fromkeys(CLASSES, 30))
+    keras = import_keras()
+    layers = keras.layers
+    keras.utils.set_random_seed(0)
+    pixels = keras.Input((96, 96, 3))
+    x = layers.Rescaling(1 / 128, offset=-1.0)(pixels)
+    for number, units in enumerate((16, 32, 16), 1):  # heavy enough to be interrupted in
+        x = layers.Conv2D(units, 5, padding="same", activation="relu", name=f"trunk{number}")(x)
+    x = layers.MaxPooling2D(12)(x)
+    x = layers.Conv2D(12, 3, activation="relu", name="block1")(x)
+    x = layers.Conv2D(12, 3, activation="relu", name="block2")(x)
+    x = layers.Conv2D(8, 3, name="block3")(x)
+    keras.Model(pixels, x).save(folder / "tiny.keras")
+    embed_images(
+        folder / "data",
+        backbone=f"keras:{folder / 'tiny.keras'}",
+        workspace=folder / ".tlx",
+        image_size=96,
+        engine="tensorflow",
+        validation_fraction=0.3,
+    )
+    fit_head("logreg", workspace=folder / ".tlx", C=1e-3)
+    return folder
+
+
+@pytest.fixture
+def folders(stages, tmp_path) -> Iterator[Path]:
+    """Yield folders with a workspace of their own; the images stay where they are."""
+
+    def copies() -> Iterator[Path]:
+        for number in range(9):
+            folder = tmp_path / str(number)
+            shutil.copytree(stages / ".tlx", folder / ".tlx")
+            yield folder
+
+    return copies()
+
+
+@pytest.fixture
+def start(environment) -> Iterator[Start]:
+    """Yield a function that starts the command in a folder; nothing outlives the test."""
+    processes = []
+
+    def run(folder: Path) -> subprocess.Popen[str]:
+        processes.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "tlx", "finetune", *OPTIONS],
+                cwd=folder,
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+        return processes[-1]
+
+    yield run
+    for process in processes:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def read_until(process: subprocess.Popen[str], text: str) -> str:
+    """Return the line on stderr in which `text` stands."""
+    assert process.stderr is not None
+    told = []
+    for line in process.stderr:
+        told.append(line)
+        if text in line:
+            return line
+    raise AssertionError(f"{text!r} was never said:\n{''.join(told)}")
+
+
+def arrays_of(model: Path) -> dict[str, np.ndarray]:
+    """Return the weights in a ``.keras`` file by name."""
+    found = {}
+    with zipfile.ZipFile(model) as archive:
+        weights = io.BytesIO(archive.read("model.weights.h5"))
+    with h5py.File(weights, "r") as file:
+        file.visititems(
+            lambda name, item: (
+                found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None
+            )
+        )
+    return found
+
+
+def test_kill_9_and_the_same_command_end_as_an_undisturbed_run(folders, start, run_tlx):
+    calm, stopped = next(folders), next(folders)
+    whole = json.loads(run_tlx("finetune", *OPTIONS, cwd=calm).stdout)
+
+    process = start(stopped)
+    read_until(process, "epoch 5/30")
+    process.send_signal(signal.SIGKILL)
+    assert process.wait(60) == -signal.SIGKILL
+    assert not list((stopped / ".tlx" / "runs").glob("finetune*"))
+    again = json.loads(run_tlx("finetune", *OPTIONS, cwd=stopped).stdout)
+
+    assert 5 <= again["finetuned"]["resumed_at"] < 30
+    assert whole["finetuned"]["resumed_at"] == 0
+    assert whole["kept"] == again["kept"] == "finetuned"
+    assert len(again["epochs"]) == 31
+    for name in ("train_loss", "val_loss"):
+        one, two = ([epoch[name] or 0 for epoch in result["epochs"]] for result in (whole, again))
+        assert two == pytest.approx(one, rel=1e-5, abs=1e-7)
+    for name, metric in whole["finetuned"]["metrics"].items():
+        assert again["finetuned"]["metrics"][name] == pytest.approx(metric, rel=1e-4, abs=1e-6)
+    one, two = (
+        arrays_of(folder / ".tlx" / "runs" / "finetune-1" / "model.keras")
+        for folder in (calm, stopped)
+    )
+    assert one.keys() == two.keys()
+    for name in one:
+        np.testing.assert_allclose(one[name], two[name], rtol=1e-4, atol=1e-5)
+    assert not list((stopped / ".tlx" / "finetune").iterdir())  # the checkpoint is gone
+
+
+def test_ctrl_c_in_training_keeps_the_best_epoch_and_the_same_command_goes_on(
+    folders, start, run_tlx
+):
+    folder = next(folders)
+    process = start(folder)
+    read_until(process, "epoch 5/30")
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Interrupted: the best epoch so far is kept" in err
+    assert "Traceback" not in err
+    result = json.loads(out)
+    assert result["finetuned"]["interrupted"]
+    assert 6 <= len(result["epochs"]) < 31
+    losses = [epoch["val_loss"] for epoch in result["epochs"]]
+    assert result["finetuned"]["best_epoch"] == 1 + int(np.argmin(losses[1:]))
+    run = load_run(result["run"], folder / ".tlx")
+    assert run.info["finetune"]["finetuned"]["interrupted"]
+
+    again = json.loads(run_tlx("finetune", *OPTIONS, cwd=folder).stdout)
+    assert again["finetuned"]["resumed_at"] == len(result["epochs"]) - 1
+    assert not again["finetuned"]["interrupted"]
+    assert [epoch["val_loss"] for epoch in again["epochs"][: len(losses)]] == losses
+
+
+def test_ctrl_c_while_activations_are_computed_keeps_those_that_are(folders, start, run_tlx):
+    folder = next(folders)
+    process = start(folder)
+    read_until(process, "Activations of 26 images")  # the first 64 were for the check of the start
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, ""), err
+    assert "Interrupted. All finished work is kept" in err
+    assert "Traceback" not in err
+    again = json.loads(run_tlx("finetune", *OPTIONS, "--epochs", "1", cwd=folder).stdout)
+    assert 64 <= again["boundary"]["reused"] < 90
+    assert len(again["epochs"]) == 2
