@@ -81,12 +81,19 @@ def fsync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def storage_error(error: OSError, path: Path, size: int = 0) -> StorageError:
+def storage_error(
+    error: OSError, path: Path, size: int = 0, *, reading: bool = False
+) -> StorageError:
     """Turn what the system said of `path` into one line of cause and one of remedy."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return StorageError(
             f"no space left for {path}: {size:,} bytes are needed.",
             "Everything finished so far is kept. Free some space and run the same command again.",
+        )
+    if reading and error.errno in (errno.EACCES, errno.EPERM):
+        return StorageError(
+            f"{path} cannot be read: {error.strerror}.",
+            "Change its permissions, then run the same command again.",
         )
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         return StorageError(

@@ -134,7 +134,7 @@ def _translated(error: Exception, path: Path) -> Exception:
     if number == errno.ESTALE or not os.path.lexists(path):
         return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
     if isinstance(error, OSError) and number is not None:
-        return storage_error(error, path)
+        return storage_error(error, path, reading=True)
     return damaged(path, _one_line(error))
 
 

@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 
 from .._version import __version__
-from ..errors import DataError, FormatError, UnknownNameError
+from ..errors import DataError, FormatError, StorageError, UnknownNameError
 from .files import remove_stale_temporaries, stale_temporaries, storage_error, write_atomic
 from .hdf5 import checked_dataset, file_image, memory_file
 from .identity import fingerprint_of
@@ -302,7 +302,12 @@ def export_features(
             }
         )
         data = file_image(file)
-    write_atomic(Path(path), data)
+    try:
+        write_atomic(Path(path), data)
+    except StorageError as error:
+        if error.cause.startswith("no space"):
+            raise
+        raise StorageError(error.cause, "Name another file to write.") from error
     return Exported(Path(path), part.name, source["fingerprint"], len(part), features.shape[1:])
 
 
@@ -519,7 +524,7 @@ def _needed_by_runs(place: Workspace) -> dict[str, set[bytes]]:
         try:
             fingerprints = set(_fingerprints(json.loads((folder / "run.json").read_bytes())))
             digests = _run_digests(folder / "predictions.h5")
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError) as error:  # RecursionError, too
             raise FormatError(
                 f"what run {folder.name} needs is not known: {error}.",
                 f"Remove {folder}, or use --force to prune what runs need, too.",
@@ -589,6 +594,7 @@ def _merge_spec(cache: Path, folder: Path, merged: Merged) -> None:
 
 def _merge_manifest(place: Workspace, path: Path, merged: Merged) -> None:
     try:
+        when = path.stat().st_mtime_ns
         theirs = Manifest.load(path)
         if theirs.name != place.manifest_name(Path(theirs.root), path.stem):
             raise FormatError(f"{path} says that it is data set {theirs.name!r}.")
@@ -602,6 +608,9 @@ def _merge_manifest(place: Workspace, path: Path, merged: Merged) -> None:
         target = place.manifest_path(name)
         if not target.exists():
             dataclasses.replace(theirs, name=name).save(target)
+            with contextlib.suppress(OSError):
+                # The default is the data set embedded last, which a merge is no reason to change.
+                os.utime(target, ns=(when, when))
             merged.datasets.append(name)
             return
         if Manifest.load(target).root == theirs.root:

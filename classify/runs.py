@@ -10,31 +10,43 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import platform
 import secrets
+import shlex
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from .._version import __version__
 from ..cache.files import fsync_folder, storage_error, write_atomic
-from ..cache.hdf5 import checked_dataset, file_image, memory_file, text_array
-from ..errors import DataError, FormatError, TlxError, UnknownNameError
+from ..cache.hdf5 import file_image, memory_file, read_column, text_array
+from ..errors import DataError, FormatError, StorageError, TlxError, UnknownNameError
 from ..workspace import Workspace
 from .calibrate import calibrate_head
 from .predictors import load_predictor
+from .run_checks import REFIT, check_head, check_outputs, check_part, open_part, read_info
 
 FORMAT = "tlx-run"
 VERSION = 1
 _PACKAGES = ("numpy", "scikit-learn", "h5py", "tensorflow", "keras")
+_PREDICTIONS = {
+    "path": "S",
+    "digest": np.uint8,
+    "label": np.int32,
+    "fold": np.int32,
+    "group": np.int64,
+    "probabilities": np.float32,
+    "trained_on": np.uint8,
+}
+_log = logging.getLogger("tlx")  # without a handler its warnings are plain lines on stderr
 
 
 @dataclass(frozen=True)
@@ -79,8 +91,18 @@ class Run:
         """Return the predictor: ``predict_proba(X)`` maps (N, D) features to (N, C).
 
         Its probabilities are calibrated.
+
+        Raises
+        ------
+        FormatError
+            If its files are missing, damaged, foreign or hostile.
         """
-        head = load_predictor(self.folder, self.info["parts"])
+        check_head(self.folder, self.info["parts"])
+        try:
+            head = load_predictor(self.folder, self.info["parts"])
+        except FormatError as error:
+            raise FormatError(" ".join(error.cause.split()), REFIT) from error
+        check_outputs(self.folder, head, len(self.class_names))
         return calibrate_head(head, self.info.get("temperature", 1.0), folded=True)
 
     def predictions(self) -> dict[str, Any]:
@@ -92,15 +114,27 @@ class Run:
             ``path`` list of M str, ``digest`` (M, 32) uint8, ``label`` and ``fold`` (M,) int32,
             ``group`` (M,) int64, ``probabilities`` (M, C) float32, calibrated, and ``trained_on``
             (T, 32) uint8, the digests that the kept head learned from.
+
+        Raises
+        ------
+        FormatError
+            If the file is missing, damaged, foreign or hostile.
+        StorageError
+            If the system refuses to read it.
         """
-        path = self.folder / "predictions.h5"
-        size = path.stat().st_size
-        with h5py.File(path, "r", locking=False) as file:
-            out: dict[str, Any] = {
-                str(name): checked_dataset(path, file, str(name), size)[:] for name in file
+        with open_part(self.folder, "predictions.h5", self.info["parts"]) as (path, file):
+            shape = read_column(path, file, "probabilities", np.float32, (-1, -1)).shape
+            found: dict[str, Any] = {
+                name: read_column(path, file, name, dtype, _lengths(name, shape))
+                for name, dtype in _PREDICTIONS.items()
             }
-        out["path"] = [os.fsdecode(value) for value in out["path"]]
-        return out
+        label, probabilities = found["label"], found["probabilities"]
+        C = len(self.class_names)
+        sane = probabilities.shape[1] == C and bool(((label >= 0) & (label < C)).all())
+        if not sane or not np.isfinite(probabilities).all() or (probabilities < 0).any():
+            raise FormatError(f"{path} does not fit to the {C} classes of its run.", REFIT)
+        found["path"] = [os.fsdecode(value) for value in found["path"]]
+        return found
 
 
 def save_run(
@@ -226,26 +260,57 @@ def load_run(run_id: str, workspace: str | os.PathLike[str] = ".tlx") -> Run:
     place = Workspace(workspace)
     if run_id == "best":
         return best_run(place)
-    folder = place.runs / run_id
-    if os.sep not in run_id and (folder / "run.json").is_file():
-        return _open(folder)
-    if (Path(run_id) / "run.json").is_file():
-        return _open(Path(run_id))
+    for folder in (place.runs / run_id if os.sep not in run_id else None, Path(run_id)):
+        if folder is not None and _is_run(folder, place):
+            return _open(folder)
     known = [run.id for run in list_runs(place)]
     raise UnknownNameError.nearest("run", run_id, [*known, "best"] if known else [])
 
 
-def list_runs(place: Workspace) -> list[Run]:
-    """Return all runs that can be opened, the oldest first."""
+def list_runs(
+    place: Workspace, on_damage: Callable[[str, TlxError], None] | None = None
+) -> list[Run]:
+    """Return all runs that can be opened, the oldest first.
+
+    Parameters
+    ----------
+    place : Workspace
+    on_damage : callable, optional
+        Given the id of each run that cannot be opened, and why. By default the logger ``tlx``
+        is told, which says it on stderr unless it was configured otherwise.
+    """
+    on_damage = on_damage or _warn
     runs = []
-    for folder in place.runs.glob("*"):
-        if folder.name.startswith(".") or not folder.is_dir():
-            continue
+    for folder in _folders(place):
         try:
-            runs.append(Run(folder.name, folder, _read_info(folder)))
-        except FormatError:
-            continue
+            runs.append(Run(folder.name, folder, read_info(folder, FORMAT, VERSION)))
+        except (FormatError, StorageError) as error:
+            if folder.exists():  # and was not removed meanwhile
+                on_damage(folder.name, error)
     return sorted(runs, key=by_age)
+
+
+def _folders(place: Workspace) -> list[Path]:
+    """Return the folders of all runs, damaged or not."""
+    return sorted(f for f in place.runs.glob("*") if not f.name.startswith(".") and f.is_dir())
+
+
+def _warn(run_id: str, error: TlxError) -> None:
+    _log.warning(
+        "Warning: run %s is left out: %s\nFit it again, or: tlx runs rm %s",
+        run_id,
+        error.cause,
+        shlex.quote(run_id),
+    )
+
+
+def _is_run(folder: Path, place: Workspace) -> bool:
+    """Return whether `folder` is meant to be a run; within the workspace, all folders are."""
+    try:
+        inside = folder.parent == place.runs and folder.name not in ("", "..")
+        return folder.is_dir() and (inside or os.path.lexists(folder / "run.json"))
+    except OSError:  # a name that is too long for the system
+        return False
 
 
 def by_age(run: Run) -> tuple[str, tuple[str, int]]:
@@ -275,7 +340,9 @@ def remove_runs(place: Workspace, run_ids: Iterable[str], *, dry_run: bool = Fal
     StorageError
         If a folder cannot be removed.
     """
-    known = {run.id: run for run in list_runs(place)}
+    known = {run.id: run for run in list_runs(place, lambda run_id, error: None)}
+    # A damaged run can be removed, too: nobody would have another use for it.
+    known |= {f.name: Run(f.name, f, {}) for f in _folders(place) if f.name not in known}
     chosen = {}
     for run_id in run_ids:
         if run_id not in known:
@@ -304,35 +371,19 @@ def best_run(place: Workspace, dataset: str | None = None) -> Run:
 
 
 def _open(folder: Path) -> Run:
-    info = _read_info(folder)
-    for part, expected in info["parts"].items():
-        if Path(part).name != part:
-            raise FormatError(f"run {folder.name} lists a part outside it: {part!r}.", _REFIT)
-        try:
-            data = (folder / part).read_bytes()
-        except OSError as error:
-            raise FormatError(f"run {folder.name} lacks its part {part}.", _REFIT) from error
-        if hashlib.sha256(data).hexdigest() != expected:
-            raise FormatError(f"{folder / part} is not what the run was saved with.", _REFIT)
+    info = read_info(folder, FORMAT, VERSION)
+    for part in info["parts"]:
+        check_part(folder, part, info["parts"])
     return Run(folder.name, folder, info)
 
 
-_REFIT = "The run cannot be trusted: fit it again with tlx fit-head."
-
-
-def _read_info(folder: Path) -> dict[str, Any]:
-    try:
-        info = json.loads((folder / "run.json").read_bytes())
-    except (OSError, ValueError) as error:
-        raise FormatError(f"{folder} is no run: {error}.", _REFIT) from error
-    if not isinstance(info, dict) or info.get("format") != FORMAT:
-        raise FormatError(f"{folder} is no run of tlx.", _REFIT)
-    if info["version"] != VERSION:
-        raise FormatError(
-            f"{folder} has format {info['version']}, and this tlx reads format {VERSION}.",
-            "Run: pip install --upgrade tlx-vision",
-        )
-    return info
+def _lengths(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape that column `name` of the predictions must have; -1 for any length."""
+    if name == "probabilities":
+        return shape
+    if name == "trained_on":
+        return (-1, 32)
+    return (shape[0], 32) if name == "digest" else (shape[0],)
 
 
 def _predictions_bytes(predictions: dict[str, np.ndarray]) -> bytes:

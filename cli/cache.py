@@ -144,10 +144,13 @@ COMMANDS = (
 )
 
 
+_NOTHING = "Nothing is cached yet. Next: tlx embed DATA"
+
+
 def info_text(specs: list[SpecReport]) -> str:
     """Return what a person wants to know of the cache."""
     if not specs:
-        return "Nothing is cached yet. Next: tlx embed DATA"
+        return _NOTHING
     rows = [[_name(s), s.fingerprint[:12], s.images, s.shards, size(s.bytes)] for s in specs]
     lines = [table(["spec", "fingerprint", "images", "shards", "size"], rows)]
     problems = [problem for spec in specs for problem in spec.problems]
@@ -157,19 +160,24 @@ def info_text(specs: list[SpecReport]) -> str:
 def verify_text(specs: list[SpecReport], manifests: list[str]) -> str:
     """Return the list of what is wrong, or that nothing is."""
     problems = [problem for spec in specs for problem in spec.problems] + manifests
-    images, total = sum(spec.images for spec in specs), sum(spec.bytes for spec in specs)
-    read = f"{images} images in {size(total)} of {len(specs)} specs"
+    features, total = sum(spec.images for spec in specs), sum(spec.bytes for spec in specs)
+    read = f"{_number(features, 'feature')} of {_number(len(specs), 'spec')}, {size(total)}"
     if not problems:
-        return f"All is well: {read}."
+        return f"All is well: read and checked {read}."
     return "\n".join(
-        [*problems, "", f"{len(problems)} problems; good are {read}.", "Run tlx embed again."]
+        [
+            *problems,
+            "",
+            f"{_number(len(problems), 'problem')}; the rest is good: {read}.",
+            "Run tlx embed again: it sets damaged files aside and embeds only what is missing.",
+        ]
     )
 
 
 def compact_text(changes: list[Change]) -> str:
     """Return what was merged."""
     rows = [[_name(c), c.images, f"{c.shards_before} -> {c.shards}", _sizes(c)] for c in changes]
-    return table(["spec", "images", "shards", "size"], rows) if rows else "Nothing is cached."
+    return table(["spec", "images", "shards", "size"], rows) if rows else _NOTHING
 
 
 def prune_text(changes: list[Change], dry_run: bool) -> str:
@@ -179,7 +187,7 @@ def prune_text(changes: list[Change], dry_run: bool) -> str:
         for c in changes
     ]
     if not rows:
-        return "Nothing is cached."
+        return _NOTHING
     header = [
         "spec",
         "fingerprint",
@@ -195,9 +203,12 @@ def prune_text(changes: list[Change], dry_run: bool) -> str:
 
 def merge_text(merged: Merged) -> str:
     """Return what came in."""
-    lines = [f"{sum(merged.images.values())} new features of {len(merged.images)} specs"]
+    new = sum(merged.images.values())
+    lines = [f"{_number(new, 'new feature')} of {_number(len(merged.images), 'spec')}"]
+    if not new:
+        lines = ["no new features" + ("" if merged.problems else ": all are here already")]
     if merged.datasets:
-        lines.append(f"new data sets: {', '.join(merged.datasets)}")
+        lines.append(f"new data sets: {', '.join(merged.datasets)} (choose one with --dataset)")
     if merged.left_out:
         lines.append(f"here already, left as they are: {', '.join(merged.left_out)}")
     return "\n".join(lines + [f"refused: {problem}" for problem in merged.problems])
@@ -221,6 +232,17 @@ def size(n: int) -> str:
         if n >= factor:
             return f"{n / factor:.1f} {unit}"
     return f"{n} B"
+
+
+def _number(n: int, noun: str) -> str:
+    """Return a count with its noun.
+
+    Examples
+    --------
+    >>> _number(1, "spec"), _number(2, "spec")
+    ('1 spec', '2 specs')
+    """
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def _sizes(change: Change) -> str:

@@ -363,6 +363,12 @@ class TestMerge:
         assert len(place.load_manifest(name)) == 9
         assert merge_workspace(place, other).left_out == ["data"]
 
+    def test_the_data_set_embedded_last_stays_the_default(self, place, other):
+        save(other, range(9), name="older")
+        save(place, range(5))
+        merge_workspace(place, other)
+        assert place.dataset_names() == ["older", "data"]
+
     def test_a_manifest_that_lies_about_its_name_is_refused(self, place, other):
         manifest = save(other, range(5))
         dataclasses.replace(manifest, name="../../evil").save(other.manifest_path("data"))

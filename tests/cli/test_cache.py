@@ -42,7 +42,9 @@ def test_verify_exits_with_1_and_a_list_if_anything_is_wrong(tlx, project):
     flip(shards(project)[0])
     (spec,) = answer(tlx, project, "verify", code=1)["specs"]
     assert str(shards(project)[0].relative_to(project)) in spec["problems"][0]
-    assert "1 problems" in tlx("cache", "verify", cwd=project, code=1).stdout
+    text = tlx("cache", "verify", cwd=project, code=1).stdout
+    assert "\n1 problem; the rest is good: " in text
+    assert "Run tlx embed again" in text
 
 
 def test_an_empty_workspace_says_what_to_do(tlx):
@@ -93,6 +95,18 @@ def test_merge_exits_with_1_if_a_file_was_refused(tlx, project, tmp_path):
     assert "refused:" in done.stdout
 
 
+def test_merge_a_second_time_says_that_nothing_is_new(tlx, project):
+    text = tlx("cache", "merge", project / ".tlx").stdout
+    assert "37 new features of 1 spec\nnew data sets: data (choose one with --dataset)" in text
+    text = tlx("cache", "merge", project / ".tlx").stdout
+    assert text == ("no new features: all are here already\nhere already, left as they are: data\n")
+
+
+def test_export_to_where_no_file_can_be_says_to_name_another(tlx, project):
+    told = tlx("cache", "export", "data", cwd=project, code=1).stderr.splitlines()
+    assert told == ["Error: data: Is a directory.", "Name another file to write."]
+
+
 def test_export_writes_a_file_that_h5py_reads(tlx, project):
     assert answer(tlx, project, "export", "out.h5")["images"] == 37
     with h5py.File(project / "out.h5") as file:
@@ -116,7 +130,8 @@ def test_a_spec_that_this_tlx_does_not_know_is_named_all_the_same():
 
 
 def test_verify_says_that_all_is_well():
-    assert verify_text([report(images=3)], []) == "All is well: 3 images in 0 B of 1 specs."
+    text = verify_text([report(images=3)], [])
+    assert text == "All is well: read and checked 3 features of 1 spec, 0 B."
 
 
 def change(**fields) -> Change:
