@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import math
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -24,7 +23,7 @@ from .hdf5 import checked_dataset, file_image, memory_file
 from .identity import fingerprint_of
 from .manifest import Manifest
 from .probe import probe
-from .shard import digest_bytes, open_shard, read_digests, read_rows, read_shape, read_spec
+from .shard import digest_bytes, read_digests, read_rows, read_shape, read_spec
 from .store import SHARD_BYTES, FeatureStore
 
 if TYPE_CHECKING:
@@ -80,6 +79,8 @@ class Change:
         With ``dry_run`` the shards and bytes after it are not known and stay as they are.
     kept_for_runs : int
         Images that only runs need.
+    problems : list of str
+        What was found damaged and set aside.
     """
 
     fingerprint: str
@@ -91,6 +92,7 @@ class Change:
     shards: int = 0
     bytes: int = 0
     kept_for_runs: int = 0
+    problems: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -153,7 +155,8 @@ def verify_cache(place: Workspace) -> Verification:
 def compact_cache(place: Workspace, spec: str | None = None) -> list[Change]:
     """Merge the shards of each spec into as few as their size allows, each image once.
 
-    Full shards are left as they are. Safe while others read, embed and compact.
+    Every row is checked on the way, and damaged shards are set aside. Full shards are left as they
+    are. Safe while others read, embed and compact.
 
     Parameters
     ----------
@@ -459,6 +462,7 @@ def _compact(store: FeatureStore) -> Change:
     change = _change(store)
     store.rewrite(_worth_rewriting(store))
     _count(store, change)
+    change.problems = store.problems
     return change
 
 
@@ -472,9 +476,10 @@ def _worth_rewriting(store: FeatureStore) -> list[Path]:
     full: set[Path] = set()
 
     def look(path: Path) -> tuple[list[bytes], int]:
-        with open_shard(path, store.spec_json) as file:
-            row = file["features"].dtype.itemsize * math.prod(file["features"].shape[1:])
-            return digest_bytes(file["digest"][:]), row
+        # All of it, not the head alone: nothing else would set a shard with a damaged row aside
+        # before somebody needs that row.
+        rows = read_rows(path, store.spec_json)
+        return digest_bytes(rows.digests), rows.features[:1].nbytes
 
     for shard, (found, row_bytes) in store.sweep(look):
         digests[shard] = found

@@ -58,7 +58,7 @@ def compact(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
-    """Merge small files of features into few, each image once.
+    """Merge small files of features into few, each image once, and set damaged ones aside.
 
     Safe while other processes embed and read.
     """
@@ -169,7 +169,8 @@ def verify_text(specs: list[SpecReport], manifests: list[str]) -> str:
             *problems,
             "",
             f"{_number(len(problems), 'problem')}; the rest is good: {read}.",
-            "Run tlx embed again: it sets damaged files aside and embeds only what is missing.",
+            "Run tlx cache compact, which sets damaged files aside, then tlx embed again: it "
+            "embeds only what is missing.",
         ]
     )
 
@@ -177,7 +178,13 @@ def verify_text(specs: list[SpecReport], manifests: list[str]) -> str:
 def compact_text(changes: list[Change]) -> str:
     """Return what was merged."""
     rows = [[_name(c), c.images, f"{c.shards_before} -> {c.shards}", _sizes(c)] for c in changes]
-    return table(["spec", "images", "shards", "size"], rows) if rows else _NOTHING
+    if not rows:
+        return _NOTHING
+    problems = [f"set aside: {problem}" for change in changes for problem in change.problems]
+    more = ["", *problems, "Run tlx embed again: it embeds only what is missing."]
+    return "\n".join(
+        [table(["spec", "images", "shards", "size"], rows), *(more if problems else [])]
+    )
 
 
 def prune_text(changes: list[Change], dry_run: bool) -> str:

@@ -30,6 +30,7 @@ from tlx.cache.maintain import (
     verify_cache,
 )
 from tlx.cache.manifest import Manifest
+from tlx.cache.shard import read_digests
 from tlx.errors import DataError, FormatError, UnknownNameError
 from tlx.workspace import Workspace
 
@@ -188,6 +189,23 @@ class TestCompact:
         compact_cache(place)
         assert sum(len(store_module.read_digests(p)) for p in store.shards()) == 9
         assert holds(store, range(9))
+
+    def test_a_shard_with_a_damaged_row_is_set_aside_and_told(self, place):
+        """Its head is good, so that nothing that lists images notices."""
+        store = store_of(place.cache, range(5), range(5, 9))
+        flip(store.shards()[0])
+        lost = 4 if len(read_digests(store.shards()[0])) == 4 else 5
+        (change,) = compact_cache(place)
+        assert (change.images_before, change.images) == (9, 9 - lost)
+        assert "is damaged or foreign" in change.problems[0]
+        assert verify_cache(place).ok
+
+    def test_a_single_damaged_shard_is_set_aside_too(self, place):
+        store = store_of(place.cache, range(5))
+        flip(store.shards()[0])
+        (change,) = compact_cache(place)
+        assert (change.images_before, change.images, change.shards) == (5, 0, 0)
+        assert verify_cache(place).ok
 
     def test_only_the_spec_asked_for_is_touched(self, place):
         store_of(place.cache, [0], [1])

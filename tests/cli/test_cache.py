@@ -44,7 +44,19 @@ def test_verify_exits_with_1_and_a_list_if_anything_is_wrong(tlx, project):
     assert str(shards(project)[0].relative_to(project)) in spec["problems"][0]
     text = tlx("cache", "verify", cwd=project, code=1).stdout
     assert "\n1 problem; the rest is good: " in text
+    assert "Run tlx cache compact, which sets damaged files aside, then tlx embed again" in text
+
+
+def test_what_verify_advises_mends_the_cache(tlx, project):
+    """A row is damaged, not the head, so that tlx embed alone would not see it."""
+    flip(shards(project)[0])
+    tlx("cache", "verify", cwd=project, code=1)
+    text = tlx("cache", "compact", cwd=project).stdout
+    assert "set aside: " in text
     assert "Run tlx embed again" in text
+    assert shards(project) == []
+    assert "All is well" in tlx("cache", "verify", cwd=project).stdout
+    assert "tlx cache prune removes it" in tlx("cache", "info", cwd=project).stdout
 
 
 def test_an_empty_workspace_says_what_to_do(tlx):
