@@ -1,0 +1,596 @@
+"""The real command, killed, starved, interrupted and crowded: nothing committed is ever lost."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import random
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from tlx.cache.maintain import verify_cache
+from tlx.cache.manifest import Manifest
+from tlx.cache.store import FeatureStore
+from tlx.workspace import Workspace
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs POSIX signals")
+
+PAGE = (Path(__file__).parents[2] / "docs" / "format.md").read_text()
+Features = dict[bytes, bytes]
+
+
+def features_of(folder: Path, name: str = "data") -> Features:
+    """All stored features of the spec embedded last, by digest, whatever the manifest says."""
+    spec = Manifest.load(folder / ".tlx" / "datasets" / f"{name}.h5").sources[-1]["spec"]
+    return stored(folder, spec)
+
+
+def stored(folder: Path, spec: str) -> Features:
+    store = FeatureStore(folder / ".tlx" / "cache", spec)
+    digests = sorted(store.digests())
+    found = dict(zip(digests, (row.tobytes() for row in store.gather(digests)), strict=True))
+    assert not store.problems
+    return found
+
+
+@dataclass
+class Undisturbed:
+    """What a run that nobody disturbs leaves, and how long it takes."""
+
+    data: Path
+    images: int
+    spec: str
+    features: Features
+    seconds: float  # from the start of the process to its end
+    first: float  # from the start of the process to the first shard
+
+
+@pytest.fixture(scope="module")
+def start(environment) -> Callable[..., subprocess.Popen[str]]:
+    """Return a function that starts the real command in a folder."""
+
+    def run(*arguments: object, cwd: Path, **options: Any) -> subprocess.Popen[str]:
+        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+        command = [sys.executable, "-m", "tlx", *map(str, arguments)]
+        return subprocess.Popen(command, cwd=cwd, env=environment, text=True, **options)
+
+    return run
+
+
+def watch(process: subprocess.Popen[str], folder: Path) -> float:
+    """Return when the first shard is there, in seconds from now, or when the process ended."""
+    started = time.monotonic()
+    while process.poll() is None and not list(folder.glob(".tlx/cache/*/[!.]*.h5")):
+        time.sleep(0.005)
+    return time.monotonic() - started
+
+
+@pytest.fixture(scope="module")
+def undisturbed(real_project, tmp_path_factory, class_folders, start) -> Undisturbed:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    data = class_folders(folder / "data", {"amber": 24, "blue": 24})
+    started = time.monotonic()
+    process = start("embed", "data", "--checkpoint-seconds", "0.05", cwd=folder)
+    first = watch(process, folder)
+    _, err = process.communicate(timeout=300)
+    seconds = time.monotonic() - started
+    assert process.returncode == 0, err
+    spec = Manifest.load(folder / ".tlx" / "datasets" / "data.h5").sources[-1]["spec"]
+    features = stored(folder, spec)
+    assert len(features) == 48
+    return Undisturbed(data, 48, spec, features, seconds, first)
+
+
+# Killed
+
+
+class Terminal:
+    """A pseudo-terminal as standard error, on which the command shows its progress bar."""
+
+    def __init__(self) -> None:
+        self._reader, self.writer = os.openpty()
+        self._text = ""
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        while True:
+            try:
+                data = os.read(self._reader, 65536)
+            except OSError:  # the other side is closed
+                return
+            if not data:
+                return
+            self._text += data.decode("utf-8", "replace")
+
+    def shown(self) -> int:
+        """How many images the bar has said to be done."""
+        plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self._text)
+        return max((int(n) for n in re.findall(r"(\d+)/\d+\s", plain)), default=0)
+
+    def close(self) -> int:
+        os.close(self.writer)
+        self._thread.join(5)
+        os.close(self._reader)
+        return self.shown()
+
+
+def kill_once(
+    undisturbed: Undisturbed, start: Callable, folder: Path, after: float, seal: float
+) -> bool:
+    """Kill one run, look at what is there; return whether it was killed before it was done."""
+    before = stored(folder, undisturbed.spec)
+    terminal = Terminal()
+    process = start(
+        *("embed", undisturbed.data, "--checkpoint-seconds", seal),
+        cwd=folder,
+        stderr=terminal.writer,
+    )
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(after)
+    process.kill()
+    process.communicate()
+    shown = terminal.close()
+    after_it = stored(folder, undisturbed.spec)
+    assert before.items() <= after_it.items(), "committed features are gone or changed"
+    assert after_it.items() <= undisturbed.features.items(), "other features than undisturbed"
+    if seal == 0:
+        # Each row is a seal: what the bar called done is never computed again. One row of these
+        # may have been there, sealed but not in the manifest, so that it was read once more.
+        assert len(after_it) - len(before) >= shown - (1 if before else 0)
+    assert verify_cache(Workspace(folder / ".tlx")).ok
+    return process.returncode == -signal.SIGKILL
+
+
+def finish(undisturbed: Undisturbed, run_tlx: Callable, folder: Path) -> None:
+    """Let a last run end, and compare all with what an undisturbed one leaves."""
+    there = len(stored(folder, undisturbed.spec))
+    told = json.loads(run_tlx("embed", undisturbed.data, "--json", cwd=folder).stdout)
+    assert (told["embedded"], told["reused"]) == (undisturbed.images - there, there)
+    assert told["problems"] == []
+    assert stored(folder, undisturbed.spec) == undisturbed.features
+    mine, its = (
+        Manifest.load(root / ".tlx" / "datasets" / "data.h5")
+        for root in (folder, undisturbed.data.parent)
+    )
+    assert (mine.path, mine.digest_bytes()) == (its.path, its.digest_bytes())
+    assert np.array_equal(mine.label, its.label)
+    assert "All is well" in run_tlx("cache", "verify", cwd=folder).stdout
+    run_tlx("cache", "compact", cwd=folder)
+    assert len(list(folder.glob(".tlx/cache/*/*"))) == 1
+    assert not list(folder.rglob("*.tmp"))
+
+
+def kill_often(
+    undisturbed: Undisturbed,
+    start: Callable,
+    run_tlx: Callable,
+    base: Path,
+    rounds: int,
+    growing: bool,
+    seal: float,
+    seed: int = 0,
+) -> int:
+    rng = random.Random(seed)
+    killed = attempts = 0
+    pace = 1.0  # of this machine now, against the undisturbed run
+    while killed < rounds and attempts < 4 * rounds:
+        attempts += 1
+        folder = base / ("growing" if growing else str(attempts))
+        folder.mkdir(exist_ok=True)
+        low = 0.0 if attempts % 5 == 1 else 0.8 * undisturbed.first
+        after = pace * rng.uniform(low, 1.05 * undisturbed.seconds)
+        if kill_once(undisturbed, start, folder, after, seal):
+            killed += 1
+            pace = min(1.0, 1.1 * pace)
+        else:  # it was done before
+            pace *= 0.8
+        done = len(stored(folder, undisturbed.spec)) == undisturbed.images
+        if not growing or done or killed == rounds:
+            finish(undisturbed, run_tlx, folder)
+            shutil.rmtree(folder)
+    return killed
+
+
+def test_a_run_killed_again_and_again_ends_as_an_undisturbed_one(
+    undisturbed, start, run_tlx, tmp_path
+):
+    """Each run goes on where the one before was killed, sealing every row."""
+    assert kill_often(undisturbed, start, run_tlx, tmp_path, 2, growing=True, seal=0) == 2
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3, 4])
+def test_a_run_killed_once_is_finished_by_the_next(undisturbed, start, run_tlx, tmp_path, seed):
+    kill_often(undisturbed, start, run_tlx, tmp_path, 1, growing=False, seal=0.05, seed=seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("growing", [True, False])
+@pytest.mark.parametrize("seal", [0, 0.05])
+def test_kills_at_many_moments_lose_nothing(undisturbed, start, run_tlx, tmp_path, growing, seal):
+    """Four times 13 make 52 kills."""
+    assert kill_often(undisturbed, start, run_tlx, tmp_path, 13, growing, seal) == 13
+
+
+# Interrupted
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_commits_what_is_finished_within_two_seconds(
+    number, undisturbed, class_folders, start, tmp_path
+):
+    """No seal is due for an hour, so that nothing but the signal can have written the rows."""
+    class_folders(tmp_path / "data", {"amber": 150, "blue": 150})
+    terminal = Terminal()
+    process = start(
+        *("embed", "data", "--checkpoint-seconds", "3600"), cwd=tmp_path, stderr=terminal.writer
+    )
+    while terminal.shown() < 10 and process.poll() is None:
+        time.sleep(0.01)
+    assert not list(tmp_path.glob(".tlx/cache/*/*.h5"))
+    shown = terminal.shown()
+    asked = time.monotonic()
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    took = time.monotonic() - asked
+    terminal.close()
+    assert process.returncode == 130
+    assert len(features_of(tmp_path)) >= shown >= 10
+    assert took < 2
+
+
+# Several at once
+
+
+def crowd(
+    undisturbed: Undisturbed, start: Callable, run_tlx: Callable, base: Path, share: int
+) -> int:
+    """Four embed overlapping folders, one fits heads meanwhile; return how often that one did."""
+    images = sorted(undisturbed.data.rglob("*.png"))
+    step = (len(images) - share) // 3
+    for k in range(4):
+        for path in images[k * step : k * step + share]:
+            target = base / f"part{k}" / path.parent.name / path.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, target)
+    few = [*images[:4], *images[-4:]]
+    for path in few:
+        target = base / "base" / path.parent.name / path.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(path, target)
+    run_tlx("embed", "base", cwd=base)
+    writers = [
+        start("embed", f"part{k}", "--checkpoint-seconds", "0.05", "--json", cwd=base)
+        for k in range(4)
+    ]
+    fits = 0
+    while True:
+        alive = any(writer.poll() is None for writer in writers)
+        run_tlx(*("fit-head", "--dataset", "base", "--model", "centroid", "--folds", "2"), cwd=base)
+        fits += 1
+        if not alive:
+            break
+    for k, writer in enumerate(writers):
+        out, err = writer.communicate(timeout=300)
+        assert writer.returncode == 0, err
+        told = json.loads(out)
+        assert told["images"] == told["embedded"] + told["reused"] == share, k
+        assert (told["unreadable"], told["problems"]) == ([], [])
+    assert "All is well" in run_tlx("cache", "verify", cwd=base).stdout
+    run_tlx("cache", "compact", cwd=base)
+    (shard,) = base.glob(".tlx/cache/*/*")
+    with h5py.File(shard) as file:
+        rows = [row.tobytes() for row in file["digest"][:]]
+    covered = {*images[: 3 * step + share], *few}
+    assert sorted(rows) == sorted({digest(path.read_bytes()) for path in covered})
+    assert features_of(base, "part0").items() <= undisturbed.features.items()
+    return fits
+
+
+def digest(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
+
+
+def test_four_at_once_on_overlapping_folders(undisturbed, start, run_tlx, tmp_path):
+    assert crowd(undisturbed, start, run_tlx, tmp_path, 12) >= 1
+
+
+@pytest.mark.slow
+def test_four_at_once_on_larger_folders_again_and_again(undisturbed, start, run_tlx, tmp_path):
+    for number in range(5):
+        (tmp_path / str(number)).mkdir()
+        assert crowd(undisturbed, start, run_tlx, tmp_path / str(number), 33) >= 2
+
+
+# Starved
+
+
+def at_most(size: int) -> Callable[[], None]:
+    """What a process calls first so that no file of it grows beyond `size`, as on a full disk."""
+    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+def test_a_full_disk_keeps_what_is_there_and_the_next_run_goes_on(
+    undisturbed, class_folders, run_tlx, tmp_path
+):
+    class_folders(tmp_path / "data", {"amber": 4, "blue": 4})
+    run_tlx("embed", "data", cwd=tmp_path)
+    before = features_of(tmp_path)
+    class_folders(tmp_path / "data", {"amber": 24, "blue": 24})
+    told = run_tlx("embed", "data", cwd=tmp_path, code=1, preexec_fn=at_most(100_000))
+    cause, remedy = told.stderr.splitlines()
+    needed = re.fullmatch(r"Error: no space left for \S+\.h5: ([\d,]+) bytes are needed\.", cause)
+    assert needed
+    assert int(needed[1].replace(",", "")) > 40 * 1280 * 4
+    assert remedy.startswith("Everything finished so far is kept. Free some space and run the same")
+    assert features_of(tmp_path) == before
+    assert "All is well" in run_tlx("cache", "verify", cwd=tmp_path).stdout
+    again = json.loads(run_tlx("embed", "data", "--json", cwd=tmp_path).stdout)
+    assert (again["embedded"], again["reused"]) == (40, 8)
+    assert features_of(tmp_path) == undisturbed.features
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_a_workspace_that_becomes_read_only_stays_readable_and_goes_on_later(
+    undisturbed, class_folders, run_tlx, tmp_path, bound
+):
+    class_folders(tmp_path / "data", {"amber": 4, "blue": 4})
+    run_tlx("embed", "data", cwd=tmp_path)
+    class_folders(tmp_path / "data", {"amber": 6, "blue": 6})
+    folders = [tmp_path / ".tlx", *(p for p in (tmp_path / ".tlx").rglob("*") if p.is_dir())]
+    for folder in folders:
+        folder.chmod(0o555)
+    try:
+        told = run_tlx("embed", "data", cwd=tmp_path, code=1, preexec_fn=bound)
+        read = run_tlx("cache", "verify", cwd=tmp_path, preexec_fn=bound)
+    finally:
+        for folder in folders:
+            folder.chmod(0o755)
+    cause, remedy = told.stderr.splitlines()
+    assert re.fullmatch(r"Error: \S+ cannot be written: Permission denied\.", cause)
+    assert remedy == "Choose a folder you may write to with --workspace DIR."
+    assert "All is well" in read.stdout
+    again = json.loads(run_tlx("embed", "data", "--json", cwd=tmp_path).stdout)
+    assert (again["embedded"], again["reused"]) == (4, 8)
+
+
+def test_a_shard_that_may_not_be_read_says_so(real_project, run_tlx, tmp_path, bound):
+    shutil.copytree(real_project.folder / ".tlx", tmp_path / ".tlx")
+    (shard,) = tmp_path.glob(".tlx/cache/*/*.h5")
+    shard.chmod(0)
+    told = run_tlx("fit-head", cwd=tmp_path, code=1, preexec_fn=bound)
+    cause, remedy = told.stderr.splitlines()
+    assert cause.endswith(f"{shard.name} cannot be read: Permission denied.")
+    assert remedy == "Change its permissions, then run the same command again."
+
+
+# Images that change under it
+
+
+def test_files_that_change_meanwhile_get_features_of_one_of_their_contents(
+    undisturbed, class_folders, start, run_tlx, tmp_path
+):
+    """Some are replaced all the time, some are overwritten in place, some go, while it embeds."""
+    class_folders(tmp_path / "data", {"amber": 24, "coral": 24, "zinc": 16})
+    files = sorted((tmp_path / "data" / "zinc").iterdir())
+    replaced, overwritten, removed = files[:6], files[6:12], files[12:]
+    known = sorted((undisturbed.data / "blue").iterdir())
+    contents = {
+        path: (known[i].read_bytes(), known[i + 12].read_bytes())
+        for i, path in enumerate([*replaced, *overwritten])
+    }
+    for path, (first, _) in contents.items():
+        path.write_bytes(first)
+    truth = undisturbed.features
+    done = threading.Event()
+
+    def disturb() -> None:
+        for turn in range(10**9):
+            if done.is_set():
+                return
+            for path in replaced:
+                (tmp_path / "new").write_bytes(contents[path][turn % 2])
+                os.replace(tmp_path / "new", path)
+            for path in overwritten:
+                path.write_bytes(contents[path][turn % 2])
+
+    thread = threading.Thread(target=disturb)
+    process = start("embed", "data", "--checkpoint-seconds", "0", "--json", cwd=tmp_path)
+    thread.start()
+    watch(process, tmp_path)
+    for path in removed:
+        path.unlink()
+    out, err = process.communicate(timeout=300)
+    done.set()
+    thread.join()
+    assert process.returncode == 0, err
+    reasons = {item["path"]: item["reason"] for item in json.loads(out)["unreadable"]}
+    found, manifest = features_of(tmp_path), Manifest.load(tmp_path / ".tlx/datasets/data.h5")
+    for path, row in zip(manifest.path, manifest.digest_bytes(), strict=True):
+        file = tmp_path / "data" / path
+        whole = {digest(data) for data in contents.get(file, ())}
+        if file in removed and path in reasons:
+            assert reasons[path] == "no such file or directory"
+        elif file in overwritten and (path in reasons or row not in whole):
+            # Half of one content was read: nothing, or the bytes that were read, under their own
+            # digest, which nobody else has.
+            assert path in reasons or row in found
+        else:
+            assert path not in reasons
+            assert not whole or row in whole
+            assert row in found
+    assert all(found[key] == truth[key] for key in found.keys() & truth.keys())
+    for path, (first, _) in contents.items():  # and the next run sees what is there now
+        path.write_bytes(first)
+    again = json.loads(run_tlx("embed", "data", "--json", cwd=tmp_path).stdout)
+    assert (again["unreadable"], again["images"]) == ([], 60)
+
+
+# Nothing stale, nothing twice
+
+
+@pytest.fixture
+def small(real_project, run_tlx, tmp_path) -> Path:
+    """A folder of 24 images with their features in the workspace."""
+    shutil.copytree(real_project.folder / "data", tmp_path / "data")
+    shutil.copytree(real_project.folder / ".tlx", tmp_path / ".tlx")
+    (tmp_path / ".tlx" / "datasets" / "data.h5").unlink()  # it tells of the other folder
+    run_tlx("embed", "data", cwd=tmp_path)
+    return tmp_path
+
+
+def told(run_tlx: Callable, folder: Path, *options: object) -> dict:
+    return json.loads(run_tlx("embed", "data", *options, "--json", cwd=folder).stdout)
+
+
+@pytest.mark.parametrize("options", [("--fit", "crop"), ("--interpolation", "bicubic")], ids=str)
+def test_another_way_to_fit_the_image_is_no_hit(options, small, run_tlx):
+    other = told(run_tlx, small, *options)
+    assert (other["embedded"], other["reused"]) == (24, 0)
+    assert told(run_tlx, small, *options)["reused"] == 24
+    assert told(run_tlx, small)["reused"] == 24
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "fields"),
+    [
+        (("--backbone", "MobileNetV2", "--weights", "none"), {"backbone", "weights"}),
+        (("--layer", "block5_add"), {"layer"}),
+        (("--pooling", "max"), {"pooling"}),
+        (("--pooling", "none"), {"pooling", "dtype"}),
+        (("--image-size", "192"), {"image_size"}),
+        (("--precision", "bfloat16"), {"precision"}),
+    ],
+    ids=str,
+)
+def test_another_network_or_tap_is_no_hit(options, fields, small, run_tlx):
+    first, other = told(run_tlx, small), told(run_tlx, small, *options)
+    assert (other["embedded"], other["reused"]) == (24, 0)
+    assert other["fingerprint"] != first["fingerprint"]
+    differing = {key for key, value in other["spec"].items() if value != first["spec"][key]}
+    assert fields <= differing
+    assert differing == fields or "backbone" in fields
+    assert told(run_tlx, small, *options)["reused"] == 24
+
+
+def test_views_are_no_hit(small, run_tlx):
+    assert told(run_tlx, small, "--views", 1)["views_embedded"] == 24
+    again = told(run_tlx, small, "--views", 2)
+    assert (again["embedded"], again["views_embedded"], again["reused"]) == (0, 24, 24)
+
+
+def test_rehash_finds_an_edit_in_place_with_size_and_time_restored(small, run_tlx):
+    path = small / "data" / "amber" / "0003.png"
+    status, old = path.stat(), path.read_bytes()
+    new = (small / "data" / "blue" / "0000.png").read_bytes()
+    size = max(len(old), len(new))
+    path.write_bytes(old.ljust(size, b"\0"))  # bytes behind the end of a PNG change nothing
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert told(run_tlx, small)["embedded"] == (1 if size != len(old) else 0)
+    path.write_bytes(new.ljust(size, b"\0"))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert told(run_tlx, small)["embedded"] == 0
+    found = told(run_tlx, small, "--rehash")
+    assert found["embedded"] + found["reused"] == 24
+    manifest = Manifest.load(small / ".tlx/datasets/data.h5")
+    row = manifest.path.index("amber/0003.png")
+    assert manifest.digest_bytes()[row] == digest(path.read_bytes())
+
+
+def test_moving_renaming_and_copying_cost_no_embedding(small, run_tlx):
+    data = small / "data"
+    (data / "amber" / "0000.png").rename(data / "blue" / "moved.png")
+    (data / "amber" / "0001.png").rename(data / "amber" / "renamed.png")
+    shutil.copy2(data / "amber" / "0002.png", data / "amber" / "copy.png")
+    found = told(run_tlx, small)
+    assert (found["embedded"], found["reused"]) == (0, 25)
+    assert found["classes"] == {"amber": 12, "blue": 13}
+    assert len(features_of(small)) == 24
+
+
+# What the system may lack
+
+
+def test_no_lock_is_asked_for_and_none_stands_in_the_way(small, run_tlx):
+    """As on a file system without locks, and beside a program that holds them all."""
+    import fcntl
+
+    files = [open(path, "rb") for path in small.rglob("*.h5")]  # noqa: SIM115
+    try:
+        for file in files:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        assert "All is well" in run_tlx("cache", "verify", cwd=small).stdout
+        run_tlx("predict", "logreg-1", "data/amber/0000.png", cwd=small)
+        run_tlx("embed", "data", cwd=small)
+    finally:
+        for file in files:
+            file.close()
+
+
+# The page on the format
+
+
+def page_reader() -> Callable[[Path], dict[bytes, np.ndarray]]:
+    (code,) = re.findall(r"```python\n(import.*?)```", PAGE, re.DOTALL)
+    names: dict = {}
+    exec(code, names)
+    return names["read_shard"]
+
+
+def test_a_reader_written_from_the_page_alone_finds_what_tlx_says(small, run_tlx):
+    """From manifest to spec folder to shards, and from a run's head to a probability."""
+    root = small / ".tlx"
+    with h5py.File(root / "datasets" / "data.h5") as file:
+        assert (file.attrs["format"], file.attrs["version"]) == ("tlx-manifest", 1)
+        paths = [path.rstrip(b"\0").decode() for path in file["path"][:]]
+        digests = [row.tobytes() for row in file["digest"][:]]
+        source = json.loads(file["sources"][-1].rstrip(b"\0"))
+    canonical = json.dumps(json.loads(source["spec"]), sort_keys=True, separators=(",", ":"))
+    assert hashlib.sha256(canonical.encode()).hexdigest() == source["fingerprint"]
+    features: dict[bytes, np.ndarray] = {}
+    for shard in (root / "cache" / source["fingerprint"]).iterdir():
+        if not shard.name.startswith(".") and shard.suffix == ".h5":
+            features |= page_reader()(shard)
+    X = np.stack([features[row] for row in digests])
+    assert all(
+        hashlib.sha256((small / "data" / path).read_bytes()).digest() == row
+        for path, row in zip(paths, digests, strict=True)
+    )
+    run_tlx("cache", "export", "out.h5", cwd=small)
+    with h5py.File(small / "out.h5") as file:
+        assert np.array_equal(file["features"][:], X)
+        assert file["path"].asstr()[:].tolist() == paths
+
+    folder = root / "runs" / "logreg-1"
+    info = json.loads((folder / "run.json").read_text())
+    assert (info["format"], info["version"]) == ("tlx-run", 1)
+    for part, sha256 in info["parts"].items():
+        assert hashlib.sha256((folder / part).read_bytes()).hexdigest() == sha256
+    with h5py.File(folder / "head.h5") as file:
+        logits = X[:1] @ file["weights"][:] + file["bias"][:]
+    share = np.exp(logits - logits.max())
+    (row,) = json.loads(
+        run_tlx("predict", "logreg-1", f"data/{paths[0]}", "--json", cwd=small).stdout
+    )["predictions"]
+    assert list(row["probabilities"]) == info["class_names"]
+    np.testing.assert_allclose(
+        list(row["probabilities"].values()), (share / share.sum())[0], atol=1e-5
+    )
+    assert Workspace(root).load_manifest("data").path == paths
