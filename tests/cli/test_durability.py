@@ -472,7 +472,7 @@ def test_another_way_to_fit_the_image_is_no_hit(options, small, run_tlx):
     ("options", "fields"),
     [
         (("--backbone", "MobileNetV2", "--weights", "none"), {"backbone", "weights"}),
-        (("--layer", "block5_add"), {"layer"}),
+        (("--layer", "block9_add"), {"layer"}),
         (("--pooling", "max"), {"pooling"}),
         (("--pooling", "none"), {"pooling", "dtype"}),
         (("--image-size", "192"), {"image_size"}),
