@@ -7,7 +7,7 @@
 Two comparisons a size, on one machine in one process:
 
 * path: all folds and all Cs, the choice of the best C by mean held-out accuracy, and the refit,
-  against ``LogisticRegressionCV`` with the same grid, folds, tolerance and standardised data;
+  against ``LogisticRegressionCV`` with the same grid, folds, tolerance and data, scaled as ours;
 * single: the same path against one ``LogisticRegression(C=1).fit``.
 
 `--nested` times the commonest use instead: two classes, 5 outer folds with 5 inner ones each and
@@ -32,6 +32,7 @@ from typing import Any
 import numpy as np
 
 from tlx.classify.logistic import logistic_path
+from tlx.classify.scaling import pareto_scale
 
 GRID = np.logspace(-4, 1, 10)
 
@@ -124,7 +125,7 @@ def sklearn_cv(
 
 
 def compare(X: np.ndarray, y: np.ndarray, folds: int, tol: float, max_seconds: float) -> None:
-    """Print one size's figures. scikit-learn gets its data standardised beforehand, untimed."""
+    """Print one size's figures. scikit-learn gets its data scaled beforehand, untimed."""
     fold = stratified(y, folds)
     print(f"N = {len(y)}, D = {X.shape[1]}, classes {y.max() + 1}, folds {folds}, tol {tol}")
     ours = our_cv(X, y, fold, tol)
@@ -132,8 +133,8 @@ def compare(X: np.ndarray, y: np.ndarray, folds: int, tol: float, max_seconds: f
         f"  tlx      path {ours['path']:7.2f} s, with refit {ours['total']:7.2f} s, "
         f"C {ours['C']:.3g}, accuracy {ours['accuracy']:.4f}, converged {ours['converged']}"
     )
-    scale = X.std(axis=0, dtype=np.float64)
-    Z = ((X - X.mean(axis=0, dtype=np.float64)) / np.where(scale > 0, scale, 1)).astype(np.float32)
+    scale = pareto_scale(X.std(axis=0, dtype=np.float64))
+    Z = ((X - X.mean(axis=0, dtype=np.float64)) / scale).astype(np.float32)
     single = sklearn_single(Z, y, tol)
     print(f"  sklearn  one fit at C = 1 {single:.2f} s: our path takes {ours['path'] / single:.2f}")
     run = folds

@@ -18,6 +18,7 @@ from ..errors import DataError, UnknownNameError, WeightsError
 from ..workspace import Workspace
 from .calibrate import calibration_error
 from .metrics import Metric, confusion_matrix, score
+from .run_checks import head_probabilities
 from .runs import Run, load_run
 from .table import FeatureTable, load_table
 
@@ -132,7 +133,7 @@ def evaluate_run(
     table = _load(place, run, name, split)
     known = {c: i for i, c in enumerate(run.class_names)}
     y = np.array([known[c] for c in table.class_names])[table.y]
-    proba = run.head().predict_proba(table.X)
+    proba = head_probabilities(run.folder, run.head(), table.X)
     scored = run.predictions()
     seen = _among(table.digest, scored["trained_on"])
     return Assessment(

@@ -1,6 +1,6 @@
 """Heads with a solution in closed form: ridge, linear discriminant analysis, the nearest mean.
 
-All see features z, standardised by the mean and standard deviation of a problem's own rows. Ridge
+All see features z, centred and scaled by a problem's own rows (see `tlx.classify.scaling`). Ridge
 and discriminant analysis invert S + alpha I for a matrix S of each problem and every alpha of the
 grid: one eigendecomposition S = V L V^T a problem gives them all, as (S + alpha I)^-1 = V (L +
 alpha)^-1 V^T. With fewer rows than features the same is done with the Gram matrix of the rows.
@@ -17,6 +17,7 @@ import numpy as np
 
 from .inner import fit_scale
 from .linear import LinearPredictor, both_logits
+from .scaling import pareto_scale
 
 _ROWS = 2**20  # numbers in a block of rows
 _BLOCK_GROUP = 1000  # most rows of a group that ridge leaves out at once
@@ -72,7 +73,7 @@ def closed_form_path(
 
 @dataclass(frozen=True)
 class _Rows:
-    """The n rows of a problem, standardised in place."""
+    """The n rows of a problem, scaled in place."""
 
     Z: np.ndarray  # (n, D) float32
     y: np.ndarray
@@ -80,7 +81,7 @@ class _Rows:
     groups: np.ndarray
     C: int
     mean: np.ndarray  # (D,) float64
-    inverse: np.ndarray  # (D,) float64, of the standard deviation; 0 if the feature is constant
+    inverse: np.ndarray  # (D,) float64, of the scale; 0 if the feature is constant
 
     @classmethod
     def of(
@@ -93,15 +94,14 @@ class _Rows:
         for start in range(0, len(Z), stride := max(1, _ROWS // Z.shape[1])):
             centred = Z[start : start + stride] - mean
             variance += np.einsum("nd,nd->d", centred, centred)
-        std = np.sqrt(np.where(constant, 1, variance) / len(Z))
-        inverse = np.where(constant, 0, 1 / np.maximum(std, np.finfo(np.float32).tiny))
+        inverse = 1 / pareto_scale(np.sqrt(np.where(constant, 0, variance) / len(Z)))
         for start in range(0, len(Z), stride):
             block = Z[start : start + stride]
             block[:] = (block - mean) * inverse
         return cls(Z, y, weight, groups, C, mean, inverse)
 
     def raw(self, coef: np.ndarray, bias: np.ndarray) -> LinearPredictor:
-        """Fold the scaling into weights (D, C) and biases (C,) of standardised features."""
+        """Fold the scaling into weights (D, C) and biases (C,) of scaled features."""
         folded = coef * self.inverse[:, None]
         offset = bias - self.mean @ folded
         head = LinearPredictor(folded.astype(np.float32), offset.astype(np.float32))

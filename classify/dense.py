@@ -22,12 +22,13 @@ from ..embed.quiet import import_keras, import_tensorflow
 from ..errors import FitError, FormatError
 from .inner import inner_folds
 from .linear import LinearPredictor, both_logits, softmax
+from .scaling import pareto_scale
 
 _BATCH = (8, 64)  # images, least and most; in between there are 16 batches an epoch
 _MAX_EPOCHS = 200
 _PATIENCE = 10  # epochs without a smaller loss on the rows held out
 _WAIT_FLAT = 30  # epochs if nothing can be held out
-# Adam moves each of the D weights of a unit by about the rate, so its sum of D standardised
+# Adam moves each of the D weights of a unit by about the rate, so its sum of D scaled
 # features by the rate times sqrt(D) if the signs are random: that is kept the same for every D.
 _RATE = 0.03
 _MAX_RATE = 0.01
@@ -185,7 +186,7 @@ def dense_path(
 ) -> DenseStep:
     """Train a dense head on every weighting of the rows, with AdamW and early stopping.
 
-    Features are standardised by a problem's own rows; the scaling is folded into the first layer
+    Features are centred and scaled by a problem's own rows; this is folded into the first layer
     afterwards. A fifth of the rows (groups stay whole) is held out: training stops when their log
     loss has not fallen for 10 epochs, and the best weights are kept. If no class has two groups,
     nothing can be held out, and it stops after 30 epochs.
@@ -296,7 +297,7 @@ class _Trainer:
         learn, held = rows[fold != 0], rows[fold == 0]
         if len(np.unique(self.y[learn])) < 2:
             learn, held, n = rows, rows[:0], 0
-        mean, inverse = _standardizer(self.X[learn])
+        mean, inverse = _scaler(self.X[learn])
         tf = self.tf
         weight = weight / weight[learn].mean()
 
@@ -351,19 +352,18 @@ class _Trainer:
         return tf.reduce_sum(weight * each) / tf.cast(tf.shape(y)[0], tf.float32)
 
 
-def _standardizer(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and inverse standard deviation (D,) float32; 0 if a feature is constant."""
+def _scaler(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and inverse scale (D,) float32; 0 if a feature is constant."""
     mean = X.mean(axis=0, dtype=np.float64)
-    std = X.std(axis=0, dtype=np.float64)
     constant = X.max(axis=0) == X.min(axis=0)
-    inverse = np.where(constant, 0, 1 / np.where(constant, 1, std))
+    inverse = 1 / pareto_scale(np.where(constant, 0, X.std(axis=0, dtype=np.float64)))
     return mean.astype(np.float32), inverse.astype(np.float32)
 
 
 def _folded(
     arrays: Sequence[np.ndarray], mean: np.ndarray, inverse: np.ndarray
 ) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
-    """Return the layers, the standardisation folded into the first."""
+    """Return the layers, the scaling folded into the first."""
     layers = list(zip(arrays[::2], arrays[1::2], strict=True))
     weights, bias = layers[0]
     folded = weights * inverse[:, None].astype(np.float64)

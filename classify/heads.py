@@ -1,7 +1,7 @@
 """The heads: classifiers over embeddings, each a scikit-learn estimator.
 
-N images, D features, C classes throughout. All but the nearest neighbours see features standardised
-by the mean and standard deviation of the rows they learn from. The fits themselves are in
+N images, D features, C classes throughout. All but the nearest neighbours see features centred
+and scaled by the rows they learn from (see `tlx.classify.scaling`). The fits themselves are in
 `tlx.classify.paths`, which evaluation uses for many folds at once; a head here is a fold alone.
 """
 
@@ -91,8 +91,7 @@ class _LinearHead(_Head):
         return LinearPredictor(self.coef_, self.intercept_)
 
     def _logits(self, X: Any) -> np.ndarray:
-        X = self._features(X)
-        return X @ self.coef_ + self.intercept_
+        return self.linear().logits(self._features(X))
 
     def _keep(self, predictor: Any) -> Any:
         self.coef_, self.intercept_ = predictor.weights, predictor.bias
@@ -206,7 +205,7 @@ class LDAHead(_LinearHead):
     """Linear discriminant analysis, its covariance shrunk towards a multiple of the identity.
 
     Logits and probabilities are those of `sklearn.discriminant_analysis.LinearDiscriminantAnalysis`
-    with ``solver="lsqr"`` and the same shrinkage, on standardised features.
+    with ``solver="lsqr"`` and the same shrinkage, on features scaled alike.
 
     Parameters
     ----------
@@ -273,7 +272,7 @@ class CentroidHead(_LinearHead):
     Parameters
     ----------
     temperature : float, default=0.02
-        In units of D, of standardised features z. It changes probabilities, not decisions.
+        In units of D, of scaled features z. It changes probabilities, not decisions.
 
     Attributes
     ----------
@@ -295,7 +294,7 @@ class KNNHead(_Head):
     """The nearest neighbours by cosine distance d, each with a vote of 1 / d.
 
     One more neighbour with the class frequencies is added, so that no class has probability 0: see
-    `tlx.classify.knn.NeighborsPredictor`. Features are not standardised.
+    `tlx.classify.knn.NeighborsPredictor`. Features are not scaled.
 
     Parameters
     ----------

@@ -11,6 +11,8 @@ import numpy as np
 from ..cache.shard import checked_dataset, file_image, memory_file
 from ..errors import FormatError
 
+_BLOCK = 2**20  # most features converted to float64 at once
+
 
 @dataclass(frozen=True)
 class LinearPredictor:
@@ -27,8 +29,17 @@ class LinearPredictor:
     bias: np.ndarray
 
     def logits(self, X: np.ndarray) -> np.ndarray:
-        """Return ``X @ weights + bias``, shape (N, C)."""
-        return X.astype(np.float32, copy=False) @ self.weights + self.bias
+        """Return ``X @ weights + bias``, shape (N, C) float64.
+
+        In float64, as rounding in float32 makes an image's probabilities depend on how many others
+        are in the same call.
+        """
+        weights, logits = self.weights.astype(np.float64), np.empty((len(X), len(self.bias)))
+        stride = max(1, _BLOCK // max(1, len(weights)))
+        for start in range(0, len(X), stride):
+            rows = slice(start, start + stride)
+            logits[rows] = X[rows].astype(np.float64) @ weights + self.bias
+        return logits
 
     def to_bytes(self) -> bytes:
         """Return the bytes of an HDF5 file with the data sets ``weights`` and ``bias``."""

@@ -2,8 +2,8 @@
 
 Choosing C by nested cross-validation fits the same data hundreds of times. Every fit needs the
 same two products with the features, logits = X W and gradient = X^T R, so all problems run side by
-side here: one matrix product serves every fold, and the standardisation of each fold is folded into
-its weights, so that the features are held once.
+side here: one matrix product serves every fold, and the scaling of each fold is folded into its
+weights, so that the features are held once.
 
 The method is L-BFGS [1]_ with three additions:
 
@@ -30,6 +30,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import FitError
+from .scaling import pareto_scale
 
 _MEMORY = 10  # curvature pairs of L-BFGS, as in scikit-learn's lbfgs
 _RANK = 64  # leading eigenvectors in the preconditioner; 256 saved no iteration and cost 0.1 s
@@ -76,15 +77,15 @@ def logistic_path(
     sample_weight: np.ndarray,
     Cs: Sequence[float],
     *,
-    standardize: bool = True,
+    pareto: bool = True,
     tol: float = 1e-4,
     max_iter: int = 200,
 ) -> Iterator[PathPoint]:
     """Fit L2-regularised logistic regression along a grid of C, for many weightings of the rows.
 
     Problem f minimises ``C * sum_i w[f, i] * loss_i + ||W||^2 / 2``. The intercept is unpenalised.
-    Features are standardised by the mean and standard deviation of the problem's own rows (those
-    with positive weight, each counted once), so that nothing leaks from rows held out. Two classes
+    Features are centred and scaled (see `tlx.classify.scaling`) by the problem's own rows, those
+    with positive weight, each counted once, so that nothing leaks from rows held out. Two classes
     share one logit; more have one each (softmax), as in scikit-learn.
 
     Parameters
@@ -97,9 +98,9 @@ def logistic_path(
         One row a problem, zero for rows held out.
     Cs : sequence of float
         Inverse strengths of regularisation, in any order.
-    standardize : bool, default=True
-        Whether the penalty is on standardised features. A feature that is constant within a problem
-        gets no weight there.
+    pareto : bool, default=True
+        Whether the penalty is on Pareto-scaled features, else on raw ones. A feature that is
+        constant within a problem gets no weight there.
     tol : float, default=1e-4
         A problem has converged when no component of the gradient of its objective, divided by C
         times its sum of weights, exceeds this: the meaning of scikit-learn's lbfgs. A start that
@@ -130,11 +131,11 @@ def logistic_path(
     logits of as many problems as fit into 128 MB.
     """
     y, weight, grid = _checked(X, y, sample_weight, Cs)
-    data = _Features.of(X, standardize)
+    data = _Features.of(X, pareto)
     size = max(len(y), X.shape[1]) * _columns(y)
     stride = max(1, _CHUNK // size)
     batches = [
-        _Batch(data, y, weight[start : start + stride], standardize)
+        _Batch(data, y, weight[start : start + stride], pareto)
         for start in range(0, len(weight), stride)
     ]
     return (_joined([batch.solve(C, tol, max_iter) for batch in batches]) for C in grid)
@@ -201,7 +202,7 @@ class _Features:
     values: np.ndarray  # (k,) float32, ascending
 
     @classmethod
-    def of(cls, X: np.ndarray, standardize: bool) -> _Features:
+    def of(cls, X: np.ndarray, pareto: bool) -> _Features:
         shift = np.zeros(X.shape[1])
         for rows in _blocks(X):
             shift += X[rows].sum(axis=0, dtype=np.float64) / len(X)
@@ -217,8 +218,9 @@ class _Features:
             Z[rows] = centred
             variance += np.einsum("nd,nd->d", centred, centred)
         scale = np.ones_like(shift)
-        if standardize:
-            np.sqrt(variance / len(X), out=scale, where=variance > 0)
+        if pareto:
+            scale = pareto_scale(np.sqrt(variance / len(X)))
+            scale[np.isinf(scale)] = 1
             Z /= scale.astype(np.float32)
         return cls(Z, shift, scale, *_leading_eigenvectors(Z))
 
@@ -242,17 +244,15 @@ def _leading_eigenvectors(Z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return basis @ rotation, np.maximum(values, 0)
 
 
-def _standardizers(
-    data: _Features, weight: np.ndarray, standardize: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and inverse standard deviation (F, D) of Z over each problem's rows.
+def _scalers(data: _Features, weight: np.ndarray, pareto: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (F, D) of Z over each problem's rows, and what to multiply it by to scale it by them.
 
     A constant feature gets an inverse of 0. Its gradient, and so its weight, would be 0 anyway.
     """
     mask = (weight > 0).astype(np.float32)
     count = mask.sum(axis=1, keepdims=True)
     mean = (mask @ data.Z) / count
-    if not standardize:
+    if not pareto:
         return mean, np.ones_like(mean)
     square = sum(mask[:, rows] @ np.square(data.Z[rows]) for rows in _blocks(data.Z)) / count
     variance = square - mean**2
@@ -260,25 +260,24 @@ def _standardizers(
     for problem, feature in np.argwhere(variance < 1e-3 * square):
         column = data.Z[mask[problem] > 0, feature]
         variance[problem, feature] = column.var(dtype=np.float64) if np.ptp(column) else 0.0
-    varies = variance > 0
-    inverse = np.where(varies, 1 / np.sqrt(np.where(varies, variance, 1)), 0)
-    return mean, inverse.astype(np.float32)
+    raw_std = data.scale * np.sqrt(np.maximum(variance, 0))
+    return mean, (data.scale / pareto_scale(raw_std)).astype(np.float32)
 
 
 class _Batch:
     """Problems that are solved side by side, and what they carry from one C to the next.
 
     F problems, K' logits, parameters ``theta`` (F, K', D + 1) with the intercept last, in each
-    problem's own standardised coordinates. Weights are divided by their sum S, so the objective
+    problem's own scaled coordinates. Weights are divided by their sum S, so the objective
     is mean loss + ridge / 2 ||W||^2 with ridge = 1 / (C S).
     """
 
-    def __init__(self, data: _Features, y: np.ndarray, weight: np.ndarray, standardize: bool):
+    def __init__(self, data: _Features, y: np.ndarray, weight: np.ndarray, pareto: bool):
         shape = (len(weight), _columns(y), data.Z.shape[1] + 1)
         total = weight.sum(axis=1, dtype=np.float64)
         self.data, self.y, self.total = data, y, total
         self.weight = (weight / total[:, None]).astype(np.float32)
-        self.mean, self.inverse = _standardizers(data, weight, standardize)
+        self.mean, self.inverse = _scalers(data, weight, pareto)
         self.theta = np.zeros(shape, np.float32)
         self.theta[..., -1] = _prior_logits(y, self.weight)
         memory = int(np.clip(_CHUNK // self.theta.size, 3, _MEMORY))
@@ -331,7 +330,7 @@ class _Batch:
         self.curvature[active] = self._curvature(probability, active)
 
     def _product(self, theta: np.ndarray, active: np.ndarray) -> np.ndarray:
-        """Logits (A, K', N): with weights V = W / std, they are Z V + (b - mean V)."""
+        """Logits (A, K', N): with weights V = W / scale, they are Z V + (b - mean V)."""
         weights = theta[..., :-1] * self.inverse[active][:, None]
         offset = theta[..., -1] - np.einsum("fkd,fd->fk", weights, self.mean[active])
         # This order of the product is the fastest in OpenBLAS, the copy included.

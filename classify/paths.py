@@ -18,8 +18,8 @@ from ..errors import FitError, UnknownNameError
 from .linear import LinearPredictor, both_logits, softmax
 from .logistic import PathPoint, logistic_path
 
-# The candidates of each head, the strongest regularisation first. Features are standardised, and
-# there are from 64 to a few thousand of them for 50 to 50,000 images.
+# The candidates of each head, the strongest regularisation first. Features are scaled to a
+# mean variance of 1, and there are from 64 to a few thousand of them for 50 to 50,000 images.
 GRIDS: dict[str, dict[str, list[float]]] = {
     # With about as many features as images, good values are far below 1.
     "logreg": {"C": np.logspace(-5, 1, 10).tolist()},

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from ..embed.spec import FeatureSpec
 from ..errors import DataError, WeightsError
 from ..workspace import Workspace
 from .calibrate import UNKNOWN, Rejection, choose_threshold
-from .linear import LinearPredictor
+from .run_checks import head_probabilities
 from .runs import Run, load_run
 
 _BLOCK = 1024  # files whose features are held at a time
@@ -124,7 +125,7 @@ def predict_images(
         rows = [_Row() for _ in block]
         for readers in views:
             found = [reader.read(block, count) for reader in readers]
-            _add_probabilities(rows, found, head)
+            _add_probabilities(rows, found, run, head)
         predictions += [
             row.prediction(file, run.class_names, threshold)
             for file, row in zip(block, rows, strict=True)
@@ -247,7 +248,8 @@ class _Row:
 def _add_probabilities(
     rows: list[_Row],
     found: list[tuple[list[Outcome], dict[bytes, np.ndarray]]],
-    head: LinearPredictor,
+    run: Run,
+    head: Any,
 ) -> None:
     """Add one view's probabilities to `rows`; `found` holds outcomes and features by source."""
     for outcomes, _ in found:
@@ -260,7 +262,8 @@ def _add_probabilities(
         np.stack([features[outcomes[i].digest or b""] for i in good])
         for outcomes, features in found
     ]
-    probabilities = head.predict_proba(np.hstack(columns).astype(np.float32, copy=False))
+    X = np.hstack(columns).astype(np.float32, copy=False)
+    probabilities = head_probabilities(run.folder, head, X)
     for i, proba in zip(good, probabilities, strict=True):
         total = rows[i].total
         rows[i].total = proba if total is None else total + proba

@@ -130,6 +130,23 @@ def check_outputs(folder: Path, head: Any, C: int) -> None:
         raise FormatError(f"{path} does not give probabilities of the run's {C} classes.", REFIT)
 
 
+def head_probabilities(folder: Path, head: Any, X: np.ndarray) -> np.ndarray:
+    """Return the probabilities (N, C) that a run's head gives embeddings X (N, D).
+
+    Raises
+    ------
+    FormatError
+        If it is a head for embeddings of another length.
+    """
+    try:
+        return head.predict_proba(X)
+    except ValueError as error:
+        raise FormatError(
+            f"the head of run {folder.name} does not take embeddings of {X.shape[1]} numbers.",
+            REFIT,
+        ) from error
+
+
 @contextmanager
 def open_part(folder: Path, part: str, parts: dict[str, str]) -> Iterator[tuple[Path, Any]]:
     """Open an HDF5 part that holds nothing but data sets of its own, none larger than the file.

@@ -109,3 +109,15 @@ def make_table() -> Callable[..., FeatureTable]:
 @pytest.fixture
 def draw() -> Callable[..., tuple[np.ndarray, np.ndarray]]:
     return blobs
+
+
+@pytest.fixture
+def scaled():
+    """Features (N, D) as heads see them, scaled by the rows `by`; in float64."""
+
+    def scale(X: np.ndarray, by: np.ndarray | None = None) -> np.ndarray:
+        by = (X if by is None else by).astype(np.float64)
+        std = by.std(axis=0)
+        return (X - by.mean(axis=0)) / np.sqrt(std * std.mean())
+
+    return scale

@@ -32,7 +32,7 @@ def keras_probabilities(data: bytes, X: np.ndarray, folder) -> np.ndarray:
 
 
 def test_a_hidden_layer_learns_what_no_line_can(tmp_path):
-    """XOR, at scales that only standardised features bear; kept as arrays and as a Keras model."""
+    """XOR, at scales that only scaled features bear; kept as arrays and as a Keras model."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(600, 4)).astype(np.float32)
     y = ((X[:, 0] > 0) ^ (X[:, 1] > 0)).astype(int)

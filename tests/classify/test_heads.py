@@ -33,7 +33,7 @@ CASES = {
 @parametrize_with_checks(
     [LogisticHead(), SVMHead(), LDAHead(), RidgeHead(), KNNHead(), CentroidHead()],
     expected_failed_checks=lambda head: {
-        "check_sample_weight_equivalence_on_dense_data": "features are standardised by each image "
+        "check_sample_weight_equivalence_on_dense_data": "features are scaled by each image "
         "once, whatever its weight, and neighbours are counted in images",
     },
 )

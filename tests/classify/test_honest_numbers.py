@@ -38,14 +38,14 @@ def test_a_copy_of_every_image_leaves_the_accuracy_alone(
     add_dataset, place, model: str, grid: dict[str, list[float]], wrong: float
 ) -> None:
     """Copies under other names; folds that ignore them would promise far too much."""
-    X, y = hard(200, wrong)
-    ids = [bytes([i, 7] * 16) for i in range(200)]
+    X, y = hard(600, wrong)
+    ids = [(i + 1).to_bytes(32, "big") for i in range(600)]
     add_dataset("plain", X, y, digests=ids)
     alone = accuracy(fit_head(model, dataset="plain", workspace=place.root, grid=grid))
     add_dataset("copied", np.vstack([X, X]), np.concatenate([y, y]), digests=ids + ids)
     copied = accuracy(fit_head(model, dataset="copied", workspace=place.root, grid=grid))
     table = load_table(place, "copied")
-    naive = dataclasses.replace(table, groups=np.arange(400))
+    naive = dataclasses.replace(table, groups=np.arange(1200))
     inflated = accuracy(evaluate_head(naive, model, grid=grid))
     assert copied == pytest.approx(alone, abs=0.005)
     assert inflated > copied + 0.1

@@ -38,15 +38,16 @@ def _probabilities(logits):
     return e / e.sum(axis=-1, keepdims=True)
 
 
-def _reference(X, y, weight, C, standardize=True):
+def _reference(X, y, weight, C, pareto=True):
     """scikit-learn on the rows of one problem; probabilities of all rows and the raw weights."""
     from sklearn.linear_model import LogisticRegression
 
     X, rows = X.astype(np.float64), weight > 0
     mean, scale = np.zeros(X.shape[1]), np.ones(X.shape[1])
-    if standardize:
-        mean, scale = X[rows].mean(axis=0), X[rows].std(axis=0)
-        scale[scale < 1e-12] = 1
+    if pareto:
+        mean, std = X[rows].mean(axis=0), X[rows].std(axis=0)
+        varies = std > 1e-12
+        scale[varies] = np.sqrt(std * std[varies].mean())[varies]
     Z = (X - mean) / scale
     model = LogisticRegression(C=C, tol=1e-8, max_iter=20_000)
     model.fit(Z[rows], y[rows], sample_weight=weight[rows])
@@ -222,7 +223,7 @@ def test_features_with_a_large_mean_lose_no_accuracy():
 def test_integer_weight_is_as_good_as_copies():
     X, y = _data(100, 12, 3)
     times = np.random.default_rng(0).integers(1, 4, size=100)
-    options = {"standardize": False, "tol": 1e-6}
+    options = {"pareto": False, "tol": 1e-6}
     a = _last(X, y, times[None].astype(np.float32), [0.1], **options)
     ones = np.ones((1, times.sum()))
     b = _last(X.repeat(times, axis=0), y.repeat(times), ones, [0.1], **options)
@@ -240,8 +241,8 @@ def test_weights_agree_with_scikit_learn():
 def test_penalty_on_raw_features():
     X, y = _data(150, 10, 3)
     weight = np.ones((1, 150), np.float32)
-    point = _last(X, y, weight, [0.01], standardize=False, tol=1e-6)
-    expected, _ = _reference(X, y, weight[0], 0.01, standardize=False)
+    point = _last(X, y, weight, [0.01], pareto=False, tol=1e-6)
+    expected, _ = _reference(X, y, weight[0], 0.01, pareto=False)
     np.testing.assert_allclose(_probabilities(point.logits)[0], expected, atol=1e-3)
 
 
@@ -316,7 +317,7 @@ def test_gradient_of_the_objective_vanishes(n, d, classes, exponent, seed):
     X, y = _data(n, d, classes, seed)
     weight = np.random.default_rng(seed).uniform(0.5, 2, size=(1, n)).astype(np.float32)
     C, tol = 10**exponent, 1e-4
-    point = _last(X, y, weight, [C], standardize=False, tol=tol)
+    point = _last(X, y, weight, [C], pareto=False, tol=tol)
     assert point.converged.all()
     residual = _probabilities(point.logits)[0] - np.eye(classes)[y]
     residual = residual[:, -point.coef.shape[2] :] * weight[0][:, None] / weight.sum()

@@ -383,6 +383,14 @@ def test_a_hostile_linear_head_is_refused(run, name):
     refused(run, r"head\.h5")
 
 
+@pytest.mark.parametrize("name", ["centroid-1", "knn-1"])
+def test_a_head_for_embeddings_of_another_length_is_refused(place, name):
+    """It fits the run it is in, but not what the run's backbone computes."""
+    loaded = load_run(name, place.root)
+    with pytest.raises(FormatError, match=f"the head of run {name} does not take .* 9 numbers"):
+        run_checks.head_probabilities(loaded.folder, loaded.head(), np.zeros((2, 9), np.float32))
+
+
 def test_an_external_link_to_a_pipe_is_not_followed(run):
     os.mkfifo(run.parent / "pipe")
     h5(run, "head.h5", linked("weights", h5py.ExternalLink(str(run.parent / "pipe"), "x")))
