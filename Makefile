@@ -2,8 +2,11 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+# Of the benchmarks: a folder with one folder a class. The variables, where set, slow OpenBLAS down.
+DATA   ?= demo/digits
+BENCH  := env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python benchmarks
 
-.PHONY: demo test test-slow check format clean
+.PHONY: demo test test-slow check format bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/tlx demo demo
@@ -23,6 +26,16 @@ check: $(VENV)/.installed-dev
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# Every benchmark: ratios against baselines in the same run. About 40 minutes on two cores.
+bench: $(VENV)/.installed-dev $(DATA)
+	$(BENCH)/embed.py $(DATA)
+	$(BENCH)/finetune.py $(DATA)
+	$(BENCH)/durability.py
+	$(BENCH)/logistic.py --max-seconds 600
+
+demo/digits: $(VENV)/.installed
+	$(BIN)/tlx demo demo
 
 clean:
 	rm -rf $(VENV) build demo *.egg-info

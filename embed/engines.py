@@ -14,7 +14,7 @@ import numpy as np
 from ..cache.identity import canonical_json
 from ..errors import StorageError, TlxError, UnknownNameError
 from .backbones import Backbone, feature_model
-from .quiet import import_keras, import_openvino, import_tensorflow
+from .quiet import import_converter, import_keras, import_openvino, import_tensorflow
 from .spec import FeatureSpec
 from .user_cache import Converted, load_converted, save_converted
 
@@ -130,7 +130,7 @@ class OpenVINOEngine:
 
     Every request takes the same small number of images, and requests run side by side. So an
     image's features are the same bits whatever batch it is in; measured on two cores this is also
-    faster than batches of 8 to 32 of a free size, by 10 to 20%.
+    faster than batches of 8 to 32 of a free size.
     """
 
     name = "openvino"
@@ -232,11 +232,11 @@ def _convert(core: Any, backbone: Backbone, spec: FeatureSpec) -> Any:
     ConversionError
         If OpenVINO cannot take the network, or computes something else.
     """
-    openvino = import_openvino()
+    convert_model = import_converter()
     model = feature_model(backbone, spec)
     function = _trace(model)
     try:
-        converted = _with_output(openvino.convert_model(function), function.outputs[0].name)
+        converted = _with_output(convert_model(function), function.outputs[0].name)
         size = spec.image_size
         pixels = np.random.default_rng(0).integers(0, 256, (1, size, size, 3), np.uint8)
         compiled = core.compile_model(converted, "CPU", _settings("float32"))

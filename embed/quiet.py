@@ -65,22 +65,45 @@ def import_keras() -> Any:
 
 
 def import_openvino() -> Any:
-    """Return the `openvino` module, imported with its telemetry left out.
+    """Return the `openvino` module, imported with its telemetry and its converter left out.
 
     Notes
     -----
     Importing OpenVINO starts a thread that reports the import to a server abroad and writes an
     identifier below the home folder, without asking. It does neither when `openvino_telemetry`
-    cannot be imported, a case it provides for with stubs; so that import is made to fail.
+    cannot be imported, a case it provides for with stubs; so that import is made to fail. So is
+    that of its converter, which takes longer than all the rest and is seldom used: see
+    `import_converter`. ``openvino.convert_model`` is there all the same for others in the process.
     """
     with _LOCK:
-        if "openvino" in sys.modules or "openvino_telemetry" in sys.modules:
-            return importlib.import_module("openvino")
-        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
-        try:
-            return importlib.import_module("openvino")
-        finally:
-            del sys.modules["openvino_telemetry"]
+        if "openvino" not in sys.modules:
+            with _without("openvino_telemetry", "openvino.tools.ovc"):
+                openvino = importlib.import_module("openvino")
+            openvino.convert_model = _convert_model
+        return importlib.import_module("openvino")
+
+
+def import_converter() -> Any:
+    """Return OpenVINO's function `convert_model`, as silent as `import_openvino`."""
+    import_openvino()
+    with _LOCK, _without("openvino_telemetry"):
+        return importlib.import_module("openvino.tools.ovc").convert_model
+
+
+def _convert_model(*args: Any, **kwargs: Any) -> Any:
+    return import_converter()(*args, **kwargs)
+
+
+@contextlib.contextmanager
+def _without(*names: str) -> Iterator[None]:
+    """Make imports of modules fail that are not there yet."""
+    blocked = [name for name in names if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(blocked))  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        for name in blocked:
+            del sys.modules[name]
 
 
 @contextlib.contextmanager

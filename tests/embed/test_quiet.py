@@ -50,11 +50,26 @@ def test_what_was_held_back_is_shown_when_the_import_fails():
 def test_openvino_reports_nothing_and_writes_nothing_at_home(tmp_path):
     done = run(
         "import sys, threading\n"
-        "from tlx.embed.quiet import import_openvino\n"
-        "openvino = import_openvino()\n"
-        "print(openvino.convert_model.__name__, len(threading.enumerate()))\n"
+        "from tlx.embed.quiet import import_converter, import_openvino\n"
+        "import_openvino()\n"
+        "print(import_converter().__name__, len(threading.enumerate()))\n"
         "print([m for m in sys.modules if m.startswith('openvino_telemetry')])\n",
         HOME=str(tmp_path),
     )
     assert (done.stdout, done.stderr) == ("convert_model 1\n[]\n", "")
     assert not list(tmp_path.rglob("*"))
+
+
+def test_the_converter_is_imported_when_it_is_first_called():
+    done = run(
+        "import sys\n"
+        "from tlx.embed.quiet import import_openvino\n"
+        "openvino = import_openvino()\n"
+        "print('openvino.tools.ovc' in sys.modules)\n"
+        "try:\n"
+        "    openvino.convert_model('no such file')\n"
+        "except Exception as error:\n"
+        "    print(type(error).__module__.startswith('openvino'))\n"
+        "print('openvino.tools.ovc' in sys.modules)\n"
+    )
+    assert done.stdout == "False\nTrue\nTrue\n"
