@@ -16,7 +16,7 @@ from .common import (
     note,
     say,
 )
-from .render import confusion_table, metric_rows, percent, table
+from .render import confusion_table, metric_rows, percent, short_path, table
 
 if TYPE_CHECKING:
     from ..classify.fit import HeadsFit
@@ -223,7 +223,7 @@ def most_confidently_wrong(run: Run, n: int = 5) -> list[list[str]]:
     names = run.class_names
     return [
         [
-            os.path.join(run.info["root"], scored["path"][i]),
+            short_path(os.path.join(run.info["root"], scored["path"][i])),
             names[label[i]],
             names[predicted[i]],
             f"{confidence[i]:.3f}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -86,6 +87,13 @@ def percent(value: float) -> str:
     return f"{100 * value:.1f}%"
 
 
+def short_path(path: str) -> str:
+    """Return a path as one types it: relative if it lies in the current folder."""
+    here = os.getcwd()
+    inside = path.startswith(os.path.join(here, ""))
+    return os.path.relpath(path, here) if inside else path
+
+
 def counts(numbers: Mapping[str, int]) -> str:
     """Return counts by name in one phrase; of many the total and the range.
 
@@ -96,7 +104,8 @@ def counts(numbers: Mapping[str, int]) -> str:
     """
     if len(numbers) <= 8:
         return ", ".join(f"{name} {n}" for name, n in numbers.items())
-    return f"{len(numbers)} classes of {min(numbers.values())} to {max(numbers.values())} images"
+    least, most = min(numbers.values()), max(numbers.values())
+    return f"{len(numbers)} classes of {least if least == most else f'{least} to {most}'} images"
 
 
 @contextmanager

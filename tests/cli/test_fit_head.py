@@ -63,7 +63,9 @@ def test_text_lists_the_images_that_are_most_confidently_wrong(project, tlx):
     assert "most confidently wrong" in text
     line = next(line for line in text.splitlines() if "wrong.png" in line)
     assert line.split()[1:3] == ["amber", "blue"]
-    assert os.path.isabs(line.split()[0])
+    path = line.split()[0]
+    assert not os.path.isabs(path)
+    assert os.path.isfile(os.path.join(project, path))
 
 
 def test_the_same_command_gives_the_same_numbers(project, tlx):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import pytest
@@ -62,6 +63,13 @@ def test_percent(share, text):
 def test_counts_of_many_is_the_range():
     numbers = {f"c{i}": i + 3 for i in range(9)}
     assert render.counts(numbers) == "9 classes of 3 to 11 images"
+
+
+def test_paths_in_the_current_folder_are_relative(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert render.short_path(str(tmp_path / "photos" / "a.jpg")) == os.path.join("photos", "a.jpg")
+    beside = f"{tmp_path}-2/a.jpg"
+    assert render.short_path(beside) == beside
 
 
 def test_progress_of_short_work_prints_nothing_in_a_log(capsys):
