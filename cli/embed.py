@@ -169,7 +169,8 @@ def as_text(result: EmbedResult) -> str:
     lines += _oddities(result)
     if result.views_embedded:
         lines.append(f"{result.views_embedded} augmented views embedded")
-    speed = f" at {result.images_per_second:.0f} images/s, {result.engine}"
+    rate = result.images_per_second
+    speed = f" at {rate:.{0 if rate >= 10 else 1}f} images/s, {result.engine}"
     lines.append(
         f"{result.embedded} embedded, {result.reused} reused, {len(result.unreadable)} unreadable "
         f"in {result.seconds:.1f} s" + (speed if result.engine else "")
