@@ -78,7 +78,7 @@ def import_openvino() -> Any:
     with _LOCK:
         if "openvino" not in sys.modules:
             with _without("openvino_telemetry", "openvino.tools.ovc"):
-                openvino = importlib.import_module("openvino")
+                openvino: Any = importlib.import_module("openvino")
             openvino.convert_model = _convert_model
         return importlib.import_module("openvino")
 
