@@ -478,7 +478,7 @@ def test_another_way_to_fit_the_image_is_no_hit(options, small, run_tlx):
         (("--image-size", "192"), {"image_size"}),
         (("--precision", "bfloat16"), {"precision"}),
     ],
-    ids=str,
+    ids=["network", "layer", "pooling", "maps", "size", "precision"],
 )
 def test_another_network_or_tap_is_no_hit(options, fields, small, run_tlx):
     first, other = told(run_tlx, small), told(run_tlx, small, *options)
