@@ -1,7 +1,7 @@
 """The heads: classifiers over embeddings, each a scikit-learn estimator.
 
-N images, D features, C classes throughout. All but the nearest neighbours see features centred
-and scaled by the rows they learn from (see `tlx.classify.scaling`). The fits themselves are in
+N images, D features, C classes throughout. All see features centred and scaled by the rows they
+learn from (see `tlx.classify.scaling`). The fits themselves are in
 `tlx.classify.paths`, which evaluation uses for many folds at once; a head here is a fold alone.
 """
 
@@ -294,7 +294,7 @@ class KNNHead(_Head):
     """The nearest neighbours by cosine distance d, each with a vote of 1 / d.
 
     One more neighbour with the class frequencies is added, so that no class has probability 0: see
-    `tlx.classify.knn.NeighborsPredictor`. Features are not scaled.
+    `tlx.classify.knn.NeighborsPredictor`.
 
     Parameters
     ----------
@@ -306,10 +306,12 @@ class KNNHead(_Head):
     ----------
     classes_ : ndarray of shape (C,)
     rows_ : ndarray of shape (n, D), float32
-        The rows learned from, at length 1.
+        The rows learned from, centred and scaled, at length 1.
     labels_ : ndarray of shape (n,), int
         Indices into `classes_`.
     weight_ : ndarray of shape (n,), float64
+    mean_, scale_ : ndarray of shape (D,), float32
+        Of the features learned from.
     n_features_in_ : int
     """
 
@@ -321,25 +323,28 @@ class KNNHead(_Head):
         """Keep the rows: see `LogisticHead`."""
         grid = {"k": [self.k]}
         found: Any = self._fit("knn", grid, X, y, sample_weight, class_weight=self.class_weight)
-        self.rows_, self.labels_, self.weight_ = found.rows, found.labels, found.weight
-        return self
+        return self._keep(found)
 
     @classmethod
     def of(cls, predictor: NeighborsPredictor) -> KNNHead:
         """Return the head of a predictor; its classes are indices."""
         head = cls(predictor.k)
         head.classes_ = np.arange(predictor.n_classes)
-        head.rows_, head.labels_, head.weight_ = predictor.rows, predictor.labels, predictor.weight
         head.n_features_in_ = predictor.rows.shape[1]
-        return head
+        return head._keep(predictor)
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return probabilities, shape (N, C) float64, in the order of `classes_`."""
         X = self._features(X)
         k = min(self.k, len(self.rows_))
         return NeighborsPredictor(
-            self.rows_, self.labels_, self.weight_, len(self.classes_), k
+            self.rows_, self.labels_, self.weight_, len(self.classes_), k, self.mean_, self.scale_
         ).predict_proba(X)
+
+    def _keep(self, predictor: NeighborsPredictor) -> KNNHead:
+        self.rows_, self.labels_, self.weight_ = predictor.rows, predictor.labels, predictor.weight
+        self.mean_, self.scale_ = predictor.mean, predictor.scale
+        return self
 
 
 class DenseHead(_Head):

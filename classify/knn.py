@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from .scaling import pareto_scale
+
 _BLOCK = 2**24  # similarities held at once
 _TOUCH = 1e-6  # least cosine distance: a copy of an image counts for no more than 1e6 others
 
@@ -20,14 +22,19 @@ class NeighborsPredictor:
     that has the class frequencies of the rows is added, so that no class seen has probability 0:
     p = (k * votes / sum(votes) + frequencies) / (k + 1).
 
+    Angles are between centred and scaled features (see `tlx.classify.scaling`): what all images
+    have in common would make all of them near.
+
     Attributes
     ----------
     rows : ndarray of shape (n, D), float32
-        Of length 1.
+        Centred and scaled, then of length 1.
     labels : ndarray of shape (n,), int
     weight : ndarray of shape (n,), float64
     n_classes : int
     k : int
+    mean, scale : ndarray of shape (D,), float32
+        What is subtracted from features, and what they are then divided by.
     """
 
     rows: np.ndarray
@@ -35,6 +42,20 @@ class NeighborsPredictor:
     weight: np.ndarray
     n_classes: int
     k: int
+    mean: np.ndarray
+    scale: np.ndarray
+
+    @classmethod
+    def of(
+        cls, X: np.ndarray, labels: np.ndarray, weight: np.ndarray, n_classes: int, k: int
+    ) -> NeighborsPredictor:
+        """Learn rows of features X (n, D)."""
+        constant = X.max(axis=0) == X.min(axis=0)
+        mean = X.mean(axis=0, dtype=np.float64).astype(np.float32)
+        std = np.where(constant, 0, X.std(axis=0, dtype=np.float64))
+        scale = pareto_scale(std).astype(np.float32)
+        rows = unit_rows((X - mean) / scale)
+        return cls(rows, labels, weight.astype(np.float64), n_classes, min(k, len(X)), mean, scale)
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
         """Return probabilities, shape (N, C) float64."""
@@ -49,7 +70,7 @@ class NeighborsPredictor:
         stride = max(1, _BLOCK // len(self.rows))
         for start in range(0, len(X), stride):
             part = slice(start, start + stride)
-            distance = 1 - unit_rows(X[part]) @ self.rows.T
+            distance = 1 - unit_rows((X[part] - self.mean) / self.scale) @ self.rows.T
             near = np.argpartition(distance, k - 1, axis=1)[:, :k]
             values = np.take_along_axis(distance, near, axis=1)
             order = np.argsort(values, axis=1, kind="stable")
@@ -83,17 +104,15 @@ def knn_path(
     ------
     PathStep
     """
-    unit = unit_rows(X)
     found: dict[int, tuple[np.ndarray, Any]] = {}
     for k in sorted(ks, reverse=True):
-        yield _NeighborsStep({"k": k}, X, unit, y, weights, max(ks), found)
+        yield _NeighborsStep({"k": k}, X, y, weights, max(ks), found)
 
 
 @dataclass(frozen=True)
 class _NeighborsStep:
     params: dict[str, Any]
     X: np.ndarray
-    unit: np.ndarray
     y: np.ndarray
     weights: np.ndarray
     most: int
@@ -112,12 +131,12 @@ class _NeighborsStep:
 
     def head(self, problem: int) -> NeighborsPredictor:
         taken = np.flatnonzero(self.weights[problem] > 0)
-        return NeighborsPredictor(
-            self.unit[taken],
+        return NeighborsPredictor.of(
+            self.X[taken],
             self.y[taken],
-            self.weights[problem][taken].astype(np.float64),
+            self.weights[problem][taken],
             int(self.y.max()) + 1,
-            min(self.params["k"], len(taken)),
+            self.params["k"],
         )
 
 

@@ -43,6 +43,8 @@ def plot_comparison(comparison: Comparison, path: str | os.PathLike[str]) -> Non
     right.axvline(0, color=_GREY, linewidth=1, linestyle="--", zorder=0)
     left.set_yticks(places, [row.run.id for row in rows])
     left.set_ylim(len(rows) - 0.5, -0.5)
+    for axes in (left, right):
+        axes.locator_params(axis="x", nbins=5)  # of four decimals and a sign
     left.set_xlabel(metric)
     right.set_xlabel(f"difference in {metric} from {comparison.best.id}")
     figure.suptitle(

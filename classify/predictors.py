@@ -72,8 +72,13 @@ def _checked(path: Path, state: dict[str, Any]) -> NeighborsPredictor:
     k = state.get("k")
     if all(isinstance(array, np.ndarray) for array in arrays) and isinstance(k, int):
         rows, labels, weight, classes = (np.asarray(array) for array in arrays)
+        # The first heads were saved without them: they took features as they are.
+        mean = np.asarray(state.get("mean_", np.zeros(rows.shape[-1:], np.float32)))
+        scale = np.asarray(state.get("scale_", np.ones(rows.shape[-1:], np.float32)))
         shapes = rows.ndim == 2 and labels.shape == weight.shape == rows.shape[:1]
         types = (rows.dtype, weight.dtype, labels.dtype) == (np.float32, np.float64, np.int64)
+        shapes &= mean.shape == scale.shape == rows.shape[1:]
+        types &= mean.dtype == scale.dtype == np.float32
         if shapes and types and 1 <= k <= len(rows) and set(labels) <= set(range(len(classes))):
-            return NeighborsPredictor(rows, labels, weight, len(classes), k)
+            return NeighborsPredictor(rows, labels, weight, len(classes), k, mean, scale)
     raise FormatError(f"{path} is no nearest neighbour head.", "Fit it again.")

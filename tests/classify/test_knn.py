@@ -12,24 +12,26 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
 from tlx.classify.heads import KNNHead
+from tlx.classify.knn import unit_rows
 from tlx.classify.paths import fit_path
 from tlx.classify.predictors import load_predictor
 from tlx.errors import FormatError
 
 
 @pytest.mark.parametrize("k", [1, 5, 1000])
-def test_votes_are_those_of_scikit_learn_and_one_neighbour_more(k, draw):
+def test_votes_are_those_of_scikit_learn_and_one_neighbour_more(k, draw, scaled):
     X, y = draw(80, 3)
     new, _ = draw(50, 3, seed=1)
     near = min(k, len(X))
-    theirs = KNeighborsClassifier(near, metric="cosine", weights="distance").fit(X, y)
-    expected = (near * theirs.predict_proba(new) + np.bincount(y) / len(y)) / (near + 1)
+    theirs = KNeighborsClassifier(near, metric="cosine", weights="distance").fit(scaled(X), y)
+    votes = theirs.predict_proba(scaled(new, by=X))
+    expected = (near * votes + np.bincount(y) / len(y)) / (near + 1)
     np.testing.assert_allclose(KNNHead(k).fit(X, y).predict_proba(new), expected, atol=1e-5)
 
 
 def test_an_image_learned_from_is_known_again(draw):
     X, y = draw(80, 3)
-    assert (KNNHead(5).fit(X, y).predict(3 * X) == y).all()
+    assert (KNNHead(5).fit(X, y).predict(X) == y).all()
 
 
 def test_every_k_of_the_path_is_that_k(draw):
@@ -83,3 +85,16 @@ def test_a_head_is_a_small_zip_without_pickles(draw):
         name == "schema.json" or name.endswith(".npy")
         for name in zipfile.ZipFile(io.BytesIO(data)).namelist()
     )
+
+
+def test_a_head_from_before_there_was_scaling_is_what_it_was(tmp_path, draw):
+    X, y = draw(20)
+    head = KNNHead(3).fit(X, y)
+    head.rows_ = unit_rows(X)
+    del head.mean_, head.scale_
+    (tmp_path / "head.skops").write_bytes(skops.io.dumps(head))
+    loaded = load_predictor(tmp_path, ["head.skops"])
+    theirs = KNeighborsClassifier(3, metric="cosine", weights="distance").fit(X, y)
+    new, _ = draw(50, seed=1)
+    expected = (3 * theirs.predict_proba(new) + np.bincount(y) / len(y)) / 4
+    np.testing.assert_allclose(loaded.predict_proba(new), expected, atol=1e-5)

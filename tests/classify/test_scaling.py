@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tlx.classify.heads import CentroidHead, LDAHead, LogisticHead, RidgeHead, SVMHead
+from tlx.classify.heads import (
+    CentroidHead,
+    KNNHead,
+    LDAHead,
+    LogisticHead,
+    RidgeHead,
+    SVMHead,
+)
 from tlx.classify.scaling import pareto_scale
 
 
@@ -28,7 +35,7 @@ def test_constant_features_vanish_and_do_not_count():
     assert np.isinf(scale[1]).all()
 
 
-@pytest.mark.parametrize("head", [CentroidHead, LDAHead, LogisticHead, RidgeHead, SVMHead])
+@pytest.mark.parametrize("head", [CentroidHead, KNNHead, LDAHead, LogisticHead, RidgeHead, SVMHead])
 def test_features_that_hardly_vary_do_not_drown_those_that_tell(head):
     """Ten images: 20 features tell the classes apart, 1,000 of a fiftieth their size are noise.
 
