@@ -16,10 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from .inner import fit_scale
-from .linear import LinearPredictor, both_logits
-from .scaling import pareto_scale
+from .linear import LinearPredictor, both_logits, row_blocks
+from .scaling import fit_scaling
 
-_ROWS = 2**20  # numbers in a block of rows
 _BLOCK_GROUP = 1000  # most rows of a group that ridge leaves out at once
 
 
@@ -88,16 +87,10 @@ class _Rows:
         cls, X: np.ndarray, y: np.ndarray, weight: np.ndarray, groups: np.ndarray, C: int
     ) -> _Rows:
         Z = X.astype(np.float32, copy=False)  # a copy already: rows were picked by their numbers
-        constant = Z.max(axis=0) == Z.min(axis=0)
-        mean = Z.mean(axis=0, dtype=np.float64)
-        variance = np.zeros(Z.shape[1])
-        for start in range(0, len(Z), stride := max(1, _ROWS // Z.shape[1])):
-            centred = Z[start : start + stride] - mean
-            variance += np.einsum("nd,nd->d", centred, centred)
-        inverse = 1 / pareto_scale(np.sqrt(np.where(constant, 0, variance) / len(Z)))
-        for start in range(0, len(Z), stride):
-            block = Z[start : start + stride]
-            block[:] = (block - mean) * inverse
+        mean, scale = fit_scaling(Z)
+        inverse = 1 / scale
+        for rows in row_blocks(Z):
+            Z[rows] = (Z[rows] - mean) * inverse
         return cls(Z, y, weight, groups, C, mean, inverse)
 
     def raw(self, coef: np.ndarray, bias: np.ndarray) -> LinearPredictor:

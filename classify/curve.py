@@ -19,11 +19,10 @@ from ..errors import DataError
 from ..workspace import Workspace
 from .calibrate import halve_groups
 from .evaluate import allow_for_folds, make_plan
-from .metrics import Metric, score
+from .metrics import Metric, image_loss, score
 from .paths import fit_path
 from .table import FeatureTable, load_table
 
-_EPS = float(np.finfo(np.float64).eps)
 _EXPONENTS = np.linspace(0.05, 2, 40)
 _RESAMPLES = 1000
 _ENOUGH = 4  # sizes that a curve of three parameters needs at least
@@ -282,7 +281,7 @@ def _chosen(steps: np.ndarray, y: np.ndarray, fold: np.ndarray) -> np.ndarray:
     -------
     ndarray of shape (repeats, M, C)
     """
-    loss = -np.log(np.clip(steps[:, :, np.arange(len(y)), y], _EPS, 1))  # (steps, repeats, M)
+    loss = image_loss(steps[:, :, np.arange(len(y)), y])  # (steps, repeats, M)
     out = np.empty(steps.shape[1:], steps.dtype)
     for k in np.unique(fold):
         best = loss[:, :, fold != k].mean(axis=2).argmin(axis=0)

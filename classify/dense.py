@@ -22,7 +22,7 @@ from ..embed.quiet import import_keras, import_tensorflow
 from ..errors import FitError, FormatError
 from .inner import inner_folds
 from .linear import LinearPredictor, both_logits, softmax
-from .scaling import pareto_scale
+from .scaling import fit_scaling
 
 _BATCH = (8, 64)  # images, least and most; in between there are 16 batches an epoch
 _MAX_EPOCHS = 200
@@ -297,12 +297,12 @@ class _Trainer:
         learn, held = rows[fold != 0], rows[fold == 0]
         if len(np.unique(self.y[learn])) < 2:
             learn, held, n = rows, rows[:0], 0
-        mean, inverse = _scaler(self.X[learn])
+        mean, scale = (found.astype(np.float32) for found in fit_scaling(self.X[learn]))
         tf = self.tf
         weight = weight / weight[learn].mean()
 
         def tensors(part: np.ndarray) -> tuple[Any, Any, Any]:
-            Z = (self.X[part] - mean) * inverse
+            Z = (self.X[part] - mean) / scale
             return tuple(
                 map(tf.constant, (Z, self.y[part].astype(np.int32), np.float32(weight[part])))
             )
@@ -322,7 +322,7 @@ class _Trainer:
             elif epoch - epoch_kept >= _PATIENCE:
                 break
         arrays = kept if kept is not None else self.model.get_weights()
-        return _folded(arrays, mean, inverse), epoch_kept
+        return _folded(arrays, mean, scale), epoch_kept
 
     def _epoch(self, Z: Any, y: Any, weight: Any, order: Any) -> None:
         tf = self.tf
@@ -352,21 +352,13 @@ class _Trainer:
         return tf.reduce_sum(weight * each) / tf.cast(tf.shape(y)[0], tf.float32)
 
 
-def _scaler(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and inverse scale (D,) float32; 0 if a feature is constant."""
-    mean = X.mean(axis=0, dtype=np.float64)
-    constant = X.max(axis=0) == X.min(axis=0)
-    inverse = 1 / pareto_scale(np.where(constant, 0, X.std(axis=0, dtype=np.float64)))
-    return mean.astype(np.float32), inverse.astype(np.float32)
-
-
 def _folded(
-    arrays: Sequence[np.ndarray], mean: np.ndarray, inverse: np.ndarray
+    arrays: Sequence[np.ndarray], mean: np.ndarray, scale: np.ndarray
 ) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
     """Return the layers, the scaling folded into the first."""
     layers = list(zip(arrays[::2], arrays[1::2], strict=True))
     weights, bias = layers[0]
-    folded = weights * inverse[:, None].astype(np.float64)
+    folded = weights / scale[:, None].astype(np.float64)
     offset = bias - mean @ folded
     layers[0] = folded.astype(np.float32), offset.astype(np.float32)
     return tuple(layers)

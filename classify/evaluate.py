@@ -20,11 +20,10 @@ import numpy as np
 
 from ..errors import DataError, FitError
 from .calibrate import calibrate_head, calibration_error, cross_calibrate
-from .metrics import Metric, confusion_matrix, score
+from .metrics import Metric, confusion_matrix, image_loss, score
 from .paths import fit_path, grid_of, points
 from .table import FeatureTable, groups_per_class, stratified_group_folds
 
-_EPS = np.finfo(np.float64).eps
 _TIMED = 2000  # rows that the kept head predicts to take its time
 
 
@@ -454,7 +453,7 @@ def _loss(table: FeatureTable, problem: Problem, proba: np.ndarray) -> float:
     if not len(proba):
         return 0.0
     own = proba[np.arange(len(proba)), table.y[problem.held_out]]
-    return float(-np.log(np.clip(own, _EPS, 1)).mean())
+    return float(image_loss(own).mean())
 
 
 def _check_validation(table: FeatureTable, train: np.ndarray, validation: np.ndarray) -> None:

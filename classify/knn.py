@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from .scaling import pareto_scale
+from .scaling import fit_scaling
 
 _BLOCK = 2**24  # similarities held at once
 _TOUCH = 1e-6  # least cosine distance: a copy of an image counts for no more than 1e6 others
@@ -50,10 +50,7 @@ class NeighborsPredictor:
         cls, X: np.ndarray, labels: np.ndarray, weight: np.ndarray, n_classes: int, k: int
     ) -> NeighborsPredictor:
         """Learn rows of features X (n, D)."""
-        constant = X.max(axis=0) == X.min(axis=0)
-        mean = X.mean(axis=0, dtype=np.float64).astype(np.float32)
-        std = np.where(constant, 0, X.std(axis=0, dtype=np.float64))
-        scale = pareto_scale(std).astype(np.float32)
+        mean, scale = (found.astype(np.float32) for found in fit_scaling(X))
         rows = unit_rows((X - mean) / scale)
         return cls(rows, labels, weight.astype(np.float64), n_classes, min(k, len(X)), mean, scale)
 
@@ -105,8 +102,9 @@ def knn_path(
     PathStep
     """
     found: dict[int, tuple[np.ndarray, Any]] = {}
+    last: dict[int, NeighborsPredictor] = {}
     for k in sorted(ks, reverse=True):
-        yield _NeighborsStep({"k": k}, X, y, weights, max(ks), found)
+        yield _NeighborsStep({"k": k}, X, y, weights, max(ks), found, last)
 
 
 @dataclass(frozen=True)
@@ -117,10 +115,11 @@ class _NeighborsStep:
     weights: np.ndarray
     most: int
     found: dict[int, tuple[np.ndarray, Any]]  # by problem: the rows asked for, their neighbours
+    last: dict[int, NeighborsPredictor]  # of the problem asked for last: all k share its rows
 
     def proba(self, problem: int, rows: np.ndarray) -> np.ndarray:
         if problem not in self.found or not np.array_equal(self.found[problem][0], rows):
-            found = self.head(problem).neighbors(self.X[rows], self.most)
+            found = self._fit(problem).neighbors(self.X[rows], self.most)
             self.found[problem] = rows, found
         weight = self.weights[problem]
         taken = np.flatnonzero(weight > 0)
@@ -130,6 +129,13 @@ class _NeighborsStep:
         return vote(places, distances, self.y[taken], weight[taken], C, k)
 
     def head(self, problem: int) -> NeighborsPredictor:
+        if problem not in self.last:
+            self.last.clear()
+            self.last[problem] = self._fit(problem)
+        k = min(self.params["k"], len(self.last[problem].rows))
+        return replace(self.last[problem], k=k)
+
+    def _fit(self, problem: int) -> NeighborsPredictor:
         taken = np.flatnonzero(self.weights[problem] > 0)
         return NeighborsPredictor.of(
             self.X[taken],

@@ -11,7 +11,7 @@ import numpy as np
 from ..cache.shard import checked_dataset, file_image, memory_file
 from ..errors import FormatError
 
-_BLOCK = 2**20  # most features converted to float64 at once
+_BLOCK = 2**20  # numbers in a block of rows, so that float64 temporaries stay small
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,7 @@ class LinearPredictor:
         are in the same call.
         """
         weights, logits = self.weights.astype(np.float64), np.empty((len(X), len(self.bias)))
-        stride = max(1, _BLOCK // max(1, len(weights)))
-        for start in range(0, len(X), stride):
-            rows = slice(start, start + stride)
+        for rows in row_blocks(X):
             logits[rows] = X[rows].astype(np.float64) @ weights + self.bias
         return logits
 
@@ -96,6 +94,12 @@ class LinearPredictor:
                 "Fit it again.",
             )
         return cls(weights, bias)
+
+
+def row_blocks(X: np.ndarray) -> list[slice]:
+    """Return slices over the rows of X (N, D), each of about a million numbers."""
+    stride = max(1, _BLOCK // max(1, X.shape[1]))
+    return [slice(start, start + stride) for start in range(0, len(X), stride)]
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

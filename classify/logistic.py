@@ -30,6 +30,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import FitError
+from .linear import row_blocks
 from .scaling import pareto_scale
 
 _MEMORY = 10  # curvature pairs of L-BFGS, as in scikit-learn's lbfgs
@@ -204,7 +205,7 @@ class _Features:
     @classmethod
     def of(cls, X: np.ndarray, pareto: bool) -> _Features:
         shift = np.zeros(X.shape[1])
-        for rows in _blocks(X):
+        for rows in row_blocks(X):
             shift += X[rows].sum(axis=0, dtype=np.float64) / len(X)
         if not np.isfinite(shift).all():
             raise FitError(
@@ -213,7 +214,7 @@ class _Features:
             )
         Z = np.empty(X.shape, np.float32)
         variance = np.zeros(X.shape[1])
-        for rows in _blocks(X):
+        for rows in row_blocks(X):
             centred = X[rows] - shift
             Z[rows] = centred
             variance += np.einsum("nd,nd->d", centred, centred)
@@ -223,12 +224,6 @@ class _Features:
             scale[np.isinf(scale)] = 1
             Z /= scale.astype(np.float32)
         return cls(Z, shift, scale, *_leading_eigenvectors(Z))
-
-
-def _blocks(X: np.ndarray) -> list[slice]:
-    """Rows in blocks of about a million numbers, so that float64 temporaries stay small."""
-    stride = max(1, 2**20 // max(1, X.shape[1]))
-    return [slice(start, start + stride) for start in range(0, len(X), stride)]
 
 
 def _leading_eigenvectors(Z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -254,7 +249,7 @@ def _scalers(data: _Features, weight: np.ndarray, pareto: bool) -> tuple[np.ndar
     mean = (mask @ data.Z) / count
     if not pareto:
         return mean, np.ones_like(mean)
-    square = sum(mask[:, rows] @ np.square(data.Z[rows]) for rows in _blocks(data.Z)) / count
+    square = sum(mask[:, rows] @ np.square(data.Z[rows]) for rows in row_blocks(data.Z)) / count
     variance = square - mean**2
     # The difference cancels where a feature hardly varies: those few are computed directly.
     for problem, feature in np.argwhere(variance < 1e-3 * square):

@@ -165,10 +165,14 @@ def _macro_f1(y: np.ndarray, predicted: np.ndarray, C: int) -> tuple[float, np.n
     return float(f1.sum() / classes), (gain - loss) * len(y) / classes
 
 
+def image_loss(own: np.ndarray) -> np.ndarray:
+    """Return -log p for the probabilities of the true classes, clipped as scikit-learn does."""
+    return -np.log(np.clip(own, _EPS, 1 - _EPS))
+
+
 def _log_loss(y: np.ndarray, probabilities: np.ndarray, group: np.ndarray) -> Metric:
     """Mean loss, with an interval that is symmetric on the log scale."""
-    own = probabilities[np.arange(len(y)), y]
-    loss = -np.log(np.clip(own, _EPS, 1 - _EPS))
+    loss = image_loss(probabilities[np.arange(len(y)), y])
     value = float(loss.mean())
     if group.max() == 0:  # one group says nothing of the variation
         return Metric(value, 0.0, _WORST)

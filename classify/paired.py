@@ -23,9 +23,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .metrics import image_loss
+
 _Z = 1.959963984540054
 _CHUNK = 2**22  # weights of images held at once
-_EPS = float(np.finfo(np.float64).eps)
 
 
 @dataclass(frozen=True)
@@ -185,7 +186,7 @@ def _percentile(value: float, values: np.ndarray) -> Difference:
 
 def _log_loss(y: np.ndarray, p: np.ndarray, group: np.ndarray) -> Statistic:
     own = p[np.arange(len(y)), y].astype(np.float64)
-    loss = np.bincount(group, weights=-np.log(np.clip(own, _EPS, 1 - _EPS)))
+    loss = np.bincount(group, weights=image_loss(own))
     size = np.bincount(group).astype(np.float64)
     return lambda weights: (weights @ loss) / (weights @ size)
 

@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from .linear import row_blocks
+
 
 def pareto_scale(std: np.ndarray) -> np.ndarray:
     """Return what to divide features by: sqrt(std * mean std), so that their mean variance is 1.
@@ -34,3 +36,14 @@ def pareto_scale(std: np.ndarray) -> np.ndarray:
     varies = std > 0
     mean = std.sum(axis=-1, keepdims=True) / np.maximum(varies.sum(axis=-1, keepdims=True), 1)
     return np.where(varies, np.sqrt(std * mean), np.inf)
+
+
+def fit_scaling(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean and the scale, both (D,) float64, of the features X (N, D)."""
+    constant = X.max(axis=0) == X.min(axis=0)  # exactly, which a sum of rounded squares is not
+    mean = X.mean(axis=0, dtype=np.float64)
+    variance = np.zeros(X.shape[1])
+    for rows in row_blocks(X):
+        centred = X[rows] - mean
+        variance += np.einsum("nd,nd->d", centred, centred)
+    return mean, pareto_scale(np.sqrt(np.where(constant, 0, variance) / len(X)))

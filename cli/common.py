@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -46,6 +47,16 @@ def reports_errors(function: Callable[..., None]) -> Callable[..., None]:
             raise typer.Exit(1) from None
 
     return wrapper
+
+
+@contextmanager
+def resumable() -> Iterator[None]:
+    """Let Ctrl-C end work that the same command takes up again."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        note("Interrupted. All finished work is kept: run the same command again to go on.")
+        raise typer.Exit(130) from None
 
 
 def emit(result: Any) -> None:

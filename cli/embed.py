@@ -15,7 +15,7 @@ from .common import (
     SeedOption,
     WorkspaceOption,
     emit,
-    note,
+    resumable,
     say,
 )
 from .render import counts, progress, table
@@ -92,8 +92,8 @@ def embed(
     """
     from ..embed.pipeline import embed_images
 
-    try:
-        results = []
+    results = []
+    with resumable():
         for network in backbone.split(","):
             with progress(f"Embedding, {network}") as show:
                 result = embed_images(
@@ -118,9 +118,6 @@ def embed(
                     precision=precision,
                 )
             results.append(result)
-    except KeyboardInterrupt:
-        note("Interrupted. All finished work is kept: run the same command again to go on.")
-        raise typer.Exit(130) from None
     if as_json:
         objects = [as_dict(result) for result in results]
         emit(objects[0] if len(objects) == 1 else {"specs": objects})

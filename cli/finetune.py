@@ -16,6 +16,7 @@ from .common import (
     WorkspaceOption,
     emit,
     note,
+    resumable,
     say,
 )
 from .render import METRIC_NAMES, progress, table
@@ -97,29 +98,25 @@ def finetune(
         seed=seed,
         strategy=strategy,
     )
-    try:
-        with ExitStack() as stack:
-            watch = Watch(
-                tell=note,
-                probe=lambda rows: note(probe_table(rows)),
-                progress=_Progress(stack),
-                epoch=lambda epoch, left: note(epoch_line(epoch, left, settings.epochs)),
-            )
-            result = finetune_head(
-                run,
-                unfreeze,
-                workspace=workspace,
-                dataset=dataset,
-                settings=settings,
-                average=average,
-                boundary_dtype=boundary_dtype,
-                max_cache_gb=max_cache_gb,
-                engine=engine,
-                watch=watch,
-            )
-    except KeyboardInterrupt:
-        note("Interrupted. All finished work is kept: run the same command again to go on.")
-        raise typer.Exit(130) from None
+    with resumable(), ExitStack() as stack:
+        watch = Watch(
+            tell=note,
+            probe=lambda rows: note(probe_table(rows)),
+            progress=_Progress(stack),
+            epoch=lambda epoch, left: note(epoch_line(epoch, left, settings.epochs)),
+        )
+        result = finetune_head(
+            run,
+            unfreeze,
+            workspace=workspace,
+            dataset=dataset,
+            settings=settings,
+            average=average,
+            boundary_dtype=boundary_dtype,
+            max_cache_gb=max_cache_gb,
+            engine=engine,
+            watch=watch,
+        )
     emit(result.as_dict()) if as_json else say(as_text(result))
     if result.training.interrupted:
         note("Interrupted: the best epoch so far is kept. The same command goes on from here.")

@@ -27,6 +27,7 @@ import numpy as np
 from ..cache.files import write_atomic
 from ..cache.identity import canonical_json
 from ..classify.linear import softmax
+from ..classify.metrics import image_loss
 from ..embed.quiet import import_keras, import_tensorflow
 from ..errors import FitError, UnknownNameError
 from .distribute import STRATEGIES, mirror, on_every_device, open_strategy
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
 WARM_UP = 0.1  # share of all steps
 _CHECKPOINT_VERSION = 1
-_EPS = float(np.finfo(np.float64).eps)
 
 
 @dataclass(frozen=True)
@@ -231,7 +231,7 @@ def predict_logits(top: keras.Model, rows: Rows, batch_size: int = 64) -> np.nda
 def log_loss(y: np.ndarray, logits: np.ndarray) -> float:
     """Return the mean of -log p(true class), p clipped as scikit-learn clips it."""
     own = softmax(logits)[np.arange(len(y)), y]
-    return float(-np.log(np.clip(own, _EPS, 1)).mean())
+    return float(image_loss(own).mean())
 
 
 def epoch_order(n: int, seed: int, epoch: int) -> np.ndarray:

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..classify.metrics import image_loss
 from ..classify.paired import Difference, compare_paired
-
-_EPS = float(np.finfo(np.float64).eps)
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ def judge(
         compare_paired(metric, y, finetuned, head, groups) for metric in ("accuracy", "log_loss")
     )
     own = finetuned[np.arange(len(y)), y]
-    lower = loss.value < 0 and float(-np.log(np.clip(own, _EPS, 1)).mean()) < head_loss
+    lower = loss.value < 0 and float(image_loss(own).mean()) < head_loss
     keep = lower and gained >= lost
     why = _why(accuracy, loss, gained, lost, lower)
     kept = "finetuned" if keep else "head"
