@@ -182,8 +182,10 @@ def compare_heads(
     if refit:
         scored, reference, refitted = _refit(place, scored, reference)
     objections = [s.objection(reference) for s in scored]
+    group = [s for s, why in zip(scored, objections, strict=True) if not why]
+    twins = {_recipe(s.run): f"the same head as {s.run.id}" for s in group} if refit else {}
     left_out = [
-        LeftOut(s.run, why)
+        LeftOut(s.run, twins.get(_recipe(s.run), why))
         for s, why in zip(scored, objections, strict=True)
         if why and s.run.id not in refitted
     ]
@@ -193,7 +195,6 @@ def compare_heads(
             f"{left_out[0].reason}.",
             "Add --refit to fit it again on the same images and folds, or leave it out.",
         )
-    group = [s for s, why in zip(scored, objections, strict=True) if not why]
     return Comparison(
         metric=metric,
         dataset=reference.run.info["dataset"],

@@ -71,7 +71,7 @@ def compare(
     if plot is not None:
         plot_comparison(found, plot)
         note(f"picture written to {plot}")
-    emit(as_dict(found)) if as_json else say(as_text(found))
+    emit(as_dict(found)) if as_json else say(as_text(found, refit))
 
 
 def as_dict(found: Comparison) -> dict[str, Any]:
@@ -103,8 +103,8 @@ def _row(row: Row) -> dict[str, Any]:
     }
 
 
-def as_text(found: Comparison) -> str:
-    """Return what a person wants to read."""
+def as_text(found: Comparison, refit: bool) -> str:
+    """Return what a person wants to read; `refit` is whether runs were fitted again."""
     several = len(found.rows) > 1
     lines = [
         f"{len(found.rows)} run{'s' if several else ''} on {found.dataset!r}: "
@@ -120,7 +120,8 @@ def as_text(found: Comparison) -> str:
     if found.left_out:
         rows = [[out.run.id, out.reason] for out in found.left_out]
         lines += ["", table(["left out", "because"], rows)]
-        lines.append("To compare them too: tlx compare --refit")
+        if not refit:
+            lines.append("To compare them too: tlx compare --refit")
     if not several:
         lines += ["", "There is nothing to compare it with yet."]
         return "\n".join([*lines, "Next: tlx fit-head --model svm"])

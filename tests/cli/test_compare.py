@@ -56,6 +56,12 @@ def test_runs_on_other_folds_are_refused_by_name_and_refitted_on_demand(
     assert len(found["rows"]) == 2
 
 
+def test_refit_does_not_fit_a_head_again_whose_like_is_compared(fitted, run_tlx) -> None:
+    text = run_tlx("compare", "other", "logreg-1", "--refit", cwd=fitted).stdout
+    assert "other     the same head as logreg-1" in text
+    assert "To compare them too" not in text
+
+
 def test_predict_best_is_the_one_ranked_first(fitted, run_tlx) -> None:
     best = json.loads(run_tlx("compare", "--json", cwd=fitted).stdout)["best"]
     shown = json.loads(run_tlx("runs", "show", "best", "--json", cwd=fitted).stdout)
