@@ -26,7 +26,7 @@ from tlx.classify.runs import list_runs
 from tlx.embed.backbones import feature_model
 from tlx.embed.images import decode_image
 from tlx.embed.pipeline import embed_images
-from tlx.embed.quiet import import_keras
+from tlx.embed.quiet import import_keras, import_tensorflow
 from tlx.embed.spec import FeatureSpec
 from tlx.finetune.api import _backbone, _prepare, find_seed
 from tlx.finetune.boundary import Boundary
@@ -84,18 +84,37 @@ def _freeze_statistics(layer) -> None:
     layer.call = lambda inputs, training=None, mask=None: call(inputs, training=False)
 
 
-def batches(side: Side, settings: Settings, epoch: int, images):
-    """Yield (pixels, labels) of one epoch, in tlx's order; `images` are arrays or file names."""
-    rows, y = side.problem.train, side.problem.table.y
-    order = epoch_order(len(rows), settings.seed, epoch)
-    for first in range(0, len(order), settings.batch_size):
-        part = rows[order[first : first + settings.batch_size]]
-        if isinstance(images, np.ndarray):
-            yield images[part], y[part]
-        else:
-            size = side.spec.image_size
-            decoded = [decode_image(Path(images[i]).read_bytes(), size).pixels for i in part]
-            yield np.stack(decoded), y[part]
+def batches(side: Side, settings: Settings, epoch: int, pixels: np.ndarray):
+    """Yield (pixels, labels) of one epoch, in tlx's order."""
+    y = side.problem.table.y
+    for part in _parts(side, settings, epoch):
+        yield pixels[part], y[part]
+
+
+def read_files(side: Side, order: np.ndarray, batch_size: int):
+    """Return a tf.data pipeline that reads as `keras.utils.image_dataset_from_directory` does.
+
+    It decodes on all cores while the network computes.
+    """
+    tf = import_tensorflow()
+    table, size = side.problem.table, side.spec.image_size
+    files = [os.path.join(table.root, table.path[row]) for row in order]
+
+    def read(path, label):
+        pixels = tf.io.decode_image(tf.io.read_file(path), 3, expand_animations=False)
+        pixels = tf.image.resize(pixels, (size, size))
+        pixels.set_shape((size, size, 3))
+        return pixels, label
+
+    found = tf.data.Dataset.from_tensor_slices((files, table.y[order]))
+    found = found.map(read, num_parallel_calls=tf.data.AUTOTUNE)
+    return found.batch(batch_size).prefetch(tf.data.AUTOTUNE)
+
+
+def _parts(side: Side, settings: Settings, epoch: int) -> list[np.ndarray]:
+    rows = side.problem.train
+    order = rows[epoch_order(len(rows), settings.seed, epoch)]
+    return np.split(order, range(settings.batch_size, len(order), settings.batch_size))
 
 
 def decode_all(side: Side) -> np.ndarray:
@@ -139,7 +158,6 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict:
 
     theirs, from_files = Side(place, arguments.unfreeze), Side(place, arguments.unfreeze)
     pixels = decode_all(theirs)
-    files = [os.path.join(table.root, path) for path in table.path]
     fit, rates = keras_fit_model(theirs, settings, steps)
     fit_files, rates_files = keras_fit_model(from_files, settings, steps)
 
@@ -161,23 +179,10 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict:
         losses["arrays"] += [history.history["loss"][0], validation]
 
         started = time.perf_counter()
-        fit_files.fit(
-            batches(from_files, settings, epoch, files),
-            steps_per_epoch=steps,
-            callbacks=[rates_files],
-            shuffle=False,
-            verbose=0,
-        )
-        parts = np.array_split(ours.problem.held_out, max(1, len(y_held) // 64))
-        for part in parts:
-            fit_files.predict_on_batch(
-                np.stack(
-                    [
-                        decode_image(Path(files[i]).read_bytes(), ours.spec.image_size).pixels
-                        for i in part
-                    ]
-                )
-            )
+        order = np.concatenate(_parts(from_files, settings, epoch))
+        training = read_files(from_files, order, settings.batch_size)
+        fit_files.fit(training, callbacks=[rates_files], verbose=0)
+        fit_files.predict(read_files(from_files, ours.problem.held_out, 64), verbose=0)
         seconds["files"].append(time.perf_counter() - started)
         print(f"epoch {epoch}", {k: v[-1] for k, v in seconds.items()}, losses, file=sys.stderr)
 

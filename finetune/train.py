@@ -31,6 +31,7 @@ from ..classify.metrics import image_loss
 from ..embed.quiet import import_keras, import_tensorflow
 from ..errors import FitError, UnknownNameError
 from .distribute import STRATEGIES, mirror, on_every_device, open_strategy
+from .fold import fold_norms
 
 if TYPE_CHECKING:
     import keras
@@ -378,7 +379,7 @@ class _Loop:
 
     def _compile(self) -> Any:
         tf = import_tensorflow()
-        model, optimizer, variables = self._trained, self._optimizer, self._variables
+        model, optimizer, variables = fold_norms(self._trained), self._optimizer, self._variables
         smoothing, classes = self._settings.label_smoothing, model.output_shape[-1]
 
         def descend(x: Any, y: Any, weight: Any, n: Any) -> Any:
@@ -436,11 +437,11 @@ def _ahead(rows: Rows, batches: list[np.ndarray]) -> Iterator[np.ndarray]:
 @functools.lru_cache(maxsize=1)
 def _forward(top: keras.Model) -> Any:
     """Return `top` compiled for inference; the last one is kept, as it is asked for again."""
-    tf = import_tensorflow()
+    tf, model = import_tensorflow(), fold_norms(top)
 
     @tf.function(jit_compile=False, reduce_retracing=True)
     def forward(x: Any) -> Any:
-        return top(tf.cast(x, tf.float32), training=False)
+        return model(tf.cast(x, tf.float32), training=False)
 
     return forward
 
