@@ -89,9 +89,11 @@ class Workspace:
 def slug(text: str) -> str:
     """Return `text` with everything but letters, digits, ``-``, ``_`` and ``.`` made ``-``.
 
+    It is cut at 100 characters, and never begins with a full stop or a hyphen.
+
     Examples
     --------
     >>> slug("my photos (2024)")
     'my-photos-2024'
     """
-    return re.sub(r"[^\w.-]+", "-", text).strip("-.") or "data"
+    return re.sub(r"[^\w.-]+", "-", text)[:100].strip("-.") or "data"

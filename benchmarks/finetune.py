@@ -31,6 +31,7 @@ from tlx.embed.spec import FeatureSpec
 from tlx.finetune.api import _backbone, _prepare, find_seed
 from tlx.finetune.boundary import Boundary
 from tlx.finetune.cut import choose_cut
+from tlx.finetune.distribute import open_devices
 from tlx.finetune.export import whole_model
 from tlx.finetune.seed import attach_head
 from tlx.finetune.train import Settings, _Loop, epoch_order, learning_rate, log_loss, predict_logits
@@ -153,7 +154,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict:
     boundary.compute(missing)
     trunk_seconds = boundary.seconds
     train_rows, held_out = boundary.reader(rows), boundary.reader(ours.problem.held_out)
-    loop = _Loop(ours.network.top, table.y[rows], settings)
+    loop = _Loop(ours.network.top, table.y[rows], settings, open_devices())
     steps = -(-len(rows) // settings.batch_size)
 
     theirs, from_files = Side(place, arguments.unfreeze), Side(place, arguments.unfreeze)

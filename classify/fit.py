@@ -14,7 +14,7 @@ from ..errors import TlxError, UnknownNameError
 from ..workspace import Workspace
 from .evaluate import evaluate_head
 from .paths import GRIDS, OPTIONS, check_options, grid_of
-from .runs import Run, save_run
+from .runs import Run, check_name, save_run
 from .table import FeatureTable, load_table
 
 
@@ -99,6 +99,7 @@ def fit_head(
     """
     place = Workspace(workspace)
     _check(model, C, params)
+    check_name(place, name)
     table = load_table(place, dataset, features, views=views, allow_missing=allow_missing)
     few = {"max_per_class": max_per_class, "repeats": repeats}
     return _fit(place, table, model, folds, seed, name, C, {**params, **few})
@@ -127,7 +128,7 @@ def fit_heads(
     models : sequence of str or "all", default="all"
         Keys of `tlx.classify.paths.GRIDS`. With ``"all"`` an option goes to the heads that have it.
     name : str, optional
-        Start of the runs' names: that of logreg is ``NAME-logreg``.
+        Start of the runs' names: that of logreg is ``NAME-logreg``. None of them may be taken.
     dataset, features, views, allow_missing, workspace, folds, seed, C, max_per_class, repeats,
     **params
         See `fit_head`.
@@ -155,14 +156,17 @@ def fit_heads(
         own = {k: v for k, v in params.items() if models != "all" or k in OPTIONS[model]}
         taken[model] = (C if models != "all" or "C" in OPTIONS[model] else None), own
         _check(model, *taken[model])
+    labels = {model: None if name is None else f"{name}-{model}" for model in taken}
+    for label in labels.values():
+        check_name(place, label)
     table = load_table(place, dataset, features, views=views, allow_missing=allow_missing)
     few = {"max_per_class": max_per_class, "repeats": repeats}
     runs: list[Run] = []
     failures: dict[str, Exception] = {}
     for model, (own_C, own) in taken.items():
-        label = None if name is None else f"{name}-{model}"
+        options = {**own, **few}
         try:
-            runs.append(_fit(place, table, model, folds, seed, label, own_C, {**own, **few}))
+            runs.append(_fit(place, table, model, folds, seed, labels[model], own_C, options))
         except (
             TlxError,
             ImportError,

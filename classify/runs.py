@@ -29,7 +29,7 @@ from .._version import __version__
 from ..cache.files import fsync_folder, storage_error, write_atomic
 from ..cache.hdf5 import file_image, memory_file, read_column, text_array
 from ..errors import DataError, FormatError, StorageError, TlxError, UnknownNameError
-from ..workspace import Workspace
+from ..workspace import Workspace, slug
 from .calibrate import calibrate_head
 from .predictors import load_predictor
 from .run_checks import REFIT, check_head, check_outputs, check_part, open_part, read_info
@@ -198,6 +198,32 @@ def save_run(
     return write_run(place, evaluation.model, info, parts, name)
 
 
+def check_name(place: Workspace, name: str | None) -> None:
+    """Raise if a new run cannot have this name; None, for a name to be given, is fine.
+
+    Raises
+    ------
+    DataError
+        If it is no name for a run, or another run has it.
+    """
+    if name is None:
+        return
+    if name != slug(name) or name == "best":
+        raise DataError(
+            f"{name!r} is no name for a run.",
+            "Use up to 100 letters, digits, '-', '_' and '.', for example "
+            f"{slug(name) if slug(name) != 'best' else 'best-1'!r}.",
+        )
+    if (place.runs / name).exists():
+        raise _taken(name)
+
+
+def _taken(name: str | None) -> DataError:
+    return DataError(
+        f"there is a run {name!r} already.", f"Choose another name, or: tlx runs rm {name}"
+    )
+
+
 def write_run(
     place: Workspace,
     model: str,
@@ -206,6 +232,7 @@ def write_run(
     name: str | None = None,
 ) -> Run:
     """Write a folder of `parts` and a ``run.json``, and give it its name last."""
+    check_name(place, name)
     hashes = {part: hashlib.sha256(data).hexdigest() for part, data in parts.items()}
     info = {"format": FORMAT, "version": VERSION, **info, "parts": hashes}
     temporary = place.runs / f".{model}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
@@ -240,9 +267,7 @@ def _claim(place: Workspace, temporary: Path, model: str, name: str | None) -> s
             continue
         fsync_folder(place.runs)
         return candidate
-    raise DataError(
-        f"there is a run {name!r} already.", f"Choose another name, or tlx runs rm {name}"
-    )
+    raise _taken(name)
 
 
 def load_run(run_id: str, workspace: str | os.PathLike[str] = ".tlx") -> Run:

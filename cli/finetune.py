@@ -70,9 +70,13 @@ def finetune(
     ] = 10.0,
     strategy: Annotated[
         Literal["none", "mirrored"],
-        typer.Option(help="'mirrored' trains on all GPUs of this machine at once."),
+        typer.Option(
+            help="'mirrored' trains on all GPUs of this machine at once; with TF_CONFIG set, on "
+            "those of all the machines it names, each of which runs this command."
+        ),
     ] = "none",
     engine: EngineOption = "auto",
+    name: Annotated[str | None, typer.Option(help="Name of the new run.")] = None,
     dataset: DatasetOption = None,
     seed: SeedOption = 0,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
@@ -115,11 +119,13 @@ def finetune(
             boundary_dtype=boundary_dtype,
             max_cache_gb=max_cache_gb,
             engine=engine,
+            name=name,
             watch=watch,
         )
     emit(result.as_dict()) if as_json else say(as_text(result))
     if result.training.interrupted:
-        note("Interrupted: the best epoch so far is kept. The same command goes on from here.")
+        kept = "the best epoch so far is kept" if result.run else "all workers stop"
+        note(f"Interrupted: {kept}. The same command goes on from here.")
         raise typer.Exit(130)
 
 
@@ -163,6 +169,7 @@ def as_text(result: FinetuneResult) -> str:
     )
     loss = verdict.log_loss
     kept = "fine-tuned network" if verdict.kept == "finetuned" else "head"
+    trained = len(result.training.epochs) > 1
     lines = [
         f"unfreeze {result.choice.text}; fine-tuned: epoch {result.training.best_epoch} of "
         f"{len(result.training.epochs) - 1}"
@@ -174,13 +181,17 @@ def as_text(result: FinetuneResult) -> str:
         f"gained and {verdict.lost} lost, McNemar's exact p = {verdict.accuracy.p_value:.2g}",
         f"log loss {loss.value:+.4f} ({loss.low:+.4f} to {loss.high:+.4f})",
         "",
-        f"Kept: the {kept}. On these images {verdict.why}",
-        "(The epoch was chosen on them too, which flatters the fine-tuned network a little.)",
-        "",
-        f"run {result.run.id} in {result.run.folder} ({result.seconds:.1f} s)",
-        f"Next: tlx predict {result.run.id} PHOTO.jpg",
+        f"Kept: the {kept}. "
+        + (f"On these images {verdict.why}" if trained else "No epoch was trained."),
     ]
-    return "\n".join(lines)
+    if trained:
+        flatters = "which flatters the fine-tuned network a little"
+        lines.append(f"(The epoch was chosen on them too, {flatters}.)")
+    lines.append("")
+    if result.run is None:
+        return "\n".join([*lines, "The run is with the first worker."])
+    lines.append(f"run {result.run.id} in {result.run.folder} ({result.seconds:.1f} s)")
+    return "\n".join([*lines, f"Next: tlx predict {result.run.id} PHOTO.jpg"])
 
 
 class _Progress:

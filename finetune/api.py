@@ -19,7 +19,15 @@ from ..classify.dense import DensePredictor
 from ..classify.evaluate import evaluate_head
 from ..classify.linear import LinearPredictor, softmax
 from ..classify.metrics import confusion_matrix, score
-from ..classify.runs import Run, _environment, _predictions_bytes, list_runs, load_run, write_run
+from ..classify.runs import (
+    Run,
+    _environment,
+    _predictions_bytes,
+    check_name,
+    list_runs,
+    load_run,
+    write_run,
+)
 from ..classify.table import FeatureTable, load_table, stratified_group_folds
 from ..embed.backbones import Backbone, feature_model, get_backbone
 from ..embed.engines import Engine
@@ -28,7 +36,7 @@ from ..errors import DataError, FitError, WeightsError
 from ..workspace import Workspace
 from .boundary import DTYPES, Boundary
 from .cut import Choice, choose_cut
-from .distribute import training_devices
+from .distribute import Devices, open_devices
 from .export import MODEL_FILE, embedding_layer, model_bytes, whole_model
 from .probe import ProbeRow, choose_by_probe
 from .seed import (
@@ -62,8 +70,8 @@ class FinetuneResult:
 
     Attributes
     ----------
-    run : Run
-        The better of head and fine-tuned network.
+    run : Run or None
+        The better of head and fine-tuned network. None on all workers but the first, which has it.
     seed_run : str
         Where the head came from.
     choice : Choice
@@ -89,7 +97,7 @@ class FinetuneResult:
     seconds : float
     """
 
-    run: Run
+    run: Run | None
     seed_run: str
     choice: Choice
     probe: list[ProbeRow]
@@ -109,7 +117,7 @@ class FinetuneResult:
         """Return the JSON object of the command."""
         cut = self.choice.cut
         return {
-            "run": self.run.id,
+            "run": self.run.id if self.run else None,
             "seed_run": self.seed_run,
             "unfreeze": {
                 "requested": self.choice.requested,
@@ -234,6 +242,8 @@ def finetune_head(
     if boundary_dtype not in ("auto", *DTYPES):
         allowed = ", ".join(("auto", *DTYPES))
         raise FitError(f"boundary dtype {boundary_dtype!r} is unknown.", f"Use {allowed}.")
+    check_name(place, name)
+    devices = open_devices(settings.strategy, watch.tell)  # first of all, see there
     run = find_seed(place, seed_run, dataset)
     problem = _prepare(place, run, settings.seed)
     if problem.refitted:
@@ -258,28 +268,24 @@ def finetune_head(
             if dtype == dtypes[-1]:
                 raise
             watch.tell(f"Activations are kept in float32: in float16 {error.cause}")
-    _fill(boundary, used, watch)
+    _fill(boundary, used, devices, watch)
 
     start = [weight.numpy() for weight in network.top.trainable_variables]
     held_out = boundary.reader(problem.held_out)
     y = problem.table.y
     seeded_logits = predict_logits(network.top, held_out)
-    key = training_key(
-        {
-            "seed": problem.head.digest(),
-            "boundary": boundary.spec.fingerprint,
-            "settings": asdict(settings),
-            "train": hashlib.sha256(problem.table.digest[problem.train].tobytes()).hexdigest(),
-            "labels": hashlib.sha256(y[problem.train].tobytes()).hexdigest(),
-            "held_out": hashlib.sha256(
-                problem.table.digest[problem.held_out].tobytes()
-            ).hexdigest(),
-        }
-    )
+    facts = {
+        "boundary": boundary.spec.fingerprint,
+        "settings": asdict(settings),
+        "train": hashlib.sha256(problem.table.digest[problem.train].tobytes()).hexdigest(),
+        "labels": hashlib.sha256(y[problem.train].tobytes()).hexdigest(),
+        "held_out": hashlib.sha256(problem.table.digest[problem.held_out].tobytes()).hexdigest(),
+    }
+    devices.check_same(training_key(facts))
+    key = training_key({**facts, "seed": problem.head.digest()})
     checkpoint = place.root / "finetune" / f"{key}.npz"
-    devices = training_devices(settings.strategy)
     if settings.strategy != "none":
-        watch.tell(_devices_text(settings.strategy, devices))
+        watch.tell(_devices_text(settings.strategy, devices.names))
     training = train(
         network.top,
         boundary.reader(problem.train),
@@ -287,6 +293,7 @@ def finetune_head(
         held_out,
         y[problem.held_out],
         settings,
+        devices=devices,
         checkpoint=checkpoint,
         on_epoch=watch.epoch,
     )
@@ -312,7 +319,7 @@ def finetune_head(
     else:  # the head is calibrated already
         network.scale_logits(1 / scored["finetuned"].temperature)
     result = FinetuneResult(
-        run=run,
+        run=None,
         seed_run=run.id,
         choice=choice,
         probe=probe,
@@ -324,7 +331,7 @@ def finetune_head(
         },
         parity=parity,
         training=training,
-        devices=devices,
+        devices=devices.names,
         average=point,
         protocol=problem.protocol,
         head=scored["head"].metrics,
@@ -333,9 +340,10 @@ def finetune_head(
         refitted=problem.refitted,
         seconds=time.perf_counter() - started,
     )
-    result.run = _save(place, run, problem, network, spec, result, scored, settings, name)
-    if not training.interrupted:
-        checkpoint.unlink(missing_ok=True)
+    if devices.worker == 0:
+        result.run = _save(place, run, problem, network, spec, result, scored, settings, name)
+        if not training.interrupted:
+            checkpoint.unlink(missing_ok=True)
     result.seconds = time.perf_counter() - started
     return result
 
@@ -479,16 +487,27 @@ def _check_seed(
     )
 
 
-def _fill(boundary: Boundary, used: np.ndarray, watch: Watch) -> None:
-    """Compute the activations that are missing, after telling what that takes."""
+def _fill(boundary: Boundary, used: np.ndarray, devices: Devices, watch: Watch) -> None:
+    """Compute the activations that are missing, after telling what that takes.
+
+    Each worker takes its part; what is then still missing, for want of a shared workspace, it
+    computes too.
+    """
+
+    def compute(rows: list[int]) -> None:
+        if rows:
+            watch.tell(
+                f"Activations of {len(rows)} images at the cut: "
+                f"{len(rows) * boundary.row_bytes / 1e6:,.0f} MB, "
+                f"about {boundary.estimate(rows):.0f} s."
+            )
+            boundary.compute(rows, watch.progress)
+
     missing = boundary.missing(used)
-    if missing:
-        watch.tell(
-            f"Activations of {len(missing)} images at the cut: "
-            f"{len(missing) * boundary.row_bytes / 1e6:,.0f} MB, "
-            f"about {boundary.estimate(missing):.0f} s."
-        )
-        boundary.compute(missing, watch.progress)
+    devices.gather(0)  # all see the same ones missing
+    compute(missing[devices.worker :: devices.workers])
+    devices.gather(0)
+    compute(boundary.missing(used))
 
 
 def _devices_text(strategy: str, devices: list[str]) -> str:

@@ -1,44 +1,139 @@
 """Train on several devices at once: a copy of the top on each, gradients summed over all of them.
 
 Each device takes part of every batch, and the loss is divided by the images of the whole batch, so
-losses and weights are those of a single device up to rounding. Machines are not joined: for that
-each would have to hold the activations, and all would have to stop in the same epoch.
+losses and weights are those of a single device up to rounding. The devices are those of this
+machine, or of all machines that the environment variable ``TF_CONFIG`` names: each then runs the
+same command in a process of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
 from ..embed.quiet import import_keras, import_tensorflow
+from ..errors import FitError
 
 if TYPE_CHECKING:
     import keras
 
 STRATEGIES = ("none", "mirrored")
+_EXAMPLE: Final = (
+    'TF_CONFIG=\'{"cluster": {"worker": ["HOST1:2222", "HOST2:2222"]}, '
+    '"task": {"type": "worker", "index": 0}}\''
+)
 
 
-def training_devices(strategy: str) -> list[str]:
-    """Return the devices that a training uses, such as ``["GPU:0", "GPU:1"]``.
+@dataclass(frozen=True)
+class Devices:
+    """What a training runs on.
+
+    Attributes
+    ----------
+    names : list of str
+        Such as ``["GPU:0", "GPU:1"]``; the addresses of the workers if there are several.
+    strategy : tf.distribute.Strategy or None
+        None if a single device trains.
+    worker, workers : int
+        Which of how many processes this is, from 0. The first one writes what is kept.
+    """
+
+    names: list[str]
+    strategy: Any = None
+    worker: int = 0
+    workers: int = 1
+
+    def gather(self, value: float) -> list[float]:
+        """Return what each worker has for `value`, after waiting for all of them."""
+        if self.workers == 1:
+            return [value]
+        tf = import_tensorflow()
+        with self.in_step():
+            parts = self.strategy.run(lambda: tf.constant([value], tf.float64))
+            values = self.strategy.gather(parts, axis=0).numpy().tolist()
+        return values[:: len(values) // self.workers]
+
+    def check_same(self, key: str) -> None:
+        """Raise a `FitError` on all workers if they do not have the same hexadecimal `key`."""
+        if len(set(self.gather(int(key[:13], 16)))) > 1:  # exact in float64
+            raise FitError(
+                "the workers do not train the same: images, cut or settings differ.",
+                "Run the same command on the same images on each of them.",
+            )
+
+    @contextmanager
+    def in_step(self) -> Iterator[None]:
+        """Raise a `FitError` if another worker stops meanwhile."""
+        try:
+            yield
+        except import_tensorflow().errors.OpError as error:
+            if self.workers == 1:
+                raise
+            raise FitError(
+                "another worker stopped, and a training in step needs all of them.",
+                "Run the same command on all of them again: it goes on after the last epoch.",
+            ) from error
+
+
+def open_devices(
+    strategy: str = "none", tell: Callable[[str], None] = lambda text: None
+) -> Devices:
+    """Return the devices that a training is to use.
 
     Parameters
     ----------
     strategy : {"none", "mirrored"}
-        ``"none"`` uses the first device alone; ``"mirrored"`` all GPUs that TensorFlow sees, or all
-        logical CPU devices (one, unless the process has configured more) where there is no GPU.
+        ``"none"`` uses the first device alone. ``"mirrored"`` uses all GPUs that TensorFlow sees,
+        or all logical CPU devices (one, unless the process has configured more) where there is no
+        GPU; on all the machines of ``TF_CONFIG`` if it is set. Then TensorFlow must not have
+        computed anything yet in this process.
+    tell : callable, optional
+        Called with a line of text before waiting for other machines.
+
+    Raises
+    ------
+    FitError
+        If ``TF_CONFIG`` makes no sense, or comes too late.
     """
     tf = import_tensorflow()
+    worker, addresses = _cluster() if strategy == "mirrored" else (0, [])
+    if len(addresses) > 1:
+        tell(f"This is worker {worker} of {', '.join(addresses)}. All must be there to begin.")
+        try:
+            opened = tf.distribute.MultiWorkerMirroredStrategy()
+        except (RuntimeError, ValueError, tf.errors.OpError) as error:
+            raise FitError(
+                f"the workers of TF_CONFIG cannot be joined: {error}",
+                "Start a new process on each of them, with the same addresses.",
+            ) from error
+        return Devices(addresses, opened, worker, len(addresses))
     logical = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     names = [device.name.removeprefix("/device:") for device in logical]
-    return names if strategy == "mirrored" else names[:1]
+    if strategy == "none" or len(names) == 1:
+        return Devices(names[:1])
+    return Devices(names, tf.distribute.MirroredStrategy(names))
 
 
-def open_strategy(strategy: str) -> Any:
-    """Return a `tf.distribute.MirroredStrategy`; None if a single device is to train."""
-    if strategy == "none":
-        return None
-    devices = training_devices(strategy)
-    return import_tensorflow().distribute.MirroredStrategy(devices) if len(devices) > 1 else None
+def _cluster() -> tuple[int, list[str]]:
+    """Return the place of this process among the workers of ``TF_CONFIG``, and their addresses."""
+    text = os.environ.get("TF_CONFIG")
+    if not text:
+        return 0, []
+    try:
+        told = json.loads(text)
+        groups = {kind: list(told["cluster"].get(kind, [])) for kind in ("chief", "worker")}
+        kind, index = told["task"]["type"], int(told["task"]["index"])
+        own = groups[kind][index] if index >= 0 else None
+        addresses = [*groups["chief"], *groups["worker"]]
+        return addresses.index(own), addresses
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        raise FitError(
+            f"TF_CONFIG does not say which worker this is: {text}", f"Such as {_EXAMPLE}"
+        ) from error
 
 
 def mirror(model: keras.Model, strategy: Any) -> tuple[keras.Model, list[Any]]:

@@ -43,9 +43,7 @@ def fold_norms(model: keras.Model) -> keras.Model:
             layer = keras.layers.Lambda(convolve, layer.compute_output_shape)
         return layer(*args, **kwargs)
 
-    return keras.models.clone_model(
-        model, clone_function=lambda layer: layer, call_function=call
-    )
+    return keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=call)
 
 
 def _foldable(model: Any) -> dict[int, Any]:

@@ -30,7 +30,7 @@ from ..classify.linear import softmax
 from ..classify.metrics import image_loss
 from ..embed.quiet import import_keras, import_tensorflow
 from ..errors import FitError, UnknownNameError
-from .distribute import STRATEGIES, mirror, on_every_device, open_strategy
+from .distribute import STRATEGIES, Devices, mirror, on_every_device, open_devices
 from .fold import fold_norms
 
 if TYPE_CHECKING:
@@ -63,7 +63,8 @@ class Settings:
     seed : int, default=0
         Of the order of the images.
     strategy : {"none", "mirrored"}, default="none"
-        ``"mirrored"`` trains on all visible GPUs at once; see `tlx.finetune.distribute`.
+        ``"mirrored"`` trains on all GPUs at once, of several machines too; see
+        `tlx.finetune.distribute`.
     """
 
     epochs: int = 10
@@ -168,6 +169,7 @@ def train(
     y_held_out: np.ndarray,
     settings: Settings,
     *,
+    devices: Devices | None = None,
     checkpoint: Path | None = None,
     on_epoch: Callable[[Epoch, float], None] = lambda epoch, seconds_left: None,
 ) -> Training:
@@ -187,6 +189,8 @@ def train(
         Activations of the M held-out images.
     y_held_out : ndarray of shape (M,), int
     settings : Settings
+    devices : Devices, optional
+        What to train on; by default what ``settings.strategy`` comes to.
     checkpoint : Path, optional
         Where to keep the state after each epoch. If it holds the state of the very same training,
         that is taken up. It is the caller who removes it, when the result is safe.
@@ -196,23 +200,30 @@ def train(
     Returns
     -------
     Training
+
+    Raises
+    ------
+    FitError
+        If another worker stopped.
     """
-    loop = _Loop(top, y, settings)
+    devices = devices or open_devices(settings.strategy)
+    loop = _Loop(top, y, settings, devices)
     state = loop.restore(checkpoint) if checkpoint else None
     if state is None:
         state = Training()
         _record(state, loop, 0, None, held_out, y_held_out, time.perf_counter())
         on_epoch(state.epochs[0], 0.0)
     try:
-        while len(state.epochs) <= settings.epochs and state.stale < settings.patience:
-            number, started = len(state.epochs), time.perf_counter()
-            loss = loop.epoch(number, train_rows, y)
-            _record(state, loop, number, loss, held_out, y_held_out, started)
-            if checkpoint:
-                loop.save(checkpoint, state)
-            seconds = [epoch.seconds for epoch in state.epochs[-3:] if epoch.epoch]
-            left = (settings.epochs - number) * sum(seconds) / len(seconds)
-            on_epoch(state.epochs[-1], left)
+        with devices.in_step():
+            while len(state.epochs) <= settings.epochs and state.stale < settings.patience:
+                number, started = len(state.epochs), time.perf_counter()
+                loss = loop.epoch(number, train_rows, y)
+                _record(state, loop, number, loss, held_out, y_held_out, started)
+                if checkpoint and devices.worker == 0:
+                    loop.save(checkpoint, state)
+                seconds = [epoch.seconds for epoch in state.epochs[-3:] if epoch.epoch]
+                left = (settings.epochs - number) * sum(seconds) / len(seconds)
+                on_epoch(state.epochs[-1], left)
     except KeyboardInterrupt:
         state.interrupted = True
     if state.best_epoch:
@@ -285,12 +296,14 @@ def training_key(facts: dict[str, Any]) -> str:
 class _Loop:
     """The compiled step and everything that changes with it."""
 
-    def __init__(self, top: keras.Model, y: np.ndarray, settings: Settings) -> None:
+    def __init__(
+        self, top: keras.Model, y: np.ndarray, settings: Settings, devices: Devices
+    ) -> None:
         keras = import_keras()
         self._top = top
         self._settings = settings
         self._steps = -(-len(y) // settings.batch_size)
-        self._strategy = open_strategy(settings.strategy)
+        self._devices, self._strategy = devices, devices.strategy
         self._trained, self._variables = top, list(top.trainable_variables)
         if self._strategy:
             self._trained, self._variables = mirror(top, self._strategy)
@@ -335,9 +348,11 @@ class _Loop:
             for variable, value in zip(self._variables, values, strict=True):
                 variable.assign(value)
 
-    @property
-    def top(self) -> keras.Model:
-        return self._top
+    def score(self, held_out: Rows, y: np.ndarray) -> tuple[float, float]:
+        """Return log loss and accuracy of held-out images; the same loss on all workers."""
+        logits = predict_logits(self._top, held_out)
+        accuracy = float((logits.argmax(axis=1) == y).mean())
+        return self._devices.gather(log_loss(y, logits))[0], accuracy
 
     def save(self, path: Path, state: Training) -> None:
         """Keep all that the next epoch depends on; its order of images depends on its number."""
@@ -356,7 +371,18 @@ class _Loop:
         write_atomic(path, buffer.getvalue())
 
     def restore(self, path: Path) -> Training | None:
-        """Take up the state that `save` wrote; None if there is none that can be read."""
+        """Take up the state that `save` wrote; None if there is none that all workers can read."""
+        found = self._read(path)
+        if len(set(self._devices.gather(len(found[0].epochs) if found else 0))) > 1 or not found:
+            return None
+        state, weights, optimizer = found
+        self.assign(weights)
+        for variable, value in zip(self._optimizer.variables, optimizer, strict=True):
+            variable.assign(value)
+        return state
+
+    def _read(self, path: Path) -> tuple[Training, list[np.ndarray], list[np.ndarray]] | None:
+        """Return the state, weights and variables of the optimizer in a checkpoint, if it fits."""
         try:
             with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
                 told = json.loads(arrays["state"].tobytes())
@@ -372,10 +398,9 @@ class _Loop:
                 return None
         except (OSError, EOFError, KeyError, ValueError, TypeError, zipfile.BadZipFile):
             return None
-        self.assign(weights)
-        for variable, value in zip(self._optimizer.variables, optimizer, strict=True):
-            variable.assign(value)
-        return Training(epochs, told["best_epoch"], best, told["stale"], resumed_at=len(epochs) - 1)
+        resumed_at = len(epochs) - 1
+        state = Training(epochs, told["best_epoch"], best, told["stale"], resumed_at=resumed_at)
+        return state, weights, optimizer
 
     def _compile(self) -> Any:
         tf = import_tensorflow()
@@ -412,14 +437,12 @@ def _record(
     started: float,
 ) -> None:
     """Score the held-out images and note the epoch; keep its weights if it is the best trained."""
-    logits = predict_logits(loop.top, held_out)
-    loss = log_loss(y, logits)
+    loss, accuracy = loop.score(held_out, y)
     lowest = min((epoch.val_loss for epoch in state.epochs), default=math.inf)
     best = loss < lowest
     state.stale = 0 if best else state.stale + 1
     if number and all(loss < epoch.val_loss for epoch in state.epochs if epoch.epoch):
         state.best_epoch, state.best_weights = number, loop.weights()
-    accuracy = float((logits.argmax(axis=1) == y).mean())
     seconds = time.perf_counter() - started
     state.epochs.append(Epoch(number, train_loss, loss, accuracy, seconds, best))
 

@@ -65,17 +65,23 @@ def judge(
     accuracy, loss = (
         compare_paired(metric, y, finetuned, head, groups) for metric in ("accuracy", "log_loss")
     )
-    own = finetuned[np.arange(len(y)), y]
-    lower = loss.value < 0 and float(image_loss(own).mean()) < head_loss
-    keep = lower and gained >= lost
-    why = _why(accuracy, loss, gained, lost, lower)
+    own = float(image_loss(finetuned[np.arange(len(y)), y]).mean())
+    keep = loss.value < 0 and own < head_loss and gained >= lost
+    why = _why(accuracy, loss, gained, lost, own, head_loss)
     kept = "finetuned" if keep else "head"
     return Verdict(kept, len(y), accuracy, loss, gained, lost, why)
 
 
-def _why(accuracy: Difference, loss: Difference, gained: int, lost: int, lower: bool) -> str:
-    if not lower:
+def _why(
+    accuracy: Difference, loss: Difference, gained: int, lost: int, own: float, head_loss: float
+) -> str:
+    if loss.value >= 0:
         return "fine-tuning did not help: its log loss is not below the head's."
+    if own >= head_loss:
+        return (
+            f"fine-tuning did not help: its log loss, {own:.4f}, is not below the {head_loss:.4f} "
+            "of the head as it is, its temperature fitted on these images."
+        )
     if gained < lost:
         return "fine-tuning did not help: its log loss is lower, but it gets fewer images right."
     if loss.high >= 0:

@@ -20,9 +20,9 @@ import numpy as np
 import pytest
 
 from tlx.classify import run_checks
-from tlx.classify.fit import fit_head
+from tlx.classify.fit import fit_head, fit_heads
 from tlx.classify.runs import list_runs, load_run, remove_runs
-from tlx.errors import FormatError, StorageError, TlxError, UnknownNameError
+from tlx.errors import DataError, FormatError, StorageError, TlxError, UnknownNameError
 
 NUMBERS = ("n", "seconds", "seed", "trained_on", "views", "temperature", "predict_seconds")
 
@@ -217,6 +217,22 @@ def test_a_run_without_its_json_is_named_and_not_unknown(run):
     (run / "run.json").unlink()
     with pytest.raises(FormatError, match=r"run centroid-1 lacks its part run\.json"):
         load_run("centroid-1", run.parents[1])
+
+
+@pytest.mark.parametrize("name", ["../out", "a/b", "", ".hidden", "best", "two words", "x" * 300])
+def test_a_name_that_could_not_be_used_is_refused(place, name):
+    before = sorted(place.root.rglob("*"))
+    with pytest.raises(DataError, match="is no name for a run"):
+        fit_head("centroid", workspace=place.root, name=name)
+    assert sorted(place.root.rglob("*")) == before
+
+
+def test_a_name_that_is_taken_is_refused_before_anything_is_fitted(place):
+    fit_head("centroid", workspace=place.root, name="own-knn")
+    with pytest.raises(DataError, match="there is a run 'own-knn' already") as told:
+        fit_heads(["centroid", "knn"], workspace=place.root, name="own")
+    assert "tlx runs rm own-knn" in told.value.remedy
+    assert not (place.runs / "own-centroid").exists()
 
 
 def test_names_that_cannot_be_a_folder_are_unknown_runs(run):

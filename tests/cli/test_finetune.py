@@ -28,6 +28,19 @@ def test_one_epoch_of_the_real_backbone_has_the_promised_keys(real_project, run_
     assert result["kept"] in ("head", "finetuned")
 
 
+def test_no_epoch_keeps_the_head_under_the_name_asked_for(real_project, run_tlx, tmp_path):
+    where = ("--workspace", str(real_project.folder / ".tlx"))
+    options = ("--unfreeze", "5", "--epochs", "0", "--name", "as-it-is", *where)
+    done = run_tlx("finetune", *options, cwd=tmp_path)
+    assert "Kept: the head. No epoch was trained." in done.stdout
+    assert "The epoch was chosen" not in done.stdout
+    assert "run as-it-is in" in done.stdout
+    again = run_tlx("finetune", *options, cwd=tmp_path, code=1)
+    assert "there is a run 'as-it-is' already" in again.stderr
+    assert "epoch" not in again.stderr  # it is refused before anything is done
+    run_tlx("runs", "rm", "as-it-is", *where, cwd=tmp_path)
+
+
 def test_without_a_run_it_says_what_to_type(run_tlx, tmp_path):
     done = run_tlx("finetune", cwd=tmp_path, code=1)
     assert "Run tlx" in done.stderr

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from tlx.errors import UnknownNameError
-from tlx.finetune.distribute import open_strategy, training_devices
+from tlx.errors import FitError, UnknownNameError
+from tlx.finetune.distribute import open_devices
 from tlx.finetune.train import Settings
 
 # 65 images in batches of 16: the last batch has one image, so the second device has none.
@@ -22,7 +22,7 @@ from tlx.embed.quiet import import_keras, import_tensorflow
 tf = import_tensorflow()
 [cpu] = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from tlx.finetune.distribute import training_devices
+from tlx.finetune.distribute import open_devices
 from tlx.finetune.train import Settings, predict_logits, train
 keras = import_keras()
 
@@ -73,7 +73,7 @@ def note(name, top, found):
 for strategy in ("none", "mirrored"):
     top = make()
     note(strategy, top, train(top, *data, replace(settings, strategy=strategy)))
-    told[strategy]["devices"] = training_devices(strategy)
+    told[strategy]["devices"] = open_devices(strategy).names
 
 def dies(epoch, left):
     if epoch.epoch == 2:
@@ -145,9 +145,58 @@ def test_ctrl_c_on_two_devices_leaves_the_best_epoch(told):
 
 
 def test_one_device_needs_no_strategy():
-    assert len(training_devices("mirrored")) == 1
-    assert open_strategy("mirrored") is None
-    assert open_strategy("none") is None
+    for strategy in ("none", "mirrored"):
+        devices = open_devices(strategy)
+        assert len(devices.names) == 1
+        assert devices.strategy is None
+
+
+def test_a_cluster_of_one_is_no_cluster(monkeypatch):
+    config = {"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 0}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(config))
+    assert open_devices("mirrored").workers == 1
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "{",
+        "[]",
+        '{"cluster": {"worker": ["a:1", "b:2"]}}',
+        '{"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 2}}',
+        '{"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": -1}}',
+        '{"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "ps", "index": 0}}',
+        '{"cluster": {"worker": 3}, "task": {"type": "worker", "index": 0}}',
+    ],
+)
+def test_a_tf_config_that_makes_no_sense_is_shown_with_one_that_does(monkeypatch, config):
+    monkeypatch.setenv("TF_CONFIG", config)
+    with pytest.raises(FitError) as caught:
+        open_devices("mirrored")
+    assert config in caught.value.cause
+    assert '"task": {"type": "worker", "index": 0}' in caught.value.remedy
+    assert open_devices("none").workers == 1  # which does not ask
+
+
+@pytest.mark.slow
+def test_workers_cannot_be_joined_by_a_process_that_has_computed_already(python):
+    code = """
+import json, os
+os.environ["TF_CONFIG"] = json.dumps(
+    {"cluster": {"worker": ["127.0.0.1:1", "127.0.0.1:2"]}, "task": {"type": "worker", "index": 0}}
+)
+from tlx.embed.quiet import import_tensorflow
+from tlx.errors import FitError
+from tlx.finetune.distribute import open_devices
+import_tensorflow().constant(1.0)
+try:
+    open_devices("mirrored")
+except FitError as error:
+    print(error.cause, error.remedy)
+"""
+    told = python(code)
+    assert "cannot be joined" in told
+    assert "new process" in told
 
 
 def test_an_unknown_strategy_is_refused_with_the_known():

@@ -49,4 +49,7 @@ def test_fewer_images_right_keep_the_head_whatever_the_loss():
 
 
 def test_the_head_as_it_predicts_must_be_beaten_too():
-    assert verdict(BETTER, head_loss=1e-3).kept == "head"
+    found = verdict(BETTER, head_loss=1e-3)
+    assert found.log_loss.value < 0
+    assert found.kept == "head"
+    assert "is not below the 0.0010 of the head as it is" in found.why

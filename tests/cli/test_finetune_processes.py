@@ -1,4 +1,4 @@
-"""`tlx finetune` killed or interrupted in a real process, and the same command once more."""
+"""`tlx finetune` in real processes: killed, interrupted, and in step with other workers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import zipfile
@@ -22,7 +23,7 @@ from tlx.embed.pipeline import embed_images
 from tlx.embed.quiet import import_keras
 
 pytestmark = [
-    pytest.mark.slow,  # seven processes that import TensorFlow
+    pytest.mark.slow,  # every test starts processes that import TensorFlow
     # Keras 3 saves TensorFlow variables in a way that NumPy 2 calls deprecated.
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
 ]
@@ -31,7 +32,7 @@ CLASSES = ("amber", "blue", "coral")
 OPTIONS = ("--unfreeze", "3", "--epochs", "30", "--patience", "30", "--lr", "2e-3")
 OPTIONS += ("--batch-size", "2", "--engine", "tensorflow", "--json")
 
-Start = Callable[[Path], "subprocess.Popen[str]"]
+Start = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture(scope="module")
@@ -81,12 +82,12 @@ def start(environment) -> Iterator[Start]:
     """Yield a function that starts the command in a folder; nothing outlives the test."""
     processes = []
 
-    def run(folder: Path) -> subprocess.Popen[str]:
+    def run(folder: Path, *options: str, **variables: str) -> subprocess.Popen[str]:
         processes.append(
             subprocess.Popen(
-                [sys.executable, "-m", "tlx", "finetune", *OPTIONS],
+                [sys.executable, "-m", "tlx", "finetune", *OPTIONS, *options],
                 cwd=folder,
-                env=environment,
+                env={**environment, **variables},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
@@ -193,3 +194,86 @@ def test_ctrl_c_while_activations_are_computed_keeps_those_that_are(folders, sta
     again = json.loads(run_tlx("finetune", *OPTIONS, "--epochs", "1", cwd=folder).stdout)
     assert 64 <= again["boundary"]["reused"] < 90
     assert len(again["epochs"]) == 2
+
+
+@pytest.fixture
+def start_workers(start) -> Callable[..., list[subprocess.Popen[str]]]:
+    """Return a function that starts one worker of a cluster in each of some folders."""
+
+    def run(folders: list[Path], *options: tuple[str, ...]) -> list[subprocess.Popen[str]]:
+        addresses = [f"127.0.0.1:{free_port()}" for _ in folders]
+        found = []
+        for index, folder in enumerate(folders):
+            task = {"type": "worker", "index": index}
+            config = json.dumps({"cluster": {"worker": addresses}, "task": task})
+            own = options[index] if options else ()
+            found.append(start(folder, "--strategy", "mirrored", *own, TF_CONFIG=config))
+        return found
+
+    return run
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+def results(workers: list[subprocess.Popen[str]]) -> list[dict]:
+    """Return what the workers, which end well, say."""
+    told = [worker.communicate(timeout=120) for worker in workers]
+    assert [worker.returncode for worker in workers] == [0] * len(workers), told
+    return [json.loads(out) for out, _ in told]
+
+
+def losses_of(result: dict) -> list[float]:
+    return [epoch[name] or 0 for epoch in result["epochs"] for name in ("train_loss", "val_loss")]
+
+
+def test_two_workers_on_one_workspace_train_what_one_does(folders, start_workers, run_tlx):
+    alone, shared = next(folders), next(folders)
+    one = json.loads(run_tlx("finetune", *OPTIONS, cwd=alone).stdout)
+    first, second = results(start_workers([shared, shared]))
+    assert len(first["finetuned"]["devices"]) == 2
+    assert losses_of(first) == pytest.approx(losses_of(one), rel=1e-4, abs=1e-6)
+    assert losses_of(second) == pytest.approx(losses_of(first), rel=1e-6)
+    assert first["kept"] == second["kept"] == one["kept"]
+    # The first one writes the run, and both computed a part of the activations.
+    assert (first["run"], second["run"]) == ("finetune-1", None)
+    assert [run.name for run in (shared / ".tlx" / "runs").glob("finetune*")] == ["finetune-1"]
+    assert not list((shared / ".tlx" / "finetune").iterdir())
+
+
+def test_workers_need_not_share_a_workspace(folders, start_workers):
+    places = [next(folders), next(folders)]
+    first, second = results(start_workers(places))
+    assert losses_of(second) == pytest.approx(losses_of(first), rel=1e-6)
+    assert (first["run"], second["run"]) == ("finetune-1", None)
+    assert not list((places[1] / ".tlx" / "runs").glob("finetune*"))
+
+
+@pytest.mark.parametrize("killed", [0, 1])
+def test_one_worker_killed_stops_the_other_and_both_go_on_from_there(
+    folders, start_workers, killed
+):
+    calm, stopped = next(folders), next(folders)
+    whole, _ = results(start_workers([calm, calm]))
+    workers = start_workers([stopped, stopped])
+    read_until(workers[0], "epoch 5/30")
+    workers[killed].kill()
+    _, err = workers[1 - killed].communicate(timeout=120)
+    assert workers[1 - killed].returncode == 1
+    assert "Error: another worker stopped" in err
+    assert "Traceback" not in err
+    first, _ = results(start_workers([stopped, stopped]))
+    assert 4 <= first["finetuned"]["resumed_at"] < 30
+    assert losses_of(first) == pytest.approx(losses_of(whole), rel=1e-4, abs=1e-6)
+
+
+def test_workers_that_would_not_train_the_same_are_refused(folders, start_workers):
+    shared = next(folders)
+    workers = start_workers([shared, shared], ("--seed", "1"), ("--seed", "2"))
+    for worker in workers:
+        _, err = worker.communicate(timeout=120)
+        assert worker.returncode == 1
+        assert "Error: the workers do not train the same" in err
