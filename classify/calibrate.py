@@ -12,6 +12,8 @@ References
    calibrating predictive algorithms to achieve risk control, arXiv:2110.01052.
 .. [4] C. J. Clopper, E. S. Pearson (1934), The use of confidence or fiducial limits illustrated in
    the case of the binomial, Biometrika 26.
+.. [5] J. Platt (1999), Probabilistic outputs for support vector machines and comparisons to
+   regularized likelihood methods, in: Advances in large margin classifiers, MIT Press.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from .metrics import Metric, _standard_error, expected_calibration_error
 
 UNKNOWN = "unknown"  # the label of a rejected image
 _TINY = 1e-12  # what a probability of 0 counts as, at most
-_WIDEST = 4.0  # |log T| stays below this
+_WIDEST = 7.0  # |log T| stays below this
 _Z = 1.959963984540054
 _BINS = 15
 _STEPS = 50  # numbers of accepted images that are tried
@@ -65,9 +67,11 @@ class Rejection:
 def fit_temperature(y: np.ndarray, probabilities: np.ndarray) -> float:
     """Find the temperature whose probabilities give the true classes the least log loss [1]_.
 
-    The loss of ``softmax(log(p) / T)`` is convex in 1/T. A normal prior on log T, of mean 0 and
-    standard deviation 1, keeps T finite where every image is right (the loss alone would ask for
-    certainty); among hundreds of images it has no weight.
+    The loss of ``softmax(log(p) / T)`` is convex in 1/T. Few images, or none, tell how often an
+    image is wrong, so each counts as wrong, its true class the best of the others, with a weight of
+    1 / (2 N + 2), as the prior of Jeffreys expects where no mistake was seen; Platt's targets [5]_
+    are alike. A normal prior on log T, of mean 0 and standard deviation 1, keeps T near 1 where the
+    images do not tell. Among hundreds of images neither has a weight to speak of.
 
     Parameters
     ----------
@@ -91,16 +95,21 @@ def fit_temperature(y: np.ndarray, probabilities: np.ndarray) -> float:
         return 1.0
     logits = _logits(probabilities)
     logits -= logits.max(axis=1, keepdims=True)
-    own = logits[np.arange(len(y)), y]
-    # With b = 1 / T = exp(t), the derivative by t of  sum_i logsumexp(b z_i) - b z_iy + t^2 / 2
-    # is  b (sum_i E[z_i] - z_iy) + t,  its own derivative  that + b^2 sum_i Var[z_i] + 1 - t.
+    rows = np.arange(len(y))
+    own, others = logits[rows, y], logits.copy()
+    others[rows, y] = -np.inf
+    doubt = 0.5 / (len(y) + 1)
+    target = (1 - doubt) * own + doubt * others.max(axis=1)
+    # With b = 1 / T = exp(t), the derivative by t of
+    # sum_i logsumexp(b z_i) - b target_i + t^2 / 2  is  b (sum_i E[z_i] - target_i) + t,
+    # its own derivative  that + b^2 sum_i Var[z_i] + 1 - t.
     low, high, t = -_WIDEST, _WIDEST, 0.0
     for _ in range(50):
         b = np.exp(t)
         p = np.exp(b * logits)
         p /= p.sum(axis=1, keepdims=True)
         mean = (p * logits).sum(axis=1)
-        slope = b * (mean - own).sum()
+        slope = b * (mean - target).sum()
         curvature = slope + b**2 * ((p * logits**2).sum() - mean @ mean) + 1
         gradient = slope + t
         low, high = (t, high) if gradient < 0 else (low, t)

@@ -54,6 +54,23 @@ def test_all_right_or_all_wrong_gives_a_finite_temperature(y: int) -> None:
     assert 0.1 < T < 55
 
 
+def test_a_sure_head_that_made_no_mistake_yet_is_not_believed_to_make_none() -> None:
+    sure = np.tile([1 - 1e-12, 1e-12], (30, 1))
+    T = fit_temperature(np.zeros(30, int), sure)
+    assert 0.003 < apply_temperature(sure, T)[0, 1] < 0.03  # mistakes: 0.5 of 31
+
+
+def test_few_images_tell_of_far_too_sure_a_head() -> None:
+    losses = []
+    for seed in range(20):
+        logits, y = drawn(1030, 2, scale=6, seed=seed)
+        p = softmax(20 * logits)
+        T = fit_temperature(y[:30], p[:30])
+        told = nll(y[30:], apply_temperature(p[30:], T))
+        losses.append(told / nll(y[30:], softmax(logits[30:])))
+    assert max(losses) < 3  # of the loss of the probabilities that the labels were drawn from
+
+
 def test_no_images_leave_probabilities_alone() -> None:
     assert fit_temperature(np.zeros(0, int), np.zeros((0, 3))) == 1.0
 
