@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,8 @@ from ..errors import DataError, UnknownNameError
 from ..workspace import Workspace
 from .metrics import Metric
 from .paired import Difference, compare_paired, holm
-from .runs import Run, by_age, list_runs, load_run
+from .paths import GRIDS
+from .runs import Run, by_age, list_runs, load_run, save_run
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "roc_auc")
 _LOWER_IS_BETTER = ("log_loss",)
@@ -189,11 +190,14 @@ def compare_heads(
         for s, why in zip(scored, objections, strict=True)
         if why and s.run.id not in refitted
     ]
-    if named and left_out and not refit:
+    refused = [out.run for out in left_out if not (refit and _can_be_refitted(out.run))]
+    if named and refused:
         raise DataError(
-            f"run {left_out[0].run.id} cannot be compared with {reference.run.id}: "
-            f"{left_out[0].reason}.",
-            "Add --refit to fit it again on the same images and folds, or leave it out.",
+            f"run {refused[0].id} cannot be compared with {reference.run.id}: "
+            f"{next(out.reason for out in left_out if out.run is refused[0])}.",
+            "Add --refit to fit it again on the same images and folds, or leave it out."
+            if _can_be_refitted(refused[0])
+            else f"A {refused[0].info['model']} run cannot be fitted again: leave it out.",
         )
     return Comparison(
         metric=metric,
@@ -304,48 +308,53 @@ def _refit(
     out = list(scored)
 
     def again(s: _Scored) -> _Scored:
-        new = _Scored(_fit_again(place, s.run, reference.run))
+        new = _Scored(_fit_again(place, s.run, reference))
         refitted[s.run.id] = new.run.id
         present.add(_recipe(s.run))
         out.append(new)
         return new
 
     new = None
-    for s in scored:
+    for s in filter(lambda s: _can_be_refitted(s.run), scored):
         if s.objection(reference) and _recipe(s.run) not in present:
             new = again(s)
     if new is not None and new.objection(reference):  # the images have changed since
         present = {_recipe(s.run) for s in out if not s.objection(new)}
-        for s in scored:
+        for s in filter(lambda s: _can_be_refitted(s.run), scored):
             if s.objection(new) and _recipe(s.run) not in present:
                 again(s)
         reference = new
     return out, reference, refitted
 
 
-def _fit_again(place: Workspace, run: Run, like: Run) -> Run:
+def _can_be_refitted(run: Run) -> bool:
+    return run.info["model"] in GRIDS and "settings" in run.info
+
+
+def _fit_again(place: Workspace, run: Run, like: _Scored) -> Run:
     from .evaluate import evaluate_head
-    from .paths import GRIDS
-    from .runs import save_run
     from .table import load_table
 
-    settings = run.info.get("settings")
-    if run.info["model"] not in GRIDS or settings is None:
-        raise DataError(
-            f"run {run.id} ({run.info['model']}) cannot be fitted again on other folds.",
-            "Leave it out, or make it again on the folds of the others.",
-        )
+    settings, its = run.info["settings"], like.run.info
     features = "+".join(source["fingerprint"] for source in run.info["sources"])
-    table = load_table(place, like.info["dataset"], features, views=run.info.get("views", 0))
-    target = like.info.get("settings", {"folds": 5, "options": {}})
+    table = load_table(place, its["dataset"], features, views=run.info.get("views", 0))
+    # A fine-tuning holds images out by itself where the data set has no validation split.
+    is_split = not _can_be_refitted(like.run) and not np.any(table.split == "validation")
+    if is_split:
+        held_out = set(map(bytes, like.digest))
+        held = np.array([bytes(row) in held_out for row in table.digest])
+        table = replace(table, split=np.where(held, "validation", "train"))
+    target = its.get("settings", {"folds": 5, "options": {}})
     options = {k: v for k, v in settings["options"].items() if k not in _FEW}
     options |= {k: v for k, v in target["options"].items() if k in _FEW}
     evaluation = evaluate_head(
         table,
         run.info["model"],
         n_folds=target["folds"],
-        seed=like.info["seed"],
+        seed=its["seed"],
         grid=settings["grid"],
         **options,
     )
-    return save_run(place, table, evaluation, seed=like.info["seed"])
+    if is_split:
+        evaluation = replace(evaluation, protocol=its["protocol"])
+    return save_run(place, table, evaluation, seed=its["seed"])

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from ..cache.hdf5 import text_array
-from ..classify.calibrate import calibration_error, cross_calibrate
+from ..classify.calibrate import apply_temperature, calibration_error, cross_calibrate
 from ..classify.dense import DensePredictor
 from ..classify.evaluate import evaluate_head
 from ..classify.linear import LinearPredictor, softmax
-from ..classify.metrics import confusion_matrix, score
+from ..classify.metrics import confusion_matrix, image_loss, score
 from ..classify.runs import (
     Run,
     _environment,
@@ -311,7 +311,7 @@ def finetune_head(
         scored["head"].proba,
         scored["finetuned"].proba,
         groups,
-        training.epochs[0].val_loss,
+        (training.epochs[0].val_loss, scored["finetuned"].loss),
     )
     if verdict.kept == "head":
         for variable, value in zip(network.top.trainable_variables, start, strict=True):
@@ -422,10 +422,14 @@ def _prepare(place: Workspace, run: Run, seed: int) -> _Problem:
 
 @dataclass
 class _Scored:
-    """What one of the two is worth: calibrated probabilities, and the temperature behind them."""
+    """What one of the two is worth.
+
+    Probabilities are calibrated, each image's without it; temperature and loss are of all images.
+    """
 
     proba: np.ndarray
     temperature: float
+    loss: float
     metrics: dict[str, Any]
 
 
@@ -437,7 +441,10 @@ def _score(y: np.ndarray, raw: np.ndarray, groups: np.ndarray, seed: int) -> _Sc
         "ece": calibration_error(y, raw, groups),
         "ece_calibrated": calibration_error(y, proba, groups),
     }
-    return _Scored(proba, temperature, {name: asdict(metric) for name, metric in metrics.items()})
+    own = apply_temperature(raw, temperature)[np.arange(len(y)), y]
+    loss = float(image_loss(own).mean())
+    metrics = {name: asdict(metric) for name, metric in metrics.items()}
+    return _Scored(proba, temperature, loss, metrics)
 
 
 def _backbone(run: Run, spec: FeatureSpec) -> Backbone:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..classify.metrics import image_loss
 from ..classify.paired import Difference, compare_paired
 
 
@@ -42,7 +41,7 @@ def judge(
     head: np.ndarray,
     finetuned: np.ndarray,
     groups: np.ndarray,
-    head_loss: float = np.inf,
+    losses: tuple[float, float] = (np.inf, 0.0),
 ) -> Verdict:
     """Compare the two and say which is kept.
 
@@ -55,9 +54,9 @@ def judge(
         Probabilities of the same images, which neither was trained on.
     groups : ndarray of shape (M,), int
         Copies of an image count as one in the intervals.
-    head_loss : float, optional
-        Log loss of the head as it predicts, its temperature fitted on these very images: the
-        fine-tuned network must be below this too.
+    losses : tuple of float, optional
+        Log loss on these images of head and fine-tuned network as each would predict, its
+        temperature fitted on all of them: here too the fine-tuned network must be below the head.
     """
     right = [p.argmax(axis=1) == y for p in (head, finetuned)]
     gained = int((right[1] & ~right[0]).sum())
@@ -65,22 +64,21 @@ def judge(
     accuracy, loss = (
         compare_paired(metric, y, finetuned, head, groups) for metric in ("accuracy", "log_loss")
     )
-    own = float(image_loss(finetuned[np.arange(len(y)), y]).mean())
-    keep = loss.value < 0 and own < head_loss and gained >= lost
-    why = _why(accuracy, loss, gained, lost, own, head_loss)
+    keep = loss.value < 0 and losses[1] < losses[0] and gained >= lost
+    why = _why(accuracy, loss, gained, lost, losses)
     kept = "finetuned" if keep else "head"
     return Verdict(kept, len(y), accuracy, loss, gained, lost, why)
 
 
 def _why(
-    accuracy: Difference, loss: Difference, gained: int, lost: int, own: float, head_loss: float
+    accuracy: Difference, loss: Difference, gained: int, lost: int, losses: tuple[float, float]
 ) -> str:
     if loss.value >= 0:
         return "fine-tuning did not help: its log loss is not below the head's."
-    if own >= head_loss:
+    if losses[1] >= losses[0]:
         return (
-            f"fine-tuning did not help: its log loss, {own:.4f}, is not below the {head_loss:.4f} "
-            "of the head as it is, its temperature fitted on these images."
+            "fine-tuning did not help: with temperatures fitted on all of them its log loss, "
+            f"{losses[1]:.4f}, is not below the head's, {losses[0]:.4f}."
         )
     if gained < lost:
         return "fine-tuning did not help: its log loss is lower, but it gets fewer images right."

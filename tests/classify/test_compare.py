@@ -174,3 +174,45 @@ def test_a_run_records_seed_and_environment(fit) -> None:
     assert {"tlx", "python", "platform", "numpy", "scikit-learn", "h5py"} <= set(
         info["environment"]
     )
+
+
+@pytest.fixture
+def tuned(add_dataset, draw, place):
+    """A run as fine-tuning leaves it: 30 of 120 images held out, of a data set without a split."""
+    X, y = draw(120, spread=1.5)
+    add_dataset("d", X, y, split=["validation" if i % 4 == 0 else "train" for i in range(120)])
+    run = fit_head("logreg", workspace=place.root)
+    info = json.loads((run.folder / "run.json").read_text())
+    del info["settings"]
+    info |= {"model": "finetune", "protocol": "held-out fifth", "created": "2999-01-01T00:00:00"}
+    (run.folder / "run.json").write_text(json.dumps(info))
+    run.folder.rename(run.folder.with_name("finetune-1"))
+    add_dataset("d", X, y)
+    return load_run("finetune-1", place.root)
+
+
+def test_heads_are_fitted_again_on_the_images_that_a_fine_tuning_learned_from(tuned, place) -> None:
+    head = fit_head("centroid", workspace=place.root)
+    found = compare_heads(workspace=place.root, refit=True)
+    assert list(found.refitted) == [head.id]
+    assert {row.run.id for row in found.rows} == {"finetune-1", found.refitted[head.id]}
+    assert found.left_out == []
+    again = load_run(found.refitted[head.id], place.root)
+    assert again.info["protocol"] == "held-out fifth"
+    assert len(again.predictions()["label"]) == 30
+    assert again.info["trained_on"] == 90
+
+
+def test_a_fine_tuned_run_is_left_out_where_it_would_have_to_be_fitted_again(tuned, place) -> None:
+    info = json.loads((tuned.folder / "run.json").read_text())
+    (tuned.folder / "run.json").write_text(json.dumps({**info, "created": "2000-01-01T00:00:00"}))
+    head = fit_head("centroid", workspace=place.root)
+    found = compare_heads(workspace=place.root, refit=True)
+    assert found.refitted == {}
+    assert [(out.run.id, out.reason[:22]) for out in found.left_out] == [
+        ("finetune-1", "scored on other images")
+    ]
+    with pytest.raises(DataError, match="finetune-1 cannot be compared") as told:
+        compare_heads([tuned.id, head.id], workspace=place.root, refit=True)
+    assert "A finetune run cannot be fitted again" in told.value.remedy
+    assert len(list_runs(place)) == 2  # nothing was fitted for nothing

@@ -49,7 +49,7 @@ def test_fewer_images_right_keep_the_head_whatever_the_loss():
 
 
 def test_the_head_as_it_predicts_must_be_beaten_too():
-    found = verdict(BETTER, head_loss=1e-3)
+    found = verdict(BETTER, losses=(0.1, 0.2))
     assert found.log_loss.value < 0
     assert found.kept == "head"
-    assert "is not below the 0.0010 of the head as it is" in found.why
+    assert "its log loss, 0.2000, is not below the head's, 0.1000" in found.why
