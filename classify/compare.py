@@ -184,20 +184,24 @@ def compare_heads(
         scored, reference, refitted = _refit(place, scored, reference)
     objections = [s.objection(reference) for s in scored]
     group = [s for s, why in zip(scored, objections, strict=True) if not why]
-    twins = {_recipe(s.run): f"the same head as {s.run.id}" for s in group} if refit else {}
+    twins = {
+        _recipe(s.run): f"the same head as {s.run.id}"
+        for s in group
+        if refit and _can_be_refitted(s.run)
+    }
     left_out = [
         LeftOut(s.run, twins.get(_recipe(s.run), why))
         for s, why in zip(scored, objections, strict=True)
         if why and s.run.id not in refitted
     ]
-    refused = [out.run for out in left_out if not (refit and _can_be_refitted(out.run))]
+    refused = [out for out in left_out if not (refit and _can_be_refitted(out.run))]
     if named and refused:
+        run = refused[0].run
         raise DataError(
-            f"run {refused[0].id} cannot be compared with {reference.run.id}: "
-            f"{next(out.reason for out in left_out if out.run is refused[0])}.",
+            f"run {run.id} cannot be compared with {reference.run.id}: {refused[0].reason}.",
             "Add --refit to fit it again on the same images and folds, or leave it out."
-            if _can_be_refitted(refused[0])
-            else f"A {refused[0].info['model']} run cannot be fitted again: leave it out.",
+            if _can_be_refitted(run)
+            else f"A {run.info['model']} run cannot be fitted again: leave it out.",
         )
     return Comparison(
         metric=metric,
