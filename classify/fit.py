@@ -128,7 +128,7 @@ def fit_heads(
     models : sequence of str or "all", default="all"
         Keys of `tlx.classify.paths.GRIDS`. With ``"all"`` an option goes to the heads that have it.
     name : str, optional
-        Start of the runs' names: that of logreg is ``NAME-logreg``. No run may have one of them yet.
+        Start of the runs' names: that of logreg is ``NAME-logreg``. None may be taken yet.
     dataset, features, views, allow_missing, workspace, folds, seed, C, max_per_class, repeats,
     **params
         See `fit_head`.
