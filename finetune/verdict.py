@@ -77,8 +77,8 @@ def _why(
         return "fine-tuning did not help: its log loss is not below the head's."
     if losses[1] >= losses[0]:
         return (
-            "fine-tuning did not help: with temperatures fitted on all of them its log loss, "
-            f"{losses[1]:.4f}, is not below the head's, {losses[0]:.4f}."
+            "fine-tuning did not clearly help: at the temperature that they call for, its log loss "
+            f"of {losses[1]:.4f} is not below the head's of {losses[0]:.4f}."
         )
     if gained < lost:
         return "fine-tuning did not help: its log loss is lower, but it gets fewer images right."

@@ -52,4 +52,4 @@ def test_the_head_as_it_predicts_must_be_beaten_too():
     found = verdict(BETTER, losses=(0.1, 0.2))
     assert found.log_loss.value < 0
     assert found.kept == "head"
-    assert "its log loss, 0.2000, is not below the head's, 0.1000" in found.why
+    assert "its log loss of 0.2000 is not below the head's of 0.1000" in found.why
