@@ -44,11 +44,7 @@ class Workspace:
         the path is added.
         """
         if name is not None:
-            if name != slug(name):
-                raise DataError(
-                    f"{name!r} is no data set name.",
-                    f"Use letters, digits, '-', '_' and '.', for example {slug(name)!r}.",
-                )
+            check_slug(name, "data set name")
             return name
         plain = slug(source.name)  # with its suffix: data/ and data.csv are two data sets
         try:
@@ -84,6 +80,16 @@ class Workspace:
         if name not in names:
             raise UnknownNameError.nearest("data set", name, names)
         return Manifest.load(self.manifest_path(name))
+
+
+def check_slug(name: str, what: str, reserved: str | None = None) -> None:
+    """Raise a `DataError` if `name`, which is to be a `what`, is no `slug` or is `reserved`."""
+    if name != slug(name) or name == reserved:
+        free = f"{reserved}-1" if slug(name) == reserved else slug(name)
+        raise DataError(
+            f"{name!r} is no {what}.",
+            f"Use up to 100 letters, digits, '-', '_' and '.', for example {free!r}.",
+        )
 
 
 def slug(text: str) -> str:

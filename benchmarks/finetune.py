@@ -85,11 +85,11 @@ def _freeze_statistics(layer) -> None:
     layer.call = lambda inputs, training=None, mask=None: call(inputs, training=False)
 
 
-def batches(side: Side, settings: Settings, epoch: int, pixels: np.ndarray):
-    """Yield (pixels, labels) of one epoch, in tlx's order."""
-    y = side.problem.table.y
-    for part in _parts(side, settings, epoch):
-        yield pixels[part], y[part]
+def batches(side: Side, order: np.ndarray, batch_size: int, pixels: np.ndarray):
+    """Yield (pixels, labels) of the rows `order`."""
+    for first in range(0, len(order), batch_size):
+        part = order[first : first + batch_size]
+        yield pixels[part], side.problem.table.y[part]
 
 
 def read_files(side: Side, order: np.ndarray, batch_size: int):
@@ -110,12 +110,6 @@ def read_files(side: Side, order: np.ndarray, batch_size: int):
     found = tf.data.Dataset.from_tensor_slices((files, table.y[order]))
     found = found.map(read, num_parallel_calls=tf.data.AUTOTUNE)
     return found.batch(batch_size).prefetch(tf.data.AUTOTUNE)
-
-
-def _parts(side: Side, settings: Settings, epoch: int) -> list[np.ndarray]:
-    rows = side.problem.train
-    order = rows[epoch_order(len(rows), settings.seed, epoch)]
-    return np.split(order, range(settings.batch_size, len(order), settings.batch_size))
 
 
 def decode_all(side: Side) -> np.ndarray:
@@ -174,13 +168,14 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict:
         losses["tlx"] += [loss, validation]
 
         started = time.perf_counter()
-        history = fit.fit(batches(theirs, settings, epoch, pixels), callbacks=[rates], verbose=0)
+        order = rows[epoch_order(len(rows), settings.seed, epoch)]
+        arrays = batches(theirs, order, settings.batch_size, pixels)
+        history = fit.fit(arrays, callbacks=[rates], verbose=0)
         validation = log_loss(y_held, fit.predict(held_pixels, batch_size=64, verbose=0))
         seconds["arrays"].append(time.perf_counter() - started)
         losses["arrays"] += [history.history["loss"][0], validation]
 
         started = time.perf_counter()
-        order = np.concatenate(_parts(from_files, settings, epoch))
         training = read_files(from_files, order, settings.batch_size)
         fit_files.fit(training, callbacks=[rates_files], verbose=0)
         fit_files.predict(read_files(from_files, ours.problem.held_out, 64), verbose=0)

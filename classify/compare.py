@@ -319,12 +319,13 @@ def _refit(
         return new
 
     new = None
-    for s in filter(lambda s: _can_be_refitted(s.run), scored):
+    heads = [s for s in scored if _can_be_refitted(s.run)]
+    for s in heads:
         if s.objection(reference) and _recipe(s.run) not in present:
             new = again(s)
     if new is not None and new.objection(reference):  # the images have changed since
         present = {_recipe(s.run) for s in out if not s.objection(new)}
-        for s in filter(lambda s: _can_be_refitted(s.run), scored):
+        for s in heads:
             if s.objection(new) and _recipe(s.run) not in present:
                 again(s)
         reference = new

@@ -29,7 +29,7 @@ from .._version import __version__
 from ..cache.files import fsync_folder, storage_error, write_atomic
 from ..cache.hdf5 import file_image, memory_file, read_column, text_array
 from ..errors import DataError, FormatError, StorageError, TlxError, UnknownNameError
-from ..workspace import Workspace, slug
+from ..workspace import Workspace, check_slug
 from .calibrate import calibrate_head
 from .predictors import load_predictor
 from .run_checks import REFIT, check_head, check_outputs, check_part, open_part, read_info
@@ -208,12 +208,7 @@ def check_name(place: Workspace, name: str | None) -> None:
     """
     if name is None:
         return
-    if name != slug(name) or name == "best":
-        raise DataError(
-            f"{name!r} is no name for a run.",
-            "Use up to 100 letters, digits, '-', '_' and '.', for example "
-            f"{slug(name) if slug(name) != 'best' else 'best-1'!r}.",
-        )
+    check_slug(name, "name for a run", reserved="best")
     if (place.runs / name).exists():
         raise _taken(name)
 

@@ -185,8 +185,9 @@ def as_text(result: FinetuneResult) -> str:
         + (f"On these images {verdict.why}" if trained else "No epoch was trained."),
     ]
     if trained:
-        flatters = "which flatters the fine-tuned network a little"
-        lines.append(f"(The epoch was chosen on them too, {flatters}.)")
+        lines += [
+            "(The epoch was chosen on them too, which flatters the fine-tuned network a little.)"
+        ]
     lines.append("")
     if result.run is None:
         return "\n".join([*lines, "The run is with the first worker."])

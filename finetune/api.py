@@ -273,7 +273,6 @@ def finetune_head(
     start = [weight.numpy() for weight in network.top.trainable_variables]
     held_out = boundary.reader(problem.held_out)
     y = problem.table.y
-    seeded_logits = predict_logits(network.top, held_out)
     facts = {
         "boundary": boundary.spec.fingerprint,
         "settings": asdict(settings),
@@ -286,23 +285,26 @@ def finetune_head(
     checkpoint = place.root / "finetune" / f"{key}.npz"
     if settings.strategy != "none":
         watch.tell(_devices_text(settings.strategy, devices.names))
-    training = train(
-        network.top,
-        boundary.reader(problem.train),
-        y[problem.train],
-        held_out,
-        y[problem.held_out],
-        settings,
-        devices=devices,
-        checkpoint=checkpoint,
-        on_epoch=watch.epoch,
-    )
+    with devices.in_step():
+        training = train(
+            network.top,
+            boundary.reader(problem.train),
+            y[problem.train],
+            held_out,
+            y[problem.held_out],
+            settings,
+            devices=devices,
+            checkpoint=checkpoint,
+            on_epoch=watch.epoch,
+        )
     point = None
     if average and training.best_epoch:
         point = average_weights(network.top, start, held_out, y[problem.held_out])
     groups = problem.table.groups[problem.held_out]
-    tuned_logits = predict_logits(network.top, held_out) if training.best_epoch else seeded_logits
-    raw = {"head": softmax(seeded_logits), "finetuned": softmax(tuned_logits)}
+    tuned_logits = training.head_logits
+    if training.best_epoch:
+        tuned_logits = predict_logits(network.top, held_out)
+    raw = {"head": softmax(training.head_logits), "finetuned": softmax(tuned_logits)}
     scored = {
         which: _score(y[problem.held_out], p, groups, run.info["seed"]) for which, p in raw.items()
     }

@@ -102,7 +102,7 @@ class Boundary:
         if total > max_bytes:
             raise DataError(
                 f"the activations of {len(self._table)} images at `{self.spec.layer}` take "
-                f"{total / 1e9:.2g} GB, more than the {max_bytes / 1e9:g} GB allowed.",
+                f"{total / 1e9:.3f} GB, more than the {max_bytes / 1e9:g} GB allowed.",
                 f"Unfreeze fewer layers, or allow it: --max-cache-gb {-(-total // 10**9)}",
             )
         folder = self._store.folder
@@ -111,7 +111,7 @@ class Boundary:
         needed, free = len(rows) * self.row_bytes, shutil.disk_usage(folder).free
         if needed > 0.95 * free:
             raise StorageError(
-                f"the activations need {needed / 1e9:.2f} GB, {folder} has {free / 1e9:.2f} GB.",
+                f"the activations need {needed / 1e9:.3f} GB, {folder} has {free / 1e9:.3f} GB.",
                 "Free some space, or unfreeze fewer layers.",
             )
 

@@ -141,6 +141,8 @@ class Training:
         Whether Ctrl-C ended it.
     resumed_at : int
         Epoch after which a killed training was taken up; 0 if it was not.
+    head_logits : ndarray of shape (M, C), float32
+        Of the held-out images, before any step.
     """
 
     epochs: list[Epoch] = field(default_factory=list)
@@ -149,6 +151,7 @@ class Training:
     stale: int = 0
     interrupted: bool = False
     resumed_at: int = 0
+    head_logits: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
 
 
 class Rows(Protocol):
@@ -200,30 +203,28 @@ def train(
     Returns
     -------
     Training
-
-    Raises
-    ------
-    FitError
-        If another worker stopped.
     """
     devices = devices or open_devices(settings.strategy)
+    started = time.perf_counter()
+    head_logits = predict_logits(top, held_out)
     loop = _Loop(top, y, settings, devices)
     state = loop.restore(checkpoint) if checkpoint else None
     if state is None:
         state = Training()
-        _record(state, loop, 0, None, held_out, y_held_out, time.perf_counter())
+        _record(state, loop, 0, None, head_logits, y_held_out, started)
         on_epoch(state.epochs[0], 0.0)
+    state.head_logits = head_logits
     try:
-        with devices.in_step():
-            while len(state.epochs) <= settings.epochs and state.stale < settings.patience:
-                number, started = len(state.epochs), time.perf_counter()
-                loss = loop.epoch(number, train_rows, y)
-                _record(state, loop, number, loss, held_out, y_held_out, started)
-                if checkpoint and devices.worker == 0:
-                    loop.save(checkpoint, state)
-                seconds = [epoch.seconds for epoch in state.epochs[-3:] if epoch.epoch]
-                left = (settings.epochs - number) * sum(seconds) / len(seconds)
-                on_epoch(state.epochs[-1], left)
+        while len(state.epochs) <= settings.epochs and state.stale < settings.patience:
+            number, started = len(state.epochs), time.perf_counter()
+            loss = loop.epoch(number, train_rows, y)
+            logits = predict_logits(top, held_out)
+            _record(state, loop, number, loss, logits, y_held_out, started)
+            if checkpoint and devices.worker == 0:
+                loop.save(checkpoint, state)
+            seconds = [epoch.seconds for epoch in state.epochs[-3:] if epoch.epoch]
+            left = (settings.epochs - number) * sum(seconds) / len(seconds)
+            on_epoch(state.epochs[-1], left)
     except KeyboardInterrupt:
         state.interrupted = True
     if state.best_epoch:
@@ -348,11 +349,9 @@ class _Loop:
             for variable, value in zip(self._variables, values, strict=True):
                 variable.assign(value)
 
-    def score(self, held_out: Rows, y: np.ndarray) -> tuple[float, float]:
-        """Return log loss and accuracy of held-out images; the same loss on all workers."""
-        logits = predict_logits(self._top, held_out)
-        accuracy = float((logits.argmax(axis=1) == y).mean())
-        return self._devices.gather(log_loss(y, logits))[0], accuracy
+    def agreed(self, loss: float) -> float:
+        """Return the first worker's loss, so that all stop and keep the same epoch."""
+        return self._devices.gather(loss)[0]
 
     def save(self, path: Path, state: Training) -> None:
         """Keep all that the next epoch depends on; its order of images depends on its number."""
@@ -432,12 +431,13 @@ def _record(
     loop: _Loop,
     number: int,
     train_loss: float | None,
-    held_out: Rows,
+    logits: np.ndarray,
     y: np.ndarray,
     started: float,
 ) -> None:
     """Score the held-out images and note the epoch; keep its weights if it is the best trained."""
-    loss, accuracy = loop.score(held_out, y)
+    loss = loop.agreed(log_loss(y, logits))
+    accuracy = float((logits.argmax(axis=1) == y).mean())
     lowest = min((epoch.val_loss for epoch in state.epochs), default=math.inf)
     best = loss < lowest
     state.stale = 0 if best else state.stale + 1
