@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from .classify.assess import evaluate_run
     from .classify.compare import compare_heads
     from .classify.curve import learning_curve
+    from .classify.evaluate import evaluate_run
     from .classify.fit import fit_head, fit_heads
     from .classify.predict import predict_images
-    from .classify.runs import load_run
+    from .classify.runs.store import load_run
     from .embed.pipeline import embed_images
     from .errors import TlxError
     from .finetune.api import finetune_head
@@ -26,12 +26,12 @@ _HOME = {
     "TlxError": ".errors",
     "compare_heads": ".classify.compare",
     "embed_images": ".embed.pipeline",
-    "evaluate_run": ".classify.assess",
+    "evaluate_run": ".classify.evaluate",
     "finetune_head": ".finetune.api",
     "fit_head": ".classify.fit",
     "fit_heads": ".classify.fit",
     "learning_curve": ".classify.curve",
-    "load_run": ".classify.runs",
+    "load_run": ".classify.runs.store",
     "predict_images": ".classify.predict",
 }
 

@@ -23,6 +23,9 @@ class Workspace:
     def __init__(self, root: str | os.PathLike[str] = ".tlx") -> None:
         self.root = Path(root)
 
+    def __fspath__(self) -> str:
+        return os.fspath(self.root)
+
     @property
     def cache(self) -> Path:
         """Folder of the features, one folder a fingerprint."""

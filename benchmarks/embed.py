@@ -54,8 +54,8 @@ def run_tlx(data: Path, engine: str, precision: str) -> tuple[int, float]:
 def run_forward(data: Path, engine: str, precision: str) -> tuple[int, float]:
     import numpy as np
 
-    from tlx.embed.backbones import get_backbone
-    from tlx.embed.engines import load_engine
+    from tlx.embed.backbones.registry import get_backbone
+    from tlx.embed.engines.registry import load_engine
     from tlx.embed.images import decode_image
     from tlx.embed.pipeline import BATCH, make_spec
 
@@ -84,10 +84,10 @@ def run_decode(data: Path) -> tuple[int, float]:
 
 
 def run_recipe(data: Path) -> tuple[int, float]:
-    from tlx.embed.quiet import import_keras
+    from tlx.lazy_imports import import_keras
 
     keras = import_keras()
-    from tlx.embed.backbones import feature_model, get_backbone
+    from tlx.embed.backbones.registry import feature_model, get_backbone
     from tlx.embed.pipeline import make_spec
 
     backbone = get_backbone(BACKBONE)

@@ -21,13 +21,12 @@ from pathlib import Path
 
 import numpy as np
 
+from tlx.cache.spec import FeatureSpec
 from tlx.classify.fit import fit_head
-from tlx.classify.runs import list_runs
-from tlx.embed.backbones import feature_model
+from tlx.classify.runs.store import list_runs
+from tlx.embed.backbones.registry import feature_model
 from tlx.embed.images import decode_image
 from tlx.embed.pipeline import embed_images
-from tlx.embed.quiet import import_keras, import_tensorflow
-from tlx.embed.spec import FeatureSpec
 from tlx.finetune.api import _backbone, _prepare, find_seed
 from tlx.finetune.boundary import Boundary
 from tlx.finetune.cut import choose_cut
@@ -35,6 +34,7 @@ from tlx.finetune.distribute import open_devices
 from tlx.finetune.export import whole_model
 from tlx.finetune.seed import attach_head
 from tlx.finetune.train import Settings, _Loop, epoch_order, learning_rate, log_loss, predict_logits
+from tlx.lazy_imports import import_keras, import_tensorflow
 from tlx.workspace import Workspace
 
 

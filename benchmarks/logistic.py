@@ -31,8 +31,8 @@ from typing import Any
 
 import numpy as np
 
-from tlx.classify.logistic import logistic_path
-from tlx.classify.scaling import pareto_scale
+from tlx.classify.heads.logistic import logistic_path
+from tlx.classify.heads.scaling import pareto_scale
 
 GRID = np.logspace(-4, 1, 10)
 

@@ -22,7 +22,7 @@ from .files import remove_stale_temporaries, stale_temporaries, storage_error, w
 from .hdf5 import checked_dataset, file_image, memory_file
 from .identity import fingerprint_of
 from .manifest import Manifest
-from .probe import probe
+from .sandbox import probe
 from .shard import digest_bytes, read_digests, read_rows, read_shape, read_spec
 from .store import SHARD_BYTES, FeatureStore
 
@@ -128,21 +128,22 @@ class Exported:
     shape: tuple[int, ...]
 
 
-def cache_info(place: Workspace) -> list[SpecReport]:
+def cache_info(workspace: Workspace) -> list[SpecReport]:
     """Tell what the cache holds, from the headers of its shards alone.
 
     `problems` names damaged heads, shards that were set aside, and what killed processes left.
     """
-    return [_report(store, read_digests, leftovers=True) for store in _stores(place)]
+    return [_report(store, read_digests, leftovers=True) for store in _stores(workspace)]
 
 
-def verify_cache(place: Workspace) -> Verification:
+def verify_cache(workspace: Workspace) -> Verification:
     """Read every byte of every shard and manifest, and change nothing."""
     specs = [
-        _report(store, lambda path, spec: read_rows(path, spec).digests) for store in _stores(place)
+        _report(store, lambda path, spec: read_rows(path, spec).digests)
+        for store in _stores(workspace)
     ]
     broken = []
-    for path in _manifests(place):
+    for path in _manifests(workspace):
         try:
             Manifest.load(path)
         except FileNotFoundError:
@@ -152,7 +153,7 @@ def verify_cache(place: Workspace) -> Verification:
     return Verification(specs, broken)
 
 
-def compact_cache(place: Workspace, spec: str | None = None) -> list[Change]:
+def compact_cache(workspace: Workspace, spec: str | None = None) -> list[Change]:
     """Merge the shards of each spec into as few as their size allows, each image once.
 
     Every row is checked on the way, and damaged shards are set aside. Full shards are left as they
@@ -160,7 +161,7 @@ def compact_cache(place: Workspace, spec: str | None = None) -> list[Change]:
 
     Parameters
     ----------
-    place : Workspace
+    workspace : Workspace
     spec : str, optional
         A backbone's name or the first digits of a fingerprint; by default all specs.
 
@@ -172,13 +173,13 @@ def compact_cache(place: Workspace, spec: str | None = None) -> list[Change]:
         If the disk is full or the like. Nothing is lost: a shard is removed only after its rows
         stand elsewhere.
     """
-    for folder in (place.root / "datasets", *(store.folder for store in _stores(place))):
+    for folder in (workspace.root / "datasets", *(store.folder for store in _stores(workspace))):
         remove_stale_temporaries(folder)
-    return [_compact(store) for store in _select(place, spec)]
+    return [_compact(store) for store in _select(workspace, spec)]
 
 
 def prune_cache(
-    place: Workspace, spec: str | None = None, *, force: bool = False, dry_run: bool = False
+    workspace: Workspace, spec: str | None = None, *, force: bool = False, dry_run: bool = False
 ) -> list[Change]:
     """Drop the features that nothing needs, and the damaged shards that were set aside.
 
@@ -188,7 +189,7 @@ def prune_cache(
 
     Parameters
     ----------
-    place : Workspace
+    workspace : Workspace
     spec : str, optional
         A backbone's name or the first digits of a fingerprint: these specs are dropped as a whole,
         except for what runs need, and the others are left alone.
@@ -204,10 +205,10 @@ def prune_cache(
     FormatError
         If a manifest, or without `force` a run, cannot be read: what it needs is then not known.
     """
-    named = set() if spec else _named_digests(place)
-    needed = {} if force else _needed_by_runs(place)
+    named = set() if spec else _named_digests(workspace)
+    needed = {} if force else _needed_by_runs(workspace)
     changes = []
-    for store in _select(place, spec):
+    for store in _select(workspace, spec):
         for_runs = needed.get(store.fingerprint, set())
         keep = named | for_runs
         change = _change(store)
@@ -222,12 +223,12 @@ def prune_cache(
     return changes
 
 
-def merge_workspace(place: Workspace, other: Workspace) -> Merged:
+def merge_workspace(workspace: Workspace, other: Workspace) -> Merged:
     """Take in the features and manifests of another workspace, each file checked first.
 
     Files of others are treated as hostile: they are first read in a process of their own (see
-    `tlx.cache.probe`), then row by row here, and what is good is written anew. The other workspace
-    is only read. Its runs are not taken in.
+    `tlx.cache.sandbox`), then row by row here, and what is good is written anew. The other
+    workspace is only read. Its runs are not taken in.
 
     Parameters
     ----------
@@ -236,28 +237,28 @@ def merge_workspace(place: Workspace, other: Workspace) -> Merged:
     Raises
     ------
     DataError
-        If `other` is no workspace, or the same as `place`.
+        If `other` is no workspace, or the same as `workspace`.
     """
     if not other.cache.is_dir() and not (other.root / "datasets").is_dir():
         raise DataError(
             f"{other.root} is no workspace: it has no cache.", "Name a folder such as other/.tlx"
         )
-    if place.root.exists() and other.root.resolve() == place.root.resolve():
+    if workspace.root.exists() and other.root.resolve() == workspace.root.resolve():
         raise DataError(f"{other.root} is this very workspace.", "Name another one.")
     merged = Merged()
     for folder in _spec_folders(other.cache):
-        _merge_spec(place.cache, folder, merged)
+        _merge_spec(workspace.cache, folder, merged)
     paths = _manifests(other)
     refused = probe("manifest", paths)
     merged.problems += refused.values()
     for path in paths:
         if path not in refused:
-            _merge_manifest(place, path, merged)
+            _merge_manifest(workspace, path, merged)
     return merged
 
 
 def export_features(
-    place: Workspace,
+    workspace: Workspace,
     path: str | os.PathLike[str],
     dataset: str | None = None,
     spec: str | None = None,
@@ -270,7 +271,7 @@ def export_features(
 
     Parameters
     ----------
-    place : Workspace
+    workspace : Workspace
     path : path
     dataset : str, optional
         By default the one embedded last.
@@ -286,10 +287,10 @@ def export_features(
     StorageError
         If the file cannot be written. An older one is then still there.
     """
-    manifest = place.load_manifest(dataset)
+    manifest = workspace.load_manifest(dataset)
     source = _pick_source(manifest, spec)
     part = manifest.subset(np.flatnonzero(manifest.usable))
-    features = FeatureStore(place.cache, source["spec"]).gather(part.digest_bytes())
+    features = FeatureStore(workspace.cache, source["spec"]).gather(part.digest_bytes())
     with memory_file() as file:
         file.create_dataset("features", data=features)
         file.create_dataset("label", data=part.label)
@@ -314,10 +315,10 @@ def export_features(
     return Exported(Path(path), part.name, source["fingerprint"], len(part), features.shape[1:])
 
 
-def _stores(place: Workspace) -> list[FeatureStore]:
+def _stores(workspace: Workspace) -> list[FeatureStore]:
     """Return a store for each spec folder that has a readable shard, or only damaged ones."""
     stores = []
-    for folder in _spec_folders(place.cache):
+    for folder in _spec_folders(workspace.cache):
         store = _store_of(folder)
         if store is not None:
             stores.append(store)
@@ -388,8 +389,8 @@ def _fields(spec_json: str) -> dict[str, Any]:
     return json.loads(spec_json) if spec_json else {}
 
 
-def _select(place: Workspace, spec: str | None) -> list[FeatureStore]:
-    stores = _stores(place)
+def _select(workspace: Workspace, spec: str | None) -> list[FeatureStore]:
+    stores = _stores(workspace)
     if spec is None:
         return stores
     chosen = [s for s in stores if _matches(spec, s.fingerprint, _fields(s.spec_json))]
@@ -418,8 +419,8 @@ def _pick_source(manifest: Manifest, spec: str | None) -> dict[str, Any]:
     return sources[-1]
 
 
-def _manifests(place: Workspace) -> list[Path]:
-    paths = (place.root / "datasets").glob("*.h5")
+def _manifests(workspace: Workspace) -> list[Path]:
+    paths = (workspace.root / "datasets").glob("*.h5")
     return sorted(path for path in paths if not path.name.startswith("."))
 
 
@@ -511,19 +512,19 @@ def _prune(store: FeatureStore, keep: set[bytes]) -> None:
         store.folder.rmdir()
 
 
-def _named_digests(place: Workspace) -> set[bytes]:
+def _named_digests(workspace: Workspace) -> set[bytes]:
     """Return the digests of all images of all data sets."""
     named: set[bytes] = set()
-    for path in _manifests(place):
+    for path in _manifests(workspace):
         manifest = Manifest.load(path)
         named.update(digest_bytes(manifest.digest[manifest.hashed]))
     return named
 
 
-def _needed_by_runs(place: Workspace) -> dict[str, set[bytes]]:
+def _needed_by_runs(workspace: Workspace) -> dict[str, set[bytes]]:
     """Return the digests that runs were fitted or scored on, by fingerprint."""
     needed: dict[str, set[bytes]] = {}
-    for folder in sorted(place.runs.glob("*")):
+    for folder in sorted(workspace.runs.glob("*")):
         if folder.name.startswith(".") or not folder.is_dir():
             continue
         try:
@@ -597,11 +598,11 @@ def _merge_spec(cache: Path, folder: Path, merged: Merged) -> None:
         store.rewrite(added)
 
 
-def _merge_manifest(place: Workspace, path: Path, merged: Merged) -> None:
+def _merge_manifest(workspace: Workspace, path: Path, merged: Merged) -> None:
     try:
         when = path.stat().st_mtime_ns
         theirs = Manifest.load(path)
-        if theirs.name != place.manifest_name(Path(theirs.root), path.stem):
+        if theirs.name != workspace.manifest_name(Path(theirs.root), path.stem):
             raise FormatError(f"{path} says that it is data set {theirs.name!r}.")
     except FileNotFoundError:
         return
@@ -610,7 +611,7 @@ def _merge_manifest(place: Workspace, path: Path, merged: Merged) -> None:
         return
     root_hash = hashlib.sha256(os.fsencode(theirs.root)).hexdigest()[:6]
     for name in (theirs.name, f"{theirs.name}-{root_hash}"):
-        target = place.manifest_path(name)
+        target = workspace.manifest_path(name)
         if not target.exists():
             dataclasses.replace(theirs, name=name).save(target)
             with contextlib.suppress(OSError):

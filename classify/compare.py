@@ -16,10 +16,10 @@ import numpy as np
 
 from ..errors import DataError, UnknownNameError
 from ..workspace import Workspace
-from .metrics import Metric
-from .paired import Difference, compare_paired, holm
-from .paths import GRIDS
-from .runs import Run, by_age, list_runs, load_run, save_run
+from .heads.registry import GRIDS
+from .runs.store import Run, by_age, list_runs, load_run, save_run
+from .scoring.metrics import Metric
+from .scoring.paired import Difference, compare_paired, holm
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "roc_auc")
 _LOWER_IS_BETTER = ("log_loss",)
@@ -165,7 +165,8 @@ def compare_heads(
     Notes
     -----
     The accuracy is tested by McNemar's exact test (by sign flips of whole groups where images are
-    dependent), the other metrics by a paired bootstrap of groups: see `tlx.classify.paired`.
+    dependent), the other metrics by a paired bootstrap of groups: see
+    `tlx.classify.scoring.paired`.
     p-values are corrected by Holm's method for the number of runs compared with the best; the
     intervals of the differences are 95% each. Both are about these heads on other images, and do
     not allow for heads fitted anew on other training images. The best is the best of these images,
@@ -174,14 +175,14 @@ def compare_heads(
     """
     if metric not in METRICS:
         raise UnknownNameError.nearest("metric", metric, METRICS)
-    place = Workspace(workspace)
+    workspace = Workspace(workspace)
     named = runs is not None
-    candidates = _distinct(runs, workspace) if runs is not None else _runs_of(place, dataset)
+    candidates = _distinct(runs, workspace) if runs is not None else _runs_of(workspace, dataset)
     scored = [_Scored(run) for run in candidates]
     reference = scored[-1]
     refitted: dict[str, str] = {}
     if refit:
-        scored, reference, refitted = _refit(place, scored, reference)
+        scored, reference, refitted = _refit(workspace, scored, reference)
     objections = [s.objection(reference) for s in scored]
     group = [s for s, why in zip(scored, objections, strict=True) if not why]
     twins = {
@@ -214,19 +215,19 @@ def compare_heads(
     )
 
 
-def best_of(place: Workspace, dataset: str | None = None) -> Run:
+def best_of(workspace: Workspace, dataset: str | None = None) -> Run:
     """Return the first run of the default comparison, without the tests."""
-    scored = [_Scored(run) for run in _runs_of(place, dataset)]
+    scored = [_Scored(run) for run in _runs_of(workspace, dataset)]
     group = [s.run for s in scored if not s.objection(scored[-1])]
     return max(group, key=lambda run: _merit(run, "accuracy"))
 
 
-def _runs_of(place: Workspace, dataset: str | None) -> list[Run]:
+def _runs_of(workspace: Workspace, dataset: str | None) -> list[Run]:
     """Return the runs of a data set, the oldest first; of the one embedded last by default."""
-    names = place.dataset_names()
-    found = list_runs(place)
+    names = workspace.dataset_names()
+    found = list_runs(workspace)
     if not found:
-        raise DataError(f"there are no runs in {place.root} yet.", "Run tlx fit-head first.")
+        raise DataError(f"there are no runs in {workspace.root} yet.", "Run tlx fit-head first.")
     if dataset is not None:
         chosen = [run for run in found if run.info["dataset"] == dataset]
         if not chosen:
@@ -301,7 +302,7 @@ def _recipe(run: Run) -> str:
 
 
 def _refit(
-    place: Workspace, scored: list[_Scored], reference: _Scored
+    workspace: Workspace, scored: list[_Scored], reference: _Scored
 ) -> tuple[list[_Scored], _Scored, dict[str, str]]:
     """Fit the runs that cannot be compared again; all of them if the data set itself changed.
 
@@ -312,7 +313,7 @@ def _refit(
     out = list(scored)
 
     def again(s: _Scored) -> _Scored:
-        new = _Scored(_fit_again(place, s.run, reference))
+        new = _Scored(_fit_again(workspace, s.run, reference))
         refitted[s.run.id] = new.run.id
         present.add(_recipe(s.run))
         out.append(new)
@@ -336,13 +337,13 @@ def _can_be_refitted(run: Run) -> bool:
     return run.info["model"] in GRIDS and "settings" in run.info
 
 
-def _fit_again(place: Workspace, run: Run, like: _Scored) -> Run:
-    from .evaluate import evaluate_head
+def _fit_again(workspace: Workspace, run: Run, like: _Scored) -> Run:
+    from .scoring.crossval import evaluate_head
     from .table import load_table
 
     settings, its = run.info["settings"], like.run.info
     features = "+".join(source["fingerprint"] for source in run.info["sources"])
-    table = load_table(place, its["dataset"], features, views=run.info.get("views", 0))
+    table = load_table(workspace, its["dataset"], features, views=run.info.get("views", 0))
     # A fine-tuning holds images out by itself where the data set has no validation split.
     is_split = not _can_be_refitted(like.run) and not np.any(table.split == "validation")
     if is_split:
@@ -362,4 +363,4 @@ def _fit_again(place: Workspace, run: Run, like: _Scored) -> Run:
     )
     if is_split:
         evaluation = replace(evaluation, protocol=its["protocol"])
-    return save_run(place, table, evaluation, seed=its["seed"])
+    return save_run(workspace, table, evaluation, seed=its["seed"])

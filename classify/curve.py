@@ -17,10 +17,10 @@ import numpy as np
 
 from ..errors import DataError
 from ..workspace import Workspace
-from .calibrate import halve_groups
-from .evaluate import allow_for_folds, make_plan
-from .metrics import Metric, image_loss, score
-from .paths import fit_path
+from .heads.registry import fit_path
+from .scoring.calibrate import halve_groups
+from .scoring.crossval import allow_for_folds, make_plan
+from .scoring.metrics import Metric, image_loss, score
 from .table import FeatureTable, load_table
 
 _EXPONENTS = np.linspace(0.05, 2, 40)
@@ -121,7 +121,7 @@ def learning_curve(
     Parameters
     ----------
     model : str, default="logreg"
-        A key of `tlx.classify.paths.GRIDS`.
+        A key of `tlx.classify.heads.registry.GRIDS`.
     dataset, features : str, optional
         See `tlx.classify.table.load_table`.
     workspace : path, default=".tlx"

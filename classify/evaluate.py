@@ -1,468 +1,307 @@
-"""Honest numbers: which rows a head learns from, which it is scored on, and how C is chosen.
-
-With a validation split, a head is trained on train and scored on validation; images of train that
-are copies of, or of one group with, images of validation are left out. Without one, nested
-cross-validation: each outer fold is scored by a head that never saw it, and whose parameters were
-chosen by inner folds that never saw it either. Either way the choice is by mean log loss, which
-uses the whole probability and so is less noisy than accuracy when images are few.
-
-The probabilities scored and kept are those that the head will give: calibrated, each by a
-temperature that was fitted without the image. Only ``ece`` tells of those before.
-"""
+"""Score a finished run on a data set that it has not seen: the final examination."""
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, field, replace
-from typing import Any
+import contextlib
+import dataclasses
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from ..errors import DataError, FitError
-from .calibrate import calibrate_head, calibration_error, cross_calibrate
-from .metrics import Metric, confusion_matrix, image_loss, score
-from .paths import fit_path, grid_of, points
-from .table import FeatureTable, groups_per_class, stratified_group_folds
+from ..cache.manifest import Manifest
+from ..cache.spec import FeatureSpec
+from ..embed.engines.registry import Engine
+from ..errors import DataError, UnknownNameError, WeightsError
+from ..workspace import Workspace
+from .runs.checks import head_probabilities
+from .runs.store import Run, load_run
+from .scoring.calibrate import calibration_error
+from .scoring.metrics import Metric, confusion_matrix, score
+from .table import FeatureTable, load_table
 
-_TIMED = 2000  # rows that the kept head predicts to take its time
+SPLITS = ("test", "validation", "train", "all")
 
 
-@dataclass
-class Problem:
-    """One fit: what it learns from, what it is scored on, and which fits choose its parameters.
+@dataclass(frozen=True)
+class ClassReport:
+    """How a run does on one class.
 
     Attributes
     ----------
-    train, held_out : ndarray of int
-        Rows of the table.
-    inner : list of int
-        Places in the plan of the problems whose held-out loss chooses this one's parameters.
+    name : str
+    n : int
+        Images of the class.
+    precision : float or None
+        Share of right ones among images taken for it; None if there are none.
+    recall : Metric or None
+        Share of its images recognised, with its 95% interval; None if there are none.
+    f1 : float or None
+        2 TP / (true + predicted); None if the class is neither there nor predicted.
     """
 
-    train: np.ndarray
-    held_out: np.ndarray
-    inner: list[int] = field(default_factory=list)
+    name: str
+    n: int
+    precision: float | None
+    recall: Metric | None
+    f1: float | None
 
 
-@dataclass
-class Plan:
-    """All fits that one evaluation needs.
-
-    Attributes
-    ----------
-    protocol : str
-        For people: "validation split", "nested 5-fold".
-    problems : list of Problem
-    scored : list of int
-        The problems whose held-out rows are scored; together they hold each such row once.
-    kept : int
-        The problem whose head is kept.
-    """
-
-    protocol: str
-    problems: list[Problem]
-    scored: list[int]
-    kept: int
-
-
-@dataclass
-class Evaluation:
-    """A head and what it is worth. M images were scored.
+@dataclass(frozen=True)
+class Assessment:
+    """What a run is worth on a data set. C classes.
 
     Attributes
     ----------
-    model : str
-    protocol : str
-    head : predictor
-        Fitted on all rows of `trained_on`, and calibrated.
-    params : dict
-        What was chosen for it.
+    run : Run
+    dataset, split : str
+    n : int
+        Images scored.
     metrics : dict of str to Metric
+        As of a run; ``ece_calibrated`` is the calibration error of what the run predicts.
     confusion : ndarray of shape (C, C), int
         Rows are true classes, columns predicted ones.
-    rows : ndarray of shape (M,), int
-        Rows of the table that were scored, in increasing order.
-    fold : ndarray of shape (M,), int
-        Which scored problem held each of them out.
-    probabilities : ndarray of shape (M, C), float64
-        Given by a head that had not seen the image, and calibrated by a temperature fitted without
-        it.
-    trained_on : ndarray of int
-        Rows that the kept head learned from.
-    seconds : float
-        Of the whole evaluation.
-    temperature : float
-        What the kept head's probabilities were calibrated with.
-    predict_seconds : float
-        That the kept head takes for one image, its feature given, within a large batch.
-    settings : dict
-        ``folds``, ``grid`` and ``options`` as asked for: what fits the same head again.
+    per_class : list of ClassReport
+    seen : int
+        Images that the run learned from.
+    chosen_on : int
+        Others, on which it was chosen and calibrated: its validation split.
+    metrics_unseen : dict of str to Metric
+        Of the images that it did not learn from; empty if there are none.
     """
 
-    model: str
-    protocol: str
-    head: Any
-    params: dict[str, Any]
+    run: Run
+    dataset: str
+    split: str
+    n: int
     metrics: dict[str, Metric]
     confusion: np.ndarray
-    rows: np.ndarray
-    fold: np.ndarray
-    probabilities: np.ndarray
-    trained_on: np.ndarray
-    seconds: float
-    temperature: float
-    predict_seconds: float
-    settings: dict[str, Any]
+    per_class: list[ClassReport]
+    seen: int
+    chosen_on: int
+    metrics_unseen: dict[str, Metric]
 
 
-def make_plan(
-    table: FeatureTable,
-    n_folds: int = 5,
-    seed: int = 0,
+def evaluate_run(
+    run: Run | str,
+    data: str | os.PathLike[str],
     *,
-    search: bool = True,
-    max_per_class: int | None = None,
-    draw: int = 0,
-) -> Plan:
-    """Decide which fits an evaluation needs.
+    split: str | None = None,
+    workspace: str | os.PathLike[str] = ".tlx",
+    engine: str | Engine = "auto",
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Assessment:
+    """Score a run on a data set.
 
     Parameters
     ----------
-    table : FeatureTable
-    n_folds : int, default=5
-        Outer folds, and the most inner ones; ignored for the outer if there is a validation split.
-    seed : int, default=0
-        Of the folds.
-    search : bool, default=True
-        Whether there is anything to choose. If not, there are no inner folds.
-    max_per_class : int, optional
-        Learn from so many images of each class at most, drawn at random; all else that a fold holds
-        out is scored all the same. Inner folds see the images drawn only.
-    draw : int, default=0
-        Number of the draw: with the same seed the folds stay the same.
-
-    Raises
-    ------
-    FitError
-        If there is one class only.
-    DataError
-        If `max_per_class` is not positive, a class has fewer independent images than folds, or the
-        validation split does not fit.
-    """
-    if len(table.class_names) < 2:
-        raise FitError(
-            f"data set {table.dataset!r} has one class only: {', '.join(table.class_names)!r}.",
-            "A classifier needs two. Add a folder for another class and run tlx embed again.",
-        )
-    if max_per_class is not None and max_per_class < 1:
-        raise DataError(f"{max_per_class} images a class.", "Use --max-per-class 1 or more.")
-    problems: list[Problem] = []
-    shuffled = np.random.default_rng([seed, draw]).permutation(len(table))
-
-    def add(train: np.ndarray, held_out: np.ndarray, inner: list[int] | None = None) -> int:
-        if max_per_class is not None:
-            train = _first_of_each_class(table, train, shuffled, max_per_class)
-        if inner is None and not search:
-            inner = []
-        if inner is None:
-            inner = [add(a, b, []) for a, b in _inner_folds(table, train, n_folds, seed + 1)]
-        problems.append(Problem(train, held_out, inner))
-        return len(problems) - 1
-
-    everything = np.arange(len(table))
-    plain = table.view == 0
-    validation = table.split == "validation"
-    if validation.any():
-        shared = ~validation & np.isin(table.groups, table.groups[validation])
-        _check_validation(table, ~validation & ~shared, validation)
-        kept = add(everything[~validation & ~shared], everything[validation & plain])
-        protocol = "validation split"
-        if shared.any():
-            protocol += f", {shared.sum()} train images left out that are in validation too"
-        return Plan(protocol, problems, [kept], kept)
-    fold = stratified_group_folds(table.y, table.groups, n_folds, seed, table.class_names)
-    outer = [add(everything[fold != k], everything[(fold == k) & plain]) for k in range(n_folds)]
-    # The outer folds choose for the head that is kept, unless it learns from far fewer images.
-    kept = add(everything, everything[:0], outer if max_per_class is None else None)
-    return Plan(f"nested {n_folds}-fold" if search else f"{n_folds}-fold", problems, outer, kept)
-
-
-def evaluate_head(
-    table: FeatureTable,
-    model: str = "logreg",
-    *,
-    n_folds: int = 5,
-    seed: int = 0,
-    grid: dict[str, list[float]] | None = None,
-    max_per_class: int | None = None,
-    repeats: int | None = None,
-    **params: Any,
-) -> Evaluation:
-    """Choose a head's parameters, fit it, and score it on images that it has not seen.
-
-    Parameters
-    ----------
-    table : FeatureTable
-    model : str, default="logreg"
-        A key of `tlx.classify.paths.GRIDS`.
-    n_folds, seed : int
-        See `make_plan`.
-    grid : dict, optional
-        Candidates by parameter; by default the head's own. With a single point nothing is chosen,
-        and there are no inner folds.
-    max_per_class : int, optional
-        Few-shot: learn from so many images of each class at most.
-    repeats : int, optional
-        With `max_per_class`: how many times the images are drawn, by default 5. The metrics are
-        means over the draws (see `average_draws`); all else is of the first draw.
-    **params
-        Fixed parameters of the head.
+    run : Run or str
+        An id, the folder of a run, or ``"best"``.
+    data : str or path
+        Name of a data set of the workspace, or a folder or CSV file. The latter is embedded into
+        the workspace first, as far as its images are new.
+    split : {"test", "validation", "train", "all"}, optional
+        By default ``"test"`` if the data set has one, else ``"all"``.
+    workspace : path, default=".tlx"
+    engine : {"auto", "openvino", "tensorflow"}, default="auto"
+        What embeds new images.
+    progress : callable, optional
+        Called with the number of images embedded and their total.
 
     Returns
     -------
-    Evaluation
+    Assessment
 
     Raises
     ------
+    UnknownNameError
+        If there is no such run or data set.
     DataError
-        If there are repeats without `max_per_class`, or fewer than one. Also see `make_plan`.
-    FitError, UnknownNameError
-        See `make_plan` and `tlx.classify.paths.fit_path`.
+        If the data set has classes that the run does not know, no image in the split, or lacks
+        features of the run's backbone.
+    WeightsError
+        If the backbone's weights are not those that the run was trained with.
     """
-    if max_per_class is None:
-        if repeats is not None:
-            raise DataError(
-                f"{repeats} repeats of the same.",
-                "Repeats draw few images anew: add --max-per-class 10, say.",
+    workspace = Workspace(workspace)
+    run = load_run(run, workspace) if isinstance(run, str) else run
+    name = _dataset(workspace, run, data, engine, progress)
+    manifest = workspace.load_manifest(name)
+    _check_classes(run, manifest)
+    split = _split(manifest, split)
+    table = _load(workspace, run, name, split)
+    known = {c: i for i, c in enumerate(run.class_names)}
+    y = np.array([known[c] for c in table.class_names])[table.y]
+    proba = head_probabilities(run.folder, run.head(), table.X)
+    scored = run.predictions()
+    seen = _among(table.digest, scored["trained_on"])
+    return Assessment(
+        run=run,
+        dataset=name,
+        split=split,
+        n=len(y),
+        metrics=_metrics(y, proba, table.groups),
+        confusion=confusion_matrix(y, proba.argmax(axis=1), len(known)),
+        per_class=class_reports(y, proba, table.groups, run.class_names),
+        seen=int(seen.sum()),
+        chosen_on=int((_among(table.digest, scored["digest"]) & ~seen).sum()),
+        metrics_unseen={} if seen.all() else _metrics(y[~seen], proba[~seen], table.groups[~seen]),
+    )
+
+
+def class_reports(
+    y: np.ndarray, probabilities: np.ndarray, groups: np.ndarray, class_names: tuple[str, ...]
+) -> list[ClassReport]:
+    """Return precision, recall and F1 of each class; the recall with its 95% interval.
+
+    Parameters
+    ----------
+    y : ndarray of shape (N,), int
+    probabilities : ndarray of shape (N, C)
+    groups : ndarray of shape (N,), int
+    class_names : tuple of C str
+    """
+    predicted = probabilities.argmax(axis=1)
+    reports = []
+    for c, name in enumerate(class_names):
+        own, taken = y == c, predicted == c
+        hits = int((own & taken).sum())
+        n, claimed = int(own.sum()), int(taken.sum())
+        # The recall of a class is the accuracy on its images.
+        recall = score(y[own], probabilities[own], groups[own])["accuracy"] if n else None
+        reports.append(
+            ClassReport(
+                name=name,
+                n=n,
+                precision=hits / claimed if claimed else None,
+                recall=recall,
+                f1=2 * hits / (n + claimed) if n + claimed else None,
             )
-        return _evaluate(table, model, n_folds, seed, grid, params)
-    repeats = 5 if repeats is None else repeats
-    if repeats < 1:
-        raise DataError(f"{repeats} repeats.", "Use --repeats 1 or more.")
-    draws = [
-        _evaluate(table, model, n_folds, seed, grid, params, max_per_class, draw)
-        for draw in range(repeats)
-    ]
-    first = draws[0]
-    few = {"max_per_class": max_per_class, "repeats": repeats}
-    return replace(
-        first,
-        protocol=f"{first.protocol}, {max_per_class} a class, mean of {repeats} draws",
-        metrics=average_draws([draw.metrics for draw in draws]),
-        seconds=sum(draw.seconds for draw in draws),
-        settings={**first.settings, "options": {**params, **few}},
-    )
-
-
-def average_draws(draws: list[dict[str, Metric]]) -> dict[str, Metric]:
-    """Return the mean of each metric over draws of the training images, and its 95% interval.
-
-    Two things are random: which images were drawn to learn from, and which there are to score. For
-    R draws with values v_r the first has a standard error of std(v) / sqrt(R), and Student's t with
-    R - 1 degrees of freedom gives it a half width. The half width of the second is the mean one of
-    the intervals of single draws (the same images are scored each time, so averaging does not
-    shrink it). The two are independent, so their squares add. As a single draw's interval holds
-    some of the chance of its drawing, the sum is rather too wide than too narrow. Of one draw it
-    can say nothing but the second.
-
-    Parameters
-    ----------
-    draws : list of R dict
-        A metric that some draw lacks is left out.
-    """
-    from scipy.special import stdtrit
-
-    R = len(draws)
-    out = {}
-    for name in draws[0]:
-        if not all(name in draw for draw in draws):
-            continue
-        values = np.array([draw[name].value for draw in draws])
-        value = float(values.mean())
-        below = float(np.mean([draw[name].value - draw[name].low for draw in draws]))
-        above = float(np.mean([draw[name].high - draw[name].value for draw in draws]))
-        drawn = 0.0 if R == 1 else float(stdtrit(R - 1, 0.975) * values.std(ddof=1) / np.sqrt(R))
-        high = value + float(np.hypot(above, drawn))
-        bounded = name != "log_loss"
-        low = max(0.0, value - float(np.hypot(below, drawn)))
-        out[name] = Metric(value, low, min(1.0, high) if bounded else high)
-    return out
-
-
-def _evaluate(
-    table: FeatureTable,
-    model: str,
-    n_folds: int,
-    seed: int,
-    grid: dict[str, list[float]] | None,
-    params: dict[str, Any],
-    max_per_class: int | None = None,
-    draw: int = 0,
-) -> Evaluation:
-    started = time.perf_counter()
-    search = points(grid or grid_of(model)) > 1
-    plan = make_plan(table, n_folds, seed, search=search, max_per_class=max_per_class, draw=draw)
-    weights = np.zeros((len(plan.problems), len(table)), np.float32)
-    for weight, problem in zip(weights, plan.problems, strict=True):
-        weight[problem.train] = 1
-
-    steps: list[dict[str, Any]] = []
-    losses: list[list[float]] = []  # (steps, problems)
-    probabilities: list[dict[int, np.ndarray]] = []  # of the scored problems, by step
-    heads = []
-    for step in fit_path(
-        model, table.X, table.y, weights, grid, groups=table.groups, seed=seed, **params
-    ):
-        proba = [step.proba(k, p.held_out) for k, p in enumerate(plan.problems)]
-        losses.append([_loss(table, p, q) for p, q in zip(plan.problems, proba, strict=True)])
-        probabilities.append({k: proba[k] for k in plan.scored})
-        heads.append(step.head(plan.kept))
-        steps.append(step.params)
-
-    chosen = [_choose(np.array(losses), plan, problem) for problem in plan.problems]
-    rows = np.concatenate([plan.problems[k].held_out for k in plan.scored])
-    order = np.argsort(rows)
-    fold = np.concatenate(
-        [np.full(len(plan.problems[k].held_out), i) for i, k in enumerate(plan.scored)]
-    )[order]
-    raw = np.concatenate([probabilities[chosen[k]][k] for k in plan.scored])[order]
-    rows = rows[order]
-    y, groups = table.y[rows], table.groups[rows]
-    proba, temperature = cross_calibrate(y, raw, fold, groups, seed)
-    head = calibrate_head(heads[chosen[plan.kept]], temperature)
-    return Evaluation(
-        model=model,
-        protocol=plan.protocol,
-        head=head,
-        params={**params, **steps[chosen[plan.kept]]},
-        metrics={
-            **allow_for_folds(score(y, proba, groups), len(plan.scored)),
-            "ece": calibration_error(y, raw, groups),
-            "ece_calibrated": calibration_error(y, proba, groups),
-        },
-        confusion=confusion_matrix(y, proba.argmax(axis=1), len(table.class_names)),
-        rows=rows,
-        fold=fold,
-        probabilities=proba,
-        trained_on=plan.problems[plan.kept].train,
-        seconds=time.perf_counter() - started,
-        temperature=temperature,
-        predict_seconds=_predict_seconds(head, table.X[rows[:_TIMED]]),
-        settings={"folds": n_folds, "grid": grid, "options": params},
-    )
-
-
-def allow_for_folds(metrics: dict[str, Metric], n_folds: int) -> dict[str, Metric]:
-    """Widen intervals for what the folds of cross-validation share.
-
-    Each of two images in different folds is learned from when the other is scored, so their errors
-    go together, and an interval that takes them for independent is too narrow: with random labels
-    it held chance in 87 of 100 data sets. There is no unbiased estimate of that variance [1]_.
-    Nadeau and Bengio [2]_ take the correlation of two folds to be the share 1 / K of an image set
-    that one fold is. The mean of K folds, each of variance s, then has the variance
-    ``s / K * (1 + (K - 1) / K)``: half widths grow by the root of the last factor, 1.34 for K = 5.
-    For a head that hardly changes with its training images this is wider than need be.
-
-    Parameters
-    ----------
-    metrics : dict of str to Metric
-        With intervals for independent images or groups.
-    n_folds : int
-        K; nothing changes for 1, a validation split.
-
-    Returns
-    -------
-    dict of str to Metric
-
-    References
-    ----------
-    .. [1] Y. Bengio, Y. Grandvalet (2004), No unbiased estimator of the variance of K-fold
-       cross-validation, Journal of Machine Learning Research 5.
-    .. [2] C. Nadeau, Y. Bengio (2003), Inference for the generalization error, Machine Learning 52.
-    """
-    factor = float(np.sqrt(1 + (n_folds - 1) / n_folds))
-    return {name: _widen(name, metric, factor) for name, metric in metrics.items()}
-
-
-def _widen(name: str, metric: Metric, factor: float) -> Metric:
-    value, low, high = metric.value, metric.low, metric.high
-    if name == "log_loss":  # its interval is symmetric on the log scale
-        if low <= 0:
-            return metric
-        return Metric(value, value * (low / value) ** factor, value * (high / value) ** factor)
-    return Metric(
-        value,
-        max(0.0, value - factor * (value - low)),
-        min(1.0, value + factor * (high - value)),
-    )
-
-
-def _predict_seconds(head: Any, X: np.ndarray) -> float:
-    """Return the least time, a row, of predicting X at once: the first call is slow."""
-    times: list[float] = []
-    while len(times) < 3 or (sum(times) < 0.05 and len(times) < 50):
-        started = time.perf_counter()
-        head.predict_proba(X)
-        times.append(time.perf_counter() - started)
-    return min(times) / len(X)
-
-
-def _first_of_each_class(
-    table: FeatureTable, rows: np.ndarray, order: np.ndarray, n: int
-) -> np.ndarray:
-    """Return those of `rows` whose image is among the first n of its class in `order`."""
-    allowed = np.zeros(len(table), bool)
-    allowed[rows] = table.view[rows] == 0
-    order = order[allowed[order]]
-    y = table.y[order]
-    drawn = np.sort(np.concatenate([order[y == k][:n] for k in np.unique(y)]))
-    if not table.view.any():
-        return drawn
-    paths = {table.path[row] for row in drawn}  # their augmented views come along
-    return np.array([row for row in rows if table.path[row] in paths])
-
-
-def _inner_folds(
-    table: FeatureTable, train: np.ndarray, n_folds: int, seed: int
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return (train, held out) pairs within `train`; none if some class has one group only."""
-    y, groups = table.y[train], table.groups[train]
-    counts = groups_per_class(y, groups)
-    n_folds = min(n_folds, int(counts[np.unique(y)].min()))
-    if n_folds < 2:
-        return []
-    fold = stratified_group_folds(y, groups, n_folds, seed)
-    plain = table.view[train] == 0
-    return [(train[fold != k], train[(fold == k) & plain]) for k in range(n_folds)]
-
-
-def _choose(losses: np.ndarray, plan: Plan, problem: Problem) -> int:
-    """Return the step with the least mean log loss over the rows that the inner problems held out.
-
-    Without inner problems (a class of a single image) nothing can be chosen, and the middle of the
-    grid is taken. Ties go to the stronger penalty, which comes first.
-    """
-    if not problem.inner:
-        return len(losses) // 2
-    sizes = np.array([len(plan.problems[k].held_out) for k in problem.inner])
-    return int((losses[:, problem.inner] @ sizes).argmin())
-
-
-def _loss(table: FeatureTable, problem: Problem, proba: np.ndarray) -> float:
-    """Return the mean log loss on the rows held out; 0 if there are none."""
-    if not len(proba):
-        return 0.0
-    own = proba[np.arange(len(proba)), table.y[problem.held_out]]
-    return float(image_loss(own).mean())
-
-
-def _check_validation(table: FeatureTable, train: np.ndarray, validation: np.ndarray) -> None:
-    """Refuse a validation split with a class that train lacks."""
-    unseen = set(table.y[validation]) - set(table.y[train])
-    if unseen:
-        names = ", ".join(repr(table.class_names[label]) for label in sorted(unseen))
-        raise DataError(
-            f"the validation split has classes that train lacks: {names}.",
-            "Give train images of them (copies of validation images do not count), or remove them "
-            "from validation.",
         )
+    return reports
+
+
+def _metrics(y: np.ndarray, proba: np.ndarray, groups: np.ndarray) -> dict[str, Metric]:
+    return {**score(y, proba, groups), "ece_calibrated": calibration_error(y, proba, groups)}
+
+
+def _dataset(
+    workspace: Workspace,
+    run: Run,
+    data: str | os.PathLike[str],
+    engine: str | Engine,
+    progress: Callable[[int, int], None],
+) -> str:
+    """Return the name of the data set; a folder or CSV file is embedded first."""
+    names = workspace.dataset_names()
+    if os.fspath(data) in names:
+        return os.fspath(data)
+    path = Path(data).absolute()
+    if not path.exists():
+        raise UnknownNameError.nearest(
+            "data set", os.fspath(data), names, "Or name a folder or CSV file."
+        )
+    with _latest_stays(workspace):
+        return _embed(workspace, run, path, engine, progress)
+
+
+def _embed(
+    workspace: Workspace,
+    run: Run,
+    path: Path,
+    engine: str | Engine,
+    progress: Callable[[int, int], None],
+) -> str:
+    from ..embed.pipeline import embed_images
+
+    name = workspace.manifest_name(path)
+    for source in run.info["sources"]:
+        spec = FeatureSpec.from_json(source["spec"])
+        options = dataclasses.asdict(spec)
+        kept = ("layer", "pooling", "image_size", "fit", "interpolation", "precision")
+        result = embed_images(
+            path,
+            backbone=spec.backbone,
+            weights=_weights_of(run, source, spec),
+            workspace=workspace.root,
+            name=name,
+            engine=engine,
+            progress=progress,
+            **{key: options[key] for key in kept},
+        )
+        if result.spec.fingerprint != source["fingerprint"]:
+            fields = ", ".join(result.spec.difference(spec))
+            raise WeightsError(
+                f"the features computed here are not those of run {run.id}: {fields} differ.",
+                "Install the version of tlx and of the weights that it was trained with.",
+            )
+    return name
+
+
+def _weights_of(run: Run, source: dict[str, str], spec: FeatureSpec) -> str:
+    """Return where the weights are; a fine-tuned run brings its own network in its folder."""
+    kind, _, part = spec.backbone.partition(":")
+    own = kind == "keras" and part in run.info["parts"]
+    return str(run.folder.absolute()) if own else source["weights"]
+
+
+@contextlib.contextmanager
+def _latest_stays(workspace: Workspace) -> Iterator[None]:
+    """Let the data set embedded last stay the default one, whatever is embedded meanwhile."""
+    names = workspace.dataset_names()
+    try:
+        yield
+    finally:
+        if names:
+            with contextlib.suppress(OSError):  # a read-only workspace keeps its order anyway
+                # Not "now": two times within a tick of the file system's clock are the same.
+                newest = workspace.manifest_path(workspace.dataset_names()[-1]).stat().st_mtime_ns
+                later = newest + 1_000_000
+                os.utime(workspace.manifest_path(names[-1]), ns=(later, later))
+
+
+def _check_classes(run: Run, manifest: Manifest) -> None:
+    strange = [name for name in manifest.class_names if name not in run.class_names]
+    if strange or not manifest.class_names:
+        raise DataError(
+            f"the classes of data set {manifest.name!r} are "
+            f"{', '.join(manifest.class_names) or 'unknown'}, those of run {run.id} are "
+            f"{', '.join(run.class_names)}.",
+            "Name the class folders as those that the run was trained on.",
+        )
+
+
+def _split(manifest: Manifest, split: str | None) -> str:
+    present = {name or "none" for name in manifest.split}
+    if split is None:
+        return "test" if "test" in present else "all"
+    if split not in SPLITS:
+        raise UnknownNameError.nearest("split", split, SPLITS)
+    if split != "all" and split not in present:
+        raise DataError(
+            f"data set {manifest.name!r} has no {split} split.",
+            f"It has: {', '.join(sorted(present))}. Use --split all for all its images.",
+        )
+    return split
+
+
+def _load(workspace: Workspace, run: Run, name: str, split: str) -> FeatureTable:
+    features = "+".join(source["fingerprint"] for source in run.info["sources"])
+    splits = ("train", "validation", "test", "") if split == "all" else (split,)
+    try:
+        return load_table(workspace, name, features, splits)
+    except UnknownNameError as error:
+        specs = [FeatureSpec.from_json(source["spec"]) for source in run.info["sources"]]
+        root = workspace.load_manifest(name).root
+        raise DataError(
+            f"data set {name!r} has no features of {' + '.join(s.describe() for s in specs)}, "
+            f"which run {run.id} needs.",
+            f"Name its folder instead, and it is embedded: {root}",
+        ) from error
+
+
+def _among(digests: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return which digests are among others, shape (N,) bool."""
+    known = set(map(bytes, others))
+    return np.array([bytes(row) in known for row in digests], bool)

@@ -12,9 +12,9 @@ import numpy as np
 
 from ..errors import TlxError, UnknownNameError
 from ..workspace import Workspace
-from .evaluate import evaluate_head
-from .paths import GRIDS, OPTIONS, check_options, grid_of
-from .runs import Run, check_name, save_run
+from .heads.registry import GRIDS, OPTIONS, check_options, grid_of
+from .runs.store import Run, check_name, save_run
+from .scoring.crossval import evaluate_head
 from .table import FeatureTable, load_table
 
 
@@ -58,7 +58,7 @@ def fit_head(
     Parameters
     ----------
     model : str, default="logreg"
-        A key of `tlx.classify.paths.GRIDS`.
+        A key of `tlx.classify.heads.registry.GRIDS`.
     dataset : str, optional
         Name of the data set; by default the one embedded last.
     features : str, optional
@@ -78,10 +78,10 @@ def fit_head(
     C : float, optional
         Use this inverse strength of regularisation (``logreg`` and ``svm``), and search no other.
     max_per_class, repeats : int, optional
-        Few-shot: see `tlx.classify.evaluate.evaluate_head`.
+        Few-shot: see `tlx.classify.scoring.crossval.evaluate_head`.
     **params
-        Fixed parameters of the head (`tlx.classify.paths.OPTIONS` lists them): ``class_weight``,
-        and for ``dense`` also ``hidden``, ``dropout`` and ``output``.
+        Fixed parameters of the head (`tlx.classify.heads.registry.OPTIONS` lists them):
+        ``class_weight``, and for ``dense`` also ``hidden``, ``dropout`` and ``output``.
 
     Returns
     -------
@@ -97,12 +97,12 @@ def fit_head(
     FitError
         If there is one class only, or the head has no such option.
     """
-    place = Workspace(workspace)
+    workspace = Workspace(workspace)
     _check(model, C, params)
-    check_name(place, name)
-    table = load_table(place, dataset, features, views=views, allow_missing=allow_missing)
+    check_name(workspace, name)
+    table = load_table(workspace, dataset, features, views=views, allow_missing=allow_missing)
     few = {"max_per_class": max_per_class, "repeats": repeats}
-    return _fit(place, table, model, folds, seed, name, C, {**params, **few})
+    return _fit(workspace, table, model, folds, seed, name, C, {**params, **few})
 
 
 def fit_heads(
@@ -126,7 +126,8 @@ def fit_heads(
     Parameters
     ----------
     models : sequence of str or "all", default="all"
-        Keys of `tlx.classify.paths.GRIDS`. With ``"all"`` an option goes to the heads that have it.
+        Keys of `tlx.classify.heads.registry.GRIDS`. With ``"all"`` an option goes to the heads
+        that have it.
     name : str, optional
         Start of the runs' names: that of logreg is ``NAME-logreg``. None may be taken yet.
     dataset, features, views, allow_missing, workspace, folds, seed, C, max_per_class, repeats,
@@ -147,7 +148,7 @@ def fit_heads(
         If no head could be fitted: that of the first.
     """
     started = time.perf_counter()
-    place = Workspace(workspace)
+    workspace = Workspace(workspace)
     chosen = list(GRIDS) if models == "all" else list(dict.fromkeys(models))
     taken: dict[str, tuple[float | None, dict[str, Any]]] = {}
     for model in chosen:
@@ -158,15 +159,15 @@ def fit_heads(
         _check(model, *taken[model])
     labels = {model: None if name is None else f"{name}-{model}" for model in taken}
     for label in labels.values():
-        check_name(place, label)
-    table = load_table(place, dataset, features, views=views, allow_missing=allow_missing)
+        check_name(workspace, label)
+    table = load_table(workspace, dataset, features, views=views, allow_missing=allow_missing)
     few = {"max_per_class": max_per_class, "repeats": repeats}
     runs: list[Run] = []
     failures: dict[str, Exception] = {}
     for model, (own_C, own) in taken.items():
         options = {**own, **few}
         try:
-            runs.append(_fit(place, table, model, folds, seed, labels[model], own_C, options))
+            runs.append(_fit(workspace, table, model, folds, seed, labels[model], own_C, options))
         except (
             TlxError,
             ImportError,
@@ -186,7 +187,7 @@ def _check(model: str, C: float | None, params: dict[str, Any]) -> None:
 
 
 def _fit(
-    place: Workspace,
+    workspace: Workspace,
     table: FeatureTable,
     model: str,
     folds: int,
@@ -198,7 +199,7 @@ def _fit(
     if C is not None:
         options = {**options, "grid": grid_of(model, C)}
     evaluation = evaluate_head(table, model, n_folds=folds, seed=seed, **options)
-    return save_run(place, table, evaluation, seed=seed, name=name)
+    return save_run(workspace, table, evaluation, seed=seed, name=name)
 
 
 def _rank(run: Run) -> tuple[float, float]:

@@ -11,17 +11,17 @@ from typing import Any
 
 import numpy as np
 
+from ..cache.spec import FeatureSpec
 from ..cache.store import FeatureStore
-from ..embed.backbones import Backbone, get_backbone
+from ..embed.backbones.registry import Backbone, get_backbone
 from ..embed.dataset import image_paths
-from ..embed.engines import Engine, load_engine
+from ..embed.engines.registry import Engine, load_engine
 from ..embed.pipeline import Outcome, extract
-from ..embed.spec import FeatureSpec
 from ..errors import DataError, WeightsError
 from ..workspace import Workspace
-from .calibrate import UNKNOWN, Rejection, choose_threshold
-from .run_checks import head_probabilities
-from .runs import Run, load_run
+from .runs.checks import head_probabilities
+from .runs.store import Run, load_run
+from .scoring.calibrate import UNKNOWN, Rejection, choose_threshold
 
 _BLOCK = 1024  # files whose features are held at a time
 
@@ -137,7 +137,7 @@ def rejection(run: Run, error: float) -> Rejection:
     """Choose the confidence of a run above which at most `error` of the predictions are wrong.
 
     It is chosen on the images that the run was scored on, by heads that had not seen them: see
-    `tlx.classify.calibrate.choose_threshold`.
+    `tlx.classify.scoring.calibrate.choose_threshold`.
 
     Raises
     ------

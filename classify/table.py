@@ -64,7 +64,7 @@ class FeatureTable:
 
 
 def load_table(
-    place: Workspace,
+    workspace: Workspace,
     dataset: str | None = None,
     features: str | None = None,
     splits: Iterable[str] = ("train", "validation", ""),
@@ -75,7 +75,7 @@ def load_table(
 
     Parameters
     ----------
-    place : Workspace
+    workspace : Workspace
     dataset : str, optional
         Its name; by default the one embedded last.
     features : str, optional
@@ -101,7 +101,7 @@ def load_table(
     UnknownNameError
         If there is no such data set, backbone or fingerprint.
     """
-    manifest = place.load_manifest(dataset)
+    manifest = workspace.load_manifest(dataset)
     sources = _sources(manifest, features)
     if not manifest.class_names:
         raise DataError(
@@ -115,7 +115,7 @@ def load_table(
     rows = np.flatnonzero(manifest.usable & (manifest.label >= 0) & in_splits)
     part = manifest.subset(rows)
     if allow_missing:
-        part = part.subset(np.flatnonzero(_embedded(place, part, sources, views)))
+        part = part.subset(np.flatnonzero(_embedded(workspace, part, sources, views)))
     if not len(part):
         raise DataError(
             f"data set {manifest.name!r} has no labelled image that can be read.",
@@ -124,7 +124,7 @@ def load_table(
     present, y = np.unique(part.label, return_inverse=True)
     times = 1 + views
     return FeatureTable(
-        X=_gather(place, part, sources, views),
+        X=_gather(workspace, part, sources, views),
         y=np.tile(y.astype(np.int64), times),
         split=np.tile(np.array(part.split), times),
         groups=np.tile(group_images(part), times),
@@ -233,19 +233,19 @@ def _check_finished(manifest: Manifest) -> None:
 
 
 def _embedded(
-    place: Workspace, part: Manifest, sources: list[dict[str, str]], views: int
+    workspace: Workspace, part: Manifest, sources: list[dict[str, str]], views: int
 ) -> np.ndarray:
     """Return which images have all their features, shape (N,) bool."""
     digests, found = part.digest_bytes(), np.ones(len(part), bool)
     for source in sources:
         spec = json.loads(source["spec"])
         for k in range(views + 1):
-            found &= FeatureStore(place.cache, canonical_json({**spec, "view": k})).has(digests)
+            found &= FeatureStore(workspace.cache, canonical_json({**spec, "view": k})).has(digests)
     return found
 
 
 def _gather(
-    place: Workspace, part: Manifest, sources: list[dict[str, str]], views: int
+    workspace: Workspace, part: Manifest, sources: list[dict[str, str]], views: int
 ) -> np.ndarray:
     """Return the features (N (1 + views), D) of all sources side by side, in one array."""
     digests = part.digest_bytes()
@@ -254,7 +254,7 @@ def _gather(
         spec = json.loads(source["spec"])
         blocks = []
         for k in range(views + 1):
-            store = FeatureStore(place.cache, canonical_json({**spec, "view": k}))
+            store = FeatureStore(workspace.cache, canonical_json({**spec, "view": k}))
             if k and not store.shards():
                 raise DataError(
                     f"data set {part.name!r} has no augmented view {k} of {spec['backbone']}.",

@@ -8,7 +8,7 @@ from .common import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption, emit, say
 from .render import table
 
 if TYPE_CHECKING:
-    from ..embed.backbones import BackboneRow
+    from ..embed.backbones.registry import BackboneRow
 
 
 def backbones(
@@ -19,7 +19,7 @@ def backbones(
 
     Besides these, keras:FILE is any saved Keras model, and hub:PRESET a KerasHub preset.
     """
-    from ..embed.backbones import list_backbones
+    from ..embed.backbones.registry import list_backbones
 
     rows = list_backbones()
     emit({"backbones": [row._asdict() for row in rows]}) if as_json else say(as_text(rows))

@@ -258,7 +258,7 @@ def _sizes(change: Change) -> str:
 
 def _name(report: Any) -> str:
     """Return one short line for a spec, also of one that this tlx does not know."""
-    from ..embed.spec import FeatureSpec
+    from ..cache.spec import FeatureSpec
 
     try:
         return FeatureSpec(**report.spec).describe()

@@ -129,7 +129,7 @@ def as_text(found: Comparison, refit: bool) -> str:
 
 
 def _ranking(found: Comparison) -> str:
-    from ..embed.spec import FeatureSpec
+    from ..cache.spec import FeatureSpec
 
     header = ["run", METRIC_NAMES[found.metric], "95% interval", "difference", "95% interval"]
     header += ["p", "fit", "µs/image"]

@@ -11,7 +11,7 @@ from .common import DEFAULT_WORKSPACE, EngineOption, JsonOption, WorkspaceOption
 from .render import confusion_table, metric_rows, percent, progress, table
 
 if TYPE_CHECKING:
-    from ..classify.assess import Assessment
+    from ..classify.evaluate import Assessment
 
 
 def evaluate(
@@ -33,7 +33,7 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Score a finished run on a data set, best on one that it has never seen."""
-    from ..classify.assess import evaluate_run
+    from ..classify.evaluate import evaluate_run
 
     with progress("Embedding") as show:
         found = evaluate_run(

@@ -20,7 +20,7 @@ from .render import confusion_table, metric_rows, percent, short_path, table
 
 if TYPE_CHECKING:
     from ..classify.fit import HeadsFit
-    from ..classify.runs import Run
+    from ..classify.runs.store import Run
 
 
 def fit_head(

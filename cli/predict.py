@@ -17,8 +17,8 @@ from .common import DEFAULT_WORKSPACE, EngineOption, JsonOption, WorkspaceOption
 from .render import percent, progress, table
 
 if TYPE_CHECKING:
-    from ..classify.calibrate import Rejection
     from ..classify.predict import Prediction
+    from ..classify.scoring.calibrate import Rejection
 
 
 def predict(
@@ -54,7 +54,7 @@ def predict(
     """
     from ..cache.files import write_atomic
     from ..classify.predict import predict_images, rejection
-    from ..classify.runs import load_run
+    from ..classify.runs.store import load_run
 
     if output is not None and output.suffix.lower() not in (".csv", ".json"):
         raise DataError(f"--output {output} is neither .csv nor .json.", "Name it labels.csv, say.")
@@ -100,7 +100,7 @@ def as_text(found: list[Prediction]) -> str:
 
 def rejection_text(chosen: Rejection, found: list[Prediction]) -> str:
     """Return what was rejected, and what is promised of the rest."""
-    from ..classify.calibrate import UNKNOWN
+    from ..classify.scoring.calibrate import UNKNOWN
 
     unknown = sum(row.label == UNKNOWN for row in found)
     return (

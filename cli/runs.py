@@ -11,7 +11,7 @@ from .fit_head import as_dict, as_text
 from .render import table
 
 if TYPE_CHECKING:
-    from ..classify.runs import Run
+    from ..classify.runs.store import Run
 
 
 def list_all(
@@ -22,7 +22,7 @@ def list_all(
     """List the runs of the workspace."""
     if context.invoked_subcommand is not None:
         return
-    from ..classify.runs import list_runs
+    from ..classify.runs.store import list_runs
     from ..workspace import Workspace
 
     found = list_runs(Workspace(workspace))
@@ -35,7 +35,7 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show the numbers of one run."""
-    from ..classify.runs import load_run
+    from ..classify.runs.store import load_run
 
     loaded = load_run(run, workspace)
     emit(as_dict(loaded)) if as_json else say(as_text(loaded))
@@ -48,7 +48,7 @@ def remove(
     as_json: JsonOption = False,
 ) -> None:
     """Remove runs for good. Cached embeddings stay."""
-    from ..classify.runs import remove_runs
+    from ..classify.runs.store import remove_runs
     from ..workspace import Workspace
 
     gone = [one.id for one in remove_runs(Workspace(workspace), run, dry_run=dry_run)]

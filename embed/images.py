@@ -25,8 +25,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
+from ..cache.spec import FITS, INTERPOLATIONS
 from ..errors import ImageError, UnknownNameError
-from .spec import FITS, INTERPOLATIONS
 from .views import View
 
 DECODER_REVISION = 1  # raise it when the pixels that come out may change: it is part of the spec

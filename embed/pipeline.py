@@ -19,14 +19,14 @@ import numpy as np
 
 from ..cache.identity import digest_of
 from ..cache.manifest import Manifest
+from ..cache.spec import FITS, INTERPOLATIONS, POOLINGS, PRECISIONS, FeatureSpec
 from ..cache.store import SEAL_SECONDS, FeatureStore, ShardWriter
 from ..errors import DataError, FormatError, ImageError, UnknownNameError
 from ..workspace import Workspace
-from .backbones import Backbone, get_backbone
+from .backbones.registry import Backbone, get_backbone
 from .dataset import Scan, check_fraction, scan, split_by_digest
-from .engines import Engine, load_engine
+from .engines.registry import Engine, load_engine
 from .images import DECODER_REVISION, MAX_BYTES, decode_image
-from .spec import FITS, INTERPOLATIONS, POOLINGS, PRECISIONS, FeatureSpec
 from .views import view_of
 
 BATCH = 8
@@ -231,25 +231,25 @@ def embed_images(
         If the workspace cannot be written. Everything sealed before is kept.
     """
     started = time.perf_counter()
-    place = Workspace(workspace)
+    workspace = Workspace(workspace)
     network = get_backbone(backbone, weights)
     spec = make_spec(network, **spec_options)
     path = Path(source).absolute()
-    found = scan(path, place.manifest_name(path, name))
+    found = scan(path, workspace.manifest_name(path, name))
     manifest = found.manifest
     if validation_fraction is not None:
         check_fraction(manifest, validation_fraction)  # before the work, not after it
-    problems, notes = _adopt_previous(place, manifest, rehash)
+    problems, notes = _adopt_previous(workspace, manifest, rehash)
     if validation_fraction is not None:
         notes = []  # the one there may be is of a split left out
     manifest.record_source(spec.fingerprint, spec.json, weights)
 
-    store = FeatureStore(place.cache, spec.json)
+    store = FeatureStore(workspace.cache, spec.json)
     view_stores = [
-        FeatureStore(place.cache, dataclasses.replace(spec, view=k).json)
+        FeatureStore(workspace.cache, dataclasses.replace(spec, view=k).json)
         for k in range(1, views + 1)
     ]
-    saver = _ManifestSaver(manifest, place.manifest_path(manifest.name), checkpoint_seconds)
+    saver = _ManifestSaver(manifest, workspace.manifest_path(manifest.name), checkpoint_seconds)
     used: list[Engine] = []
 
     def open_engine() -> Engine:
@@ -485,14 +485,14 @@ class _ManifestSaver:
 
 
 def _adopt_previous(
-    place: Workspace, manifest: Manifest, rehash: bool
+    workspace: Workspace, manifest: Manifest, rehash: bool
 ) -> tuple[list[str], list[str]]:
     """Take over what an earlier manifest knows; return its problem if it cannot be read, and notes.
 
     A split by digest is not taken over: what a command does should stand in the command.
     """
     try:
-        previous = Manifest.load(place.manifest_path(manifest.name))
+        previous = Manifest.load(workspace.manifest_path(manifest.name))
     except FileNotFoundError:
         return [], []
     except FormatError as error:

@@ -14,12 +14,10 @@ from typing import Any
 import numpy as np
 
 from ..cache.hdf5 import text_array
-from ..classify.calibrate import apply_temperature, calibration_error, cross_calibrate
-from ..classify.dense import DensePredictor
-from ..classify.evaluate import evaluate_head
-from ..classify.linear import LinearPredictor, softmax
-from ..classify.metrics import confusion_matrix, image_loss, score
-from ..classify.runs import (
+from ..cache.spec import FeatureSpec
+from ..classify.heads.dense import DensePredictor
+from ..classify.heads.linear import LinearPredictor, softmax
+from ..classify.runs.store import (
     Run,
     _environment,
     _predictions_bytes,
@@ -28,10 +26,12 @@ from ..classify.runs import (
     load_run,
     write_run,
 )
+from ..classify.scoring.calibrate import apply_temperature, calibration_error, cross_calibrate
+from ..classify.scoring.crossval import evaluate_head
+from ..classify.scoring.metrics import confusion_matrix, image_loss, score
 from ..classify.table import FeatureTable, load_table, stratified_group_folds
-from ..embed.backbones import Backbone, feature_model, get_backbone
-from ..embed.engines import Engine
-from ..embed.spec import FeatureSpec
+from ..embed.backbones.registry import Backbone, feature_model, get_backbone
+from ..embed.engines.registry import Engine
 from ..errors import DataError, FitError, WeightsError
 from ..workspace import Workspace
 from .boundary import DTYPES, Boundary
@@ -238,14 +238,14 @@ def finetune_head(
         If the backbone's weights are not those of the embeddings.
     """
     started = time.perf_counter()
-    watch, settings, place = watch or Watch(), settings or Settings(), Workspace(workspace)
+    watch, settings, workspace = watch or Watch(), settings or Settings(), Workspace(workspace)
     if boundary_dtype not in ("auto", *DTYPES):
         allowed = ", ".join(("auto", *DTYPES))
         raise FitError(f"boundary dtype {boundary_dtype!r} is unknown.", f"Use {allowed}.")
-    check_name(place, name)
+    check_name(workspace, name)
     devices = open_devices(settings.strategy, watch.tell)  # first of all, see there
-    run = find_seed(place, seed_run, dataset)
-    problem = _prepare(place, run, settings.seed)
+    run = find_seed(workspace, seed_run, dataset)
+    problem = _prepare(workspace, run, settings.seed)
     if problem.refitted:
         watch.tell(f"The head is fitted again without the held-out images ({problem.protocol}).")
     spec = FeatureSpec.from_json(run.source["spec"])
@@ -258,7 +258,7 @@ def finetune_head(
     used = np.concatenate([problem.train, problem.held_out])
     dtypes = ("float16", "float32") if boundary_dtype == "auto" else (boundary_dtype,)
     for dtype in dtypes:
-        boundary = Boundary(place, problem.table, backbone, spec, choice.cut, dtype, engine)
+        boundary = Boundary(workspace, problem.table, backbone, spec, choice.cut, dtype, engine)
         boundary.check_space(boundary.missing(used), max_cache_gb * 1e9)
         reused = boundary.stored(used)
         try:
@@ -282,7 +282,7 @@ def finetune_head(
     }
     devices.check_same(training_key(facts))
     key = training_key({**facts, "seed": problem.head.digest()})
-    checkpoint = place.root / "finetune" / f"{key}.npz"
+    checkpoint = workspace.root / "finetune" / f"{key}.npz"
     if settings.strategy != "none":
         watch.tell(_devices_text(settings.strategy, devices.names))
     with devices.in_step():
@@ -343,14 +343,14 @@ def finetune_head(
         seconds=time.perf_counter() - started,
     )
     if devices.worker == 0:
-        result.run = _save(place, run, problem, network, spec, result, scored, settings, name)
+        result.run = _save(workspace, run, problem, network, spec, result, scored, settings, name)
         if not training.interrupted:
             checkpoint.unlink(missing_ok=True)
     result.seconds = time.perf_counter() - started
     return result
 
 
-def find_seed(place: Workspace, seed_run: str, dataset: str | None = None) -> Run:
+def find_seed(workspace: Workspace, seed_run: str, dataset: str | None = None) -> Run:
     """Return the run to start from; ``"best"`` is the most accurate that can be a seed.
 
     Raises
@@ -361,7 +361,7 @@ def find_seed(place: Workspace, seed_run: str, dataset: str | None = None) -> Ru
         If there is no run that can.
     """
     if seed_run != "best":
-        run = load_run(seed_run, place.root)
+        run = load_run(seed_run, workspace.root)
         if run.info["model"] not in SEEDS:
             tuned = run.info["model"] == MODEL
             origin = run.info.get("finetune", {}).get("seed_run", "its seed run")
@@ -374,9 +374,9 @@ def find_seed(place: Workspace, seed_run: str, dataset: str | None = None) -> Ru
                 else f"Start from {origin} again, with other options.",
             )
         return run
-    if dataset is None and place.dataset_names():
-        dataset = place.dataset_names()[-1]
-    runs = [run for run in list_runs(place) if run.info["model"] in SEEDS]
+    if dataset is None and workspace.dataset_names():
+        dataset = workspace.dataset_names()[-1]
+    runs = [run for run in list_runs(workspace) if run.info["model"] in SEEDS]
     runs = [run for run in runs if run.info["dataset"] == dataset]
     if not runs:
         raise DataError(
@@ -388,12 +388,12 @@ def find_seed(place: Workspace, seed_run: str, dataset: str | None = None) -> Ru
         metrics = run.info["metrics"]
         return metrics["accuracy"]["value"], -metrics["log_loss"]["value"]
 
-    return load_run(max(runs, key=rank).id, place.root)
+    return load_run(max(runs, key=rank).id, workspace.root)
 
 
-def _prepare(place: Workspace, run: Run, seed: int) -> _Problem:
+def _prepare(workspace: Workspace, run: Run, seed: int) -> _Problem:
     """Decide which images are held out, and make sure that the head has not seen them."""
-    table = load_table(place, run.info["dataset"], run.source["fingerprint"])
+    table = load_table(workspace, run.info["dataset"], run.source["fingerprint"])
     held = table.split == "validation"
     protocol = "validation split"
     if not held.any():
@@ -526,7 +526,7 @@ def _devices_text(strategy: str, devices: list[str]) -> str:
 
 
 def _save(
-    place: Workspace,
+    workspace: Workspace,
     seed_run: Run,
     problem: _Problem,
     network: SeededNetwork,
@@ -603,4 +603,4 @@ def _save(
         MODEL_FILE: data,
         "predictions.h5": _predictions_bytes(predictions),
     }
-    return write_run(place, MODEL, info, parts, name)
+    return write_run(workspace, MODEL, info, parts, name)

@@ -12,12 +12,12 @@ from typing import Final
 import numpy as np
 
 from ..cache.rows import RowReader
+from ..cache.spec import FeatureSpec
 from ..cache.store import FeatureStore
 from ..classify.table import FeatureTable
-from ..embed.backbones import Backbone
-from ..embed.engines import Engine, load_engine
+from ..embed.backbones.registry import Backbone
+from ..embed.engines.registry import Engine, load_engine
 from ..embed.pipeline import extract
-from ..embed.spec import FeatureSpec
 from ..errors import DataError, StorageError
 from ..workspace import Workspace
 from .cut import INPUT, Cut
@@ -34,7 +34,7 @@ class Boundary:
 
     Parameters
     ----------
-    place : Workspace
+    workspace : Workspace
     table : FeatureTable
     backbone : Backbone
     spec : FeatureSpec
@@ -59,7 +59,7 @@ class Boundary:
 
     def __init__(
         self,
-        place: Workspace,
+        workspace: Workspace,
         table: FeatureTable,
         backbone: Backbone,
         spec: FeatureSpec,
@@ -75,7 +75,7 @@ class Boundary:
         self._table = table
         self._backbone = backbone
         self._engine = engine
-        self._store = FeatureStore(place.cache, self.spec.json)
+        self._store = FeatureStore(workspace.cache, self.spec.json)
         self._digests = [row.tobytes() for row in table.digest]
 
     def missing(self, rows: Sequence[int] | np.ndarray) -> list[int]:

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from ..embed.quiet import import_keras
 from ..errors import TlxError, UnknownNameError
+from ..lazy_imports import import_keras
 
 if TYPE_CHECKING:
     import keras

@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from ..embed.quiet import import_keras, import_tensorflow
 from ..errors import FitError
+from ..lazy_imports import import_keras, import_tensorflow
 
 if TYPE_CHECKING:
     import keras

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from ..embed.quiet import import_keras
 from ..errors import FormatError
+from ..lazy_imports import import_keras
 from .seed import SeededNetwork, free_name
 
 if TYPE_CHECKING:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from ..classify.evaluate import evaluate_head
+from ..cache.spec import FeatureSpec
+from ..classify.scoring.crossval import evaluate_head
 from ..classify.table import FeatureTable
 from ..embed.pipeline import extract
-from ..embed.quiet import import_keras, import_tensorflow
-from ..embed.spec import FeatureSpec
 from ..errors import DataError
+from ..lazy_imports import import_keras, import_tensorflow
 from .cut import INPUT, Choice, Cut, find_cuts
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..classify.dense import DensePredictor
-from ..classify.linear import LinearPredictor, both_logits
-from ..embed.quiet import import_keras
+from ..classify.heads.dense import DensePredictor
+from ..classify.heads.linear import LinearPredictor, both_logits
 from ..errors import FitError
+from ..lazy_imports import import_keras
 from .cut import Cut, split
 
 if TYPE_CHECKING:

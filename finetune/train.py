@@ -26,12 +26,12 @@ import numpy as np
 
 from ..cache.files import write_atomic
 from ..cache.identity import canonical_json
-from ..classify.linear import softmax
-from ..classify.metrics import image_loss
-from ..embed.quiet import import_keras, import_tensorflow
+from ..classify.heads.linear import softmax
+from ..classify.scoring.metrics import image_loss
 from ..errors import FitError, UnknownNameError
+from ..lazy_imports import import_keras, import_tensorflow
+from .batchnorm import fold_norms
 from .distribute import STRATEGIES, Devices, mirror, on_every_device, open_devices
-from .fold import fold_norms
 
 if TYPE_CHECKING:
     import keras

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..classify.paired import Difference, compare_paired
+from ..classify.scoring.paired import Difference, compare_paired
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Verdict:
         Images.
     accuracy, log_loss : Difference
         Fine-tuned minus head, with 95% interval and p-value: McNemar's exact test for the accuracy,
-        a bootstrap for the loss; see `tlx.classify.paired`.
+        a bootstrap for the loss; see `tlx.classify.scoring.paired`.
     gained, lost : int
         Images that only the fine-tuned network, or only the head, gets right.
     why : str

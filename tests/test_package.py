@@ -21,19 +21,23 @@ NOT_PACKAGES = {"tests", "benchmarks", "docs", "examples", "build"}
 
 # From the top down; a module may import its own layer and those after it. What is not named here
 # (identity, errors and the like below the folders) counts by its folder.
-LAYERS = ["cli", "report", "finetune", "classify", "embed", "workspace", "cache", "errors"]
+LAYERS = [
+    "cli", "report", "finetune", "classify", "embed", "workspace", "cache", "lazy_imports",
+    "errors",
+]  # fmt: skip
 TOP_LEVEL = {"__init__": "cli", "__main__": "cli", "demo": "classify", "_version": "errors"}
 
 
 def packages() -> set[str]:
     """Return the names of all packages in the tree, "tlx" itself included."""
-    folders = {path.parent.name for path in ROOT.glob("*/__init__.py")} - NOT_PACKAGES
-    return {"tlx", *(f"tlx.{name}" for name in folders)}
+    inits = [path.relative_to(ROOT) for path in ROOT.glob("*/**/__init__.py")]
+    own = [p for p in inits if p.parts[0] not in NOT_PACKAGES and not p.parts[0].startswith(".")]
+    return {"tlx", *(".".join(["tlx", *path.parent.parts]) for path in own)}
 
 
 def modules() -> list[Path]:
     """Return the source files of the package."""
-    folders = [ROOT, *(ROOT / name.partition(".")[2] for name in packages() - {"tlx"})]
+    folders = [ROOT, *(ROOT.joinpath(*name.split(".")[1:]) for name in packages() - {"tlx"})]
     return sorted(path for folder in folders for path in folder.glob("*.py"))
 
 
@@ -100,8 +104,8 @@ def test_every_package_is_declared():
 
 
 def layer_of(path: Path) -> str:
-    folder = path.relative_to(ROOT).parent.name
-    return folder or TOP_LEVEL.get(path.stem, path.stem)
+    inside = path.relative_to(ROOT)
+    return inside.parts[0] if len(inside.parts) > 1 else TOP_LEVEL.get(path.stem, path.stem)
 
 
 def imported_layers(path: Path) -> set[str]:
@@ -145,7 +149,8 @@ def module_names(*folders: str) -> list[str]:
     return [
         ".".join(["tlx", *path.relative_to(ROOT).with_suffix("").parts])
         for path in modules()
-        if path.relative_to(ROOT).parent.name in folders and path.stem != "__main__"
+        if ".".join(path.relative_to(ROOT).parts[:-1]).split(".")[0] in folders
+        and path.stem != "__main__"
     ]
 
 

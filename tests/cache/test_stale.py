@@ -9,9 +9,9 @@ import pytest
 from cache_helpers import arrays, digests, manifest_of
 
 from tlx.cache.rows import RowReader
+from tlx.cache.spec import FeatureSpec
 from tlx.cache.store import FeatureStore
 from tlx.classify.table import load_table
-from tlx.embed.spec import FeatureSpec
 from tlx.errors import DataError, FormatError, TlxError
 from tlx.workspace import Workspace
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from tlx.cache.manifest import Manifest
+from tlx.cache.spec import FeatureSpec
 from tlx.classify.table import FeatureTable
-from tlx.embed.spec import FeatureSpec
 from tlx.workspace import Workspace
 
 MakeDataset = Callable[..., Workspace]

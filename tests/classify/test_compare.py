@@ -10,7 +10,7 @@ import pytest
 
 from tlx.classify.compare import compare_heads
 from tlx.classify.fit import fit_head
-from tlx.classify.runs import list_runs, load_run
+from tlx.classify.runs.store import list_runs, load_run
 from tlx.errors import DataError, UnknownNameError
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tlx.classify.curve import Point, _extrapolate, _part, curve_of, fit_power_law, learning_curve
-from tlx.classify.metrics import Metric
+from tlx.classify.scoring.metrics import Metric
 from tlx.errors import DataError
 
 GRID = {"C": [1e-3, 1e-1]}
@@ -71,7 +71,7 @@ def test_what_is_forecast_comes_true(make_table, draw) -> None:
 
 
 def test_the_last_point_is_what_fit_head_scores(make_table, draw) -> None:
-    from tlx.classify.evaluate import evaluate_head
+    from tlx.classify.scoring.crossval import evaluate_head
 
     table = make_table(*draw(150, spread=2.0))
     curve = curve_of(table, grid={"C": [0.01]}, repeats=2)

@@ -1,108 +1,127 @@
-"""Plans of fits, and what a head is worth: nothing that scores has chosen or taught."""
+"""The final examination of a run: on data sets of the workspace, and on folders."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tlx.classify.evaluate import evaluate_head, make_plan
-from tlx.errors import DataError, FitError
+from tlx.classify.evaluate import class_reports, evaluate_run
+from tlx.classify.fit import fit_head
+from tlx.embed.pipeline import embed_images
+from tlx.errors import DataError, UnknownNameError
 
 
 @pytest.fixture
-def data():
-    random = np.random.default_rng(0)
-    y = np.repeat([0, 1, 2], [20, 25, 30])
-    return random.standard_normal((75, 6)) + 1.2 * np.eye(6)[y], y
+def run(add_dataset, draw, place):
+    X, y = draw(200)
+    split = ["test" if i >= 120 else "train" for i in range(200)]
+    add_dataset("d", X, y, split=split)
+    return fit_head("logreg", workspace=place.root)
 
 
-def test_nested_folds_score_each_image_once_and_never_learn_from_it(make_table, data):
-    plan = make_plan(make_table(*data), n_folds=5)
-    scored = np.concatenate([plan.problems[k].held_out for k in plan.scored])
-    assert sorted(scored) == list(range(75))
-    for problem in plan.problems:
-        assert not set(problem.train) & set(problem.held_out)
+def test_scores_the_test_split_which_training_never_saw(run, place) -> None:
+    found = evaluate_run(run, "d", workspace=place.root)
+    assert (found.split, found.n, found.seen, found.chosen_on) == ("test", 80, 0, 0)
+    assert found.confusion.sum() == 80
+    right = np.trace(found.confusion) / 80
+    assert found.metrics["accuracy"].value == pytest.approx(right)
+    assert found.metrics_unseen == found.metrics
 
 
-def test_inner_folds_never_see_the_outer_fold(make_table, data):
-    plan = make_plan(make_table(*data), n_folds=5)
-    for k in plan.scored:
-        outer = set(plan.problems[k].held_out)
-        for i in plan.problems[k].inner:
-            inner = plan.problems[i]
-            assert not outer & (set(inner.train) | set(inner.held_out))
+def test_tells_what_it_learned_from_and_scores_the_rest(run, place) -> None:
+    test = evaluate_run(run, "d", workspace=place.root)
+    found = evaluate_run(run, "d", split="all", workspace=place.root)
+    assert (found.n, found.seen) == (200, 120)
+    assert found.metrics_unseen == test.metrics
 
 
-def test_the_kept_head_learns_from_everything_and_is_chosen_by_the_outer_folds(make_table, data):
-    plan = make_plan(make_table(*data), n_folds=5)
-    assert len(plan.problems[plan.kept].train) == 75
-    assert plan.problems[plan.kept].inner == plan.scored
+def test_of_training_images_only_nothing_is_unseen(run, place) -> None:
+    found = evaluate_run(run, "d", split="train", workspace=place.root)
+    assert found.seen == found.n == 120
+    assert found.metrics_unseen == {}
 
 
-def test_with_a_validation_split_only_validation_is_scored(make_table, data):
-    split = np.where(np.arange(75) % 3 == 0, "validation", "train")
-    result = evaluate_head(make_table(*data, split=split), "logreg", n_folds=4)
-    assert result.protocol == "validation split"
-    assert list(result.rows) == list(range(0, 75, 3))
-    assert not set(result.trained_on) & set(result.rows)
+def test_a_validation_split_was_chosen_on(add_dataset, draw, place) -> None:
+    X, y = draw(100)
+    add_dataset("v", X, y, split=["validation" if i < 40 else "train" for i in range(100)])
+    run = fit_head("logreg", workspace=place.root)
+    found = evaluate_run(run, "v", split="validation", workspace=place.root)
+    assert (found.seen, found.chosen_on) == (0, 40)
 
 
-def test_train_images_that_are_in_validation_too_are_left_out_and_told(make_table, data):
-    split = np.where(np.arange(75) % 3 == 0, "validation", "train")
-    groups = np.arange(75)
-    groups[[1, 2]] = groups[0]  # two train images are copies of a validation image
-    result = evaluate_head(make_table(*data, groups=groups, split=split), "logreg", n_folds=4)
-    assert result.protocol == (
-        "validation split, 2 train images left out that are in validation too"
-    )
-    assert not {1, 2} & set(result.trained_on)
+def test_labels_are_matched_by_name(run, place, add_dataset, draw) -> None:
+    """Another data set whose only class is the second of the run."""
+    X, y = draw(60, seed=4)
+    add_dataset("bees", X[y == 1], np.zeros(30, int), class_names=("bee",))
+    found = evaluate_run(run, "bees", workspace=place.root)
+    assert found.confusion[0].sum() == 0
+    assert found.confusion[1].sum() == 30
+    assert found.per_class[0].recall is None
 
 
-def test_a_class_that_only_validation_has_is_refused_by_name(make_table, data):
-    split = np.where(data[1] == 2, "validation", "train")
-    with pytest.raises(DataError, match="has classes that train lacks: 'class 2'"):
-        make_plan(make_table(*data, split=split))
+def test_other_classes_are_refused_naming_both(run, place, add_dataset, draw) -> None:
+    add_dataset("e", *draw(60), class_names=("ant", "cow"))
+    with pytest.raises(DataError, match=r"of data set 'e' are ant, cow, those of run logreg-1 are"):
+        evaluate_run(run, "e", workspace=place.root)
 
 
-def test_one_class_only_is_refused(make_table):
-    with pytest.raises(FitError, match="has one class only: 'class 0'"):
-        make_plan(make_table(np.zeros((5, 2)), np.zeros(5, int)))
+@pytest.mark.parametrize(
+    ("split", "message"),
+    [("validation", "no validation split.*\n.*none"), ("tset", "Did you mean test")],
+)
+def test_a_split_that_is_not_there(run, place, add_dataset, draw, split, message) -> None:
+    add_dataset("plain", *draw(40))
+    with pytest.raises((DataError, UnknownNameError), match=message):
+        evaluate_run(run, "plain", split=split, workspace=place.root)
 
 
-def test_groups_are_never_torn_apart(make_table, data):
-    groups = np.arange(75) // 3
-    plan = make_plan(make_table(*data, groups=groups), n_folds=4)
-    for problem in plan.problems:
-        assert not set(groups[problem.train]) & set(groups[problem.held_out])
+def test_a_data_set_that_is_not_there(run, place) -> None:
+    with pytest.raises(UnknownNameError, match=r"unknown data set: 'nowhere'.\n.*folder or CSV"):
+        evaluate_run(run, "nowhere", workspace=place.root)
 
 
-def test_views_are_learned_from_and_never_scored(make_table, data):
-    X, y = data
-    table = make_table(np.vstack([X, X + 0.1]), np.tile(y, 2), groups=np.tile(np.arange(75), 2))
-    table.view = np.repeat([0, 1], 75)
-    result = evaluate_head(table, "logreg", n_folds=5)
-    assert list(result.rows) == list(range(75))
-    assert len(result.trained_on) == 150
-    for problem in make_plan(table, n_folds=5).problems:
-        assert not set(problem.train % 75) & set(problem.held_out)
+def test_a_data_set_without_features_of_the_run(run, place, add_dataset, draw) -> None:
+    add_dataset("other", *draw(40), backbone="another")
+    with pytest.raises(DataError, match=r"no features of drawn at 8.*\nName its folder.*/nowhere"):
+        evaluate_run(run, "other", workspace=place.root)
 
 
-def test_the_same_seed_gives_the_same_numbers_and_another_other_folds(make_table, data):
-    table = make_table(*data)
-    one, same, other = (evaluate_head(table, "logreg", seed=s) for s in (0, 0, 1))
-    np.testing.assert_array_equal(one.probabilities, same.probabilities)
-    assert (one.fold != other.fold).any()
+def test_class_reports_are_scikit_learns() -> None:
+    from sklearn.metrics import precision_recall_fscore_support
+
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 200)
+    p = rng.dirichlet([1, 1, 1], 200) + 0.4 * np.eye(3)[y]
+    reports = class_reports(y, p, np.arange(200), ("a", "b", "c"))
+    expected = precision_recall_fscore_support(y, p.argmax(axis=1))
+    for c, report in enumerate(reports):
+        assert report.precision == pytest.approx(expected[0][c])
+        assert report.recall is not None
+        assert report.recall.value == pytest.approx(expected[1][c])
+        assert report.recall.low < report.recall.value < report.recall.high
+        assert report.f1 == pytest.approx(expected[2][c])
+        assert report.n == expected[3][c]
 
 
-def test_an_informative_data_set_scores_far_above_chance_and_a_random_one_does_not(make_table):
-    random = np.random.default_rng(1)
-    y = np.arange(200) % 2
-    noise = random.standard_normal((200, 10))
-    good = evaluate_head(make_table(noise + 2 * y[:, None], y), "logreg").metrics["accuracy"]
-    chance = evaluate_head(make_table(noise, y), "logreg").metrics["accuracy"]
-    assert good.low > 0.95
-    assert chance.low < 0.5 < chance.high
-
-
-def test_two_images_of_a_class_can_still_be_fitted(make_table):
-    X = np.array([[0.0, 0], [0, 1], [5, 5], [5, 6]])
-    result = evaluate_head(make_table(X, np.array([0, 0, 1, 1])), "logreg", n_folds=2)
-    assert result.metrics["accuracy"].value == 1
+def test_a_folder_is_embedded_and_the_default_data_set_stays(
+    tmp_path: Path, class_folders, grid
+) -> None:
+    work = tmp_path / ".tlx"
+    data = class_folders(tmp_path / "data", {"amber": 12, "blue": 12})
+    embed_images(data, workspace=work, engine=grid)
+    run = fit_head("logreg", workspace=work, folds=3)
+    new = class_folders(tmp_path / "new", {"amber": 20, "blue": 20})
+    first = evaluate_run(run, new, workspace=work, engine=grid)
+    assert (first.dataset, first.split, first.n, first.seen) == ("new", "all", 40, 24)
+    assert fit_head("logreg", workspace=work, folds=3).info["dataset"] == "data"
+    embedded = grid.seen
+    again = evaluate_run("best", new, workspace=work, engine=grid)
+    assert grid.seen == embedded
+    assert again.metrics == first.metrics
+    shutil.rmtree(new / "amber")
+    (new / "blue").rename(new / "green")
+    with pytest.raises(DataError, match="are green"):
+        evaluate_run(run, new, workspace=work, engine=grid)

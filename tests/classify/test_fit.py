@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tlx.classify.evaluate import average_draws, evaluate_head, make_plan
 from tlx.classify.fit import fit_head, fit_heads
-from tlx.classify.metrics import Metric
-from tlx.classify.runs import load_run
+from tlx.classify.runs.store import load_run
+from tlx.classify.scoring.crossval import average_draws, evaluate_head, make_plan
+from tlx.classify.scoring.metrics import Metric
 from tlx.errors import DataError, FitError, UnknownNameError
 
 LIGHT = ["logreg", "svm", "lda", "ridge", "knn", "centroid"]

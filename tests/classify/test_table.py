@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
+from tlx.cache.spec import FeatureSpec
 from tlx.cache.store import FeatureStore
 from tlx.classify.table import load_table, stratified_group_folds
-from tlx.embed.spec import FeatureSpec
 from tlx.errors import DataError
 
 

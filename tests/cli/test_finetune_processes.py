@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 
 from tlx.classify.fit import fit_head
-from tlx.classify.runs import load_run
+from tlx.classify.runs.store import load_run
 from tlx.embed.pipeline import embed_images
-from tlx.embed.quiet import import_keras
+from tlx.lazy_imports import import_keras
 
 pytestmark = [
     pytest.mark.slow,  # every test starts processes that import TensorFlow

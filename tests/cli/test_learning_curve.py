@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from tlx.classify.curve import Doubled, LearningCurve, Point
-from tlx.classify.metrics import Metric
+from tlx.classify.scoring.metrics import Metric
 from tlx.cli.learning_curve import as_text
 
 

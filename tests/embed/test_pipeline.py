@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from tlx.cache.manifest import Manifest
+from tlx.cache.spec import FeatureSpec
 from tlx.cache.store import FeatureStore
 from tlx.embed.pipeline import Outcome, embed_images, extract, make_spec
-from tlx.embed.spec import FeatureSpec
 from tlx.errors import DataError
 from tlx.workspace import Workspace
 
@@ -461,7 +461,7 @@ def test_extract_computes_no_known_digest(data, grid):
 
 
 def test_maps_are_stored_as_float16():
-    from tlx.embed.backbones import get_backbone
+    from tlx.embed.backbones.registry import get_backbone
 
     network = get_backbone("efficientnet-lite0", "none")
     assert make_spec(network, pooling="none").dtype == "float16"

@@ -10,21 +10,21 @@ import sys
 import numpy as np
 import pytest
 
-from tlx.classify.assess import evaluate_run
+from tlx.classify.evaluate import evaluate_run
 from tlx.classify.fit import fit_head
 from tlx.classify.predict import predict_images
-from tlx.classify.runs import load_run
+from tlx.classify.runs.store import load_run
 from tlx.classify.table import load_table
-from tlx.embed.backbones import get_backbone
+from tlx.embed.backbones.registry import get_backbone
 from tlx.embed.images import decode_image
 from tlx.embed.pipeline import embed_images, make_spec
-from tlx.embed.quiet import import_keras
 from tlx.errors import DataError, FitError
 from tlx.finetune.api import Watch, find_seed, finetune_head
 from tlx.finetune.boundary import Boundary
 from tlx.finetune.cut import Cut
 from tlx.finetune.export import read_note
 from tlx.finetune.train import Settings
+from tlx.lazy_imports import import_keras
 from tlx.workspace import Workspace
 
 # Keras 3 saves TensorFlow variables in a way that NumPy 2 calls deprecated.

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tlx.embed.backbones import get_backbone
-from tlx.embed.quiet import import_keras
+from tlx.embed.backbones.registry import get_backbone
 from tlx.errors import TlxError, UnknownNameError
 from tlx.finetune.cut import INPUT, choose_cut, find_cuts, split
+from tlx.lazy_imports import import_keras
 
 
 @pytest.fixture(scope="module")

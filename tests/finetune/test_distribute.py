@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from tlx.embed.quiet import import_keras, import_tensorflow
+from tlx.lazy_imports import import_keras, import_tensorflow
 tf = import_tensorflow()
 [cpu] = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
@@ -185,7 +185,7 @@ import json, os
 os.environ["TF_CONFIG"] = json.dumps(
     {"cluster": {"worker": ["127.0.0.1:1", "127.0.0.1:2"]}, "task": {"type": "worker", "index": 0}}
 )
-from tlx.embed.quiet import import_tensorflow
+from tlx.lazy_imports import import_tensorflow
 from tlx.errors import FitError
 from tlx.finetune.distribute import open_devices
 import_tensorflow().constant(1.0)

@@ -7,13 +7,13 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from tlx.classify.dense import DensePredictor
-from tlx.classify.linear import LinearPredictor, softmax
-from tlx.embed.quiet import import_keras
+from tlx.classify.heads.dense import DensePredictor
+from tlx.classify.heads.linear import LinearPredictor, softmax
 from tlx.errors import FitError
 from tlx.finetune.cut import choose_cut
 from tlx.finetune.export import whole_model
 from tlx.finetune.seed import attach_head, check_parity, seed_head
+from tlx.lazy_imports import import_keras
 
 D = 5
 

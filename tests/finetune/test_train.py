@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tlx.embed.quiet import import_keras, import_tensorflow
 from tlx.errors import FitError
 from tlx.finetune.train import (
     Settings,
@@ -16,6 +15,7 @@ from tlx.finetune.train import (
     predict_logits,
     train,
 )
+from tlx.lazy_imports import import_keras, import_tensorflow
 
 
 class Stored:

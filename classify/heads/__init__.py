@@ -1,0 +1,1 @@
+"""Heads: classifiers over embeddings, a file each."""

@@ -1,0 +1,364 @@
+"""The dense head: hidden layers with dropout, trained by Keras, kept as plain arrays as well.
+
+Only training and writing ``head.keras`` import TensorFlow. A trained head is evaluated in NumPy, so
+that predicting with a run needs neither TensorFlow nor the seconds of its import.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from ...cache.shard import checked_dataset, file_image, memory_file
+from ...errors import FitError, FormatError
+from ...lazy_imports import import_keras, import_tensorflow
+from .inner import inner_folds
+from .linear import LinearPredictor, both_logits, softmax
+from .scaling import fit_scaling
+
+_BATCH = (8, 64)  # images, least and most; in between there are 16 batches an epoch
+_MAX_EPOCHS = 200
+_PATIENCE = 10  # epochs without a smaller loss on the rows held out
+_WAIT_FLAT = 30  # epochs if nothing can be held out
+# Adam moves each of the D weights of a unit by about the rate, so its sum of D scaled
+# features by the rate times sqrt(D) if the signs are random: that is kept the same for every D.
+_RATE = 0.03
+_MAX_RATE = 0.01
+_DECAY = 0.01  # of AdamW, which multiplies it by the rate
+_HELD = 5  # one row in so many is held out to stop early
+
+
+@dataclass(frozen=True)
+class DensePredictor:
+    """Layers as arrays: ReLU between them, and softmax (or the sigmoid) at the end.
+
+    Attributes
+    ----------
+    layers : sequence of (weights, bias)
+        Of shapes (inputs, units) and (units,), float32. The first is on raw features: any scaling
+        is folded in. The last has C units, or one whose value is the log odds of the second class.
+    dropout : float
+        Of the Keras model between the hidden layers; it does nothing to predictions.
+    """
+
+    layers: Sequence[tuple[np.ndarray, np.ndarray]]
+    dropout: float = 0.0
+
+    def predict_proba(self, X: np.ndarray) -> np.ndarray:
+        """Return probabilities, shape (N, C) float64."""
+        hidden = X.astype(np.float32, copy=False)
+        for weights, bias in self.layers[:-1]:
+            hidden = np.maximum(hidden @ weights + bias, 0)
+        weights, bias = self.layers[-1]
+        return softmax(both_logits(hidden @ weights + bias))
+
+    def scaled(self, factor: float) -> DensePredictor:
+        """Return the head whose logits are those of this one times `factor`."""
+        weights, bias = self.layers[-1]
+        last = (weights * factor).astype(np.float32), (bias * factor).astype(np.float32)
+        return replace(self, layers=(*self.layers[:-1], last))
+
+    def linear(self) -> LinearPredictor | None:
+        """Return the head as a linear one; None if it has hidden layers."""
+        if len(self.layers) > 1:
+            return None
+        weights, bias = self.layers[0]
+        return LinearPredictor(both_logits(weights), both_logits(bias))
+
+    def keras_model(self) -> Any:
+        """Return the head as a Keras model of Dense and Dropout layers."""
+        keras = import_keras()
+        stack: list[Any] = [keras.Input((self.layers[0][0].shape[0],), name="embedding")]
+        for weights, _ in self.layers[:-1]:
+            stack.append(keras.layers.Dense(weights.shape[1], activation="relu"))
+            if self.dropout:
+                stack.append(keras.layers.Dropout(self.dropout))
+        units = self.layers[-1][0].shape[1]
+        activation = "sigmoid" if units == 1 else "softmax"
+        stack.append(keras.layers.Dense(units, activation=activation, name="probabilities"))
+        model = keras.Sequential(stack)
+        model.set_weights([array for layer in self.layers for array in layer])
+        return model
+
+    def parts(self) -> dict[str, bytes]:
+        """Return the files that a run keeps: ``head.h5`` to predict, ``head.keras`` to go on."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "head.keras"
+            with warnings.catch_warnings():  # Keras converts its variables as NumPy 1 did
+                warnings.simplefilter("ignore", DeprecationWarning)
+                self.keras_model().save(path)
+            model = path.read_bytes()
+        linear = self.linear()
+        arrays = self.to_bytes() if linear is None else linear.to_bytes()
+        return {"head.h5": arrays, "head.keras": model}
+
+    def to_bytes(self) -> bytes:
+        """Return the bytes of an HDF5 file with ``weights_0``, ``bias_0``, ``weights_1`` …."""
+        with memory_file() as file:
+            for i, (weights, bias) in enumerate(self.layers):
+                file.create_dataset(f"weights_{i}", data=weights, dtype=np.float32)
+                file.create_dataset(f"bias_{i}", data=bias, dtype=np.float32)
+            return file_image(file)
+
+    @classmethod
+    def load(cls, path: Path) -> DensePredictor:
+        """Read a file that `to_bytes` made.
+
+        Raises
+        ------
+        FormatError
+            If the file is damaged or foreign.
+        """
+        try:
+            size = path.stat().st_size
+            with h5py.File(path, "r", locking=False) as file:
+                depth = sum(re.fullmatch(r"weights_\d+", str(name)) is not None for name in file)
+                layers = tuple(
+                    (
+                        checked_dataset(path, file, f"weights_{i}", size)[:],
+                        checked_dataset(path, file, f"bias_{i}", size)[:],
+                    )
+                    for i in range(depth)
+                )
+        except (OSError, KeyError, RuntimeError, ValueError) as error:
+            raise FormatError(f"{path} is no dense head: {error}.", "Fit it again.") from error
+        if not _chained(layers):
+            raise FormatError(f"{path} is no dense head: its layers do not fit.", "Fit it again.")
+        return cls(layers)
+
+
+def _chained(layers: Sequence[tuple[np.ndarray, np.ndarray]]) -> bool:
+    """Return whether there are layers, of which each takes what the one before gives."""
+    units = None
+    for weights, bias in layers:
+        fits = weights.ndim == 2 and bias.shape == weights.shape[1:]
+        if not fits or weights.dtype != np.float32 or units not in (None, weights.shape[0]):
+            return False
+        units = weights.shape[1]
+    return units is not None
+
+
+@dataclass(frozen=True)
+class DenseStep:
+    """All problems of a dense head, each trained once.
+
+    Attributes
+    ----------
+    params : dict
+    X : ndarray of shape (N, D)
+    heads : list of F DensePredictor
+    epochs : list of F int
+        After which the weights that were kept had been trained.
+    """
+
+    params: dict[str, Any]
+    X: np.ndarray
+    heads: list[DensePredictor]
+    epochs: list[int]
+
+    def proba(self, problem: int, rows: np.ndarray) -> np.ndarray:
+        """Return the probabilities that problem `problem` gives `rows`, shape (len(rows), C)."""
+        return self.heads[problem].predict_proba(self.X[rows])
+
+    def head(self, problem: int) -> DensePredictor:
+        """Return the fitted head of problem `problem`."""
+        return self.heads[problem]
+
+
+def dense_path(
+    X: np.ndarray,
+    y: np.ndarray,
+    weights: np.ndarray,
+    *,
+    groups: np.ndarray,
+    seed: int = 0,
+    hidden: Sequence[int] = (),
+    dropout: float = 0.0,
+    output: str = "softmax",
+) -> DenseStep:
+    """Train a dense head on every weighting of the rows, with AdamW and early stopping.
+
+    Features are centred and scaled by a problem's own rows; this is folded into the first layer
+    afterwards. A fifth of the rows (groups stay whole) is held out: training stops when their log
+    loss has not fallen for 10 epochs, and the best weights are kept. If no class has two groups,
+    nothing can be held out, and it stops after 30 epochs.
+
+    Parameters
+    ----------
+    X : ndarray of shape (N, D)
+    y : ndarray of shape (N,), int
+    weights : ndarray of shape (F, N)
+    groups : ndarray of shape (N,), int
+    seed : int, default=0
+        Of the first weights, the order of rows, dropout and the rows held out.
+    hidden : sequence of int, default=()
+        Units of each hidden layer; without any, the head is linear.
+    dropout : float, default=0.0
+        Share of each hidden layer's values that is dropped in training.
+    output : {"softmax", "sigmoid"}, default="softmax"
+        The sigmoid has one unit and is for two classes.
+
+    Returns
+    -------
+    DenseStep
+
+    Raises
+    ------
+    FitError
+        If an option makes no sense.
+    """
+    hidden = tuple(hidden)
+    C = int(y.max()) + 1
+    _check(hidden, dropout, output, C)
+    trainer = _Trainer(X, y, hidden, dropout, 1 if output == "sigmoid" else C, seed)
+    heads, epochs = [], []
+    for weight in weights:
+        layers, epoch = trainer.train(np.flatnonzero(weight > 0), weight, groups)
+        heads.append(DensePredictor(layers, dropout))
+        epochs.append(epoch)
+    params = {"hidden": list(hidden), "dropout": dropout, "output": output}
+    return DenseStep(params, X, heads, epochs)
+
+
+def _check(hidden: tuple[int, ...], dropout: float, output: str, C: int) -> None:
+    if any(units < 1 for units in hidden):
+        raise FitError(f"hidden layers of {hidden} units.", "Use positive numbers, such as 256.")
+    if not 0 <= dropout < 1:
+        raise FitError(f"a dropout of {dropout}.", "Use a number from 0 to below 1, such as 0.3.")
+    if dropout and not hidden:
+        raise FitError(
+            f"a dropout of {dropout} without hidden layers.", "Add --hidden 256, or leave it out."
+        )
+    if output not in ("softmax", "sigmoid"):
+        raise FitError(f"unknown output: {output!r}.", "Use softmax or sigmoid.")
+    if output == "sigmoid" and C != 2:
+        raise FitError(f"a sigmoid output for {C} classes.", "Use --output softmax.")
+
+
+class _Trainer:
+    """One Keras network and one compiled epoch, which all problems use in turn.
+
+    `keras.Model.fit` costs about a second a problem to compile and 3 ms a batch; here the loop
+    over batches is inside one graph, traced once.
+    """
+
+    def __init__(
+        self,
+        X: np.ndarray,
+        y: np.ndarray,
+        hidden: tuple[int, ...],
+        dropout: float,
+        units: int,
+        seed: int,
+    ) -> None:
+        keras, tf = import_keras(), import_tensorflow()
+        self.tf, self.seed, self.units = tf, seed, units
+        self.y = y
+        self.X = X.astype(np.float32, copy=False)
+        self.first: list[Any] = []
+        stack: list[Any] = [keras.Input((X.shape[1],))]
+        for i, width in enumerate((*hidden, units)):
+            last = i == len(hidden)
+            # The last layer starts at zero: the first loss is that of equal probabilities.
+            start = "zeros" if last else keras.initializers.HeNormal(seed=seed + i)
+            activation = None if last else "relu"
+            stack.append(keras.layers.Dense(width, activation=activation, kernel_initializer=start))
+            if dropout and not last:
+                stack.append(keras.layers.Dropout(dropout, seed=seed + i))
+        self.model = keras.Sequential(stack)
+        rate = min(_RATE / np.sqrt(X.shape[1]), _MAX_RATE)
+        self.optimizer = keras.optimizers.AdamW(rate, weight_decay=_DECAY)
+        self.optimizer.exclude_from_weight_decay(var_names=["bias"])
+        self.optimizer.build(self.model.trainable_variables)
+        self.state = [*self.model.variables, *self.optimizer.variables]
+        self.initial = [variable.numpy() for variable in self.state]
+        floats, labels = tf.TensorSpec([None, X.shape[1]]), tf.TensorSpec([None], tf.int32)
+        vector = tf.TensorSpec([None])
+        self.epoch = tf.function(
+            self._epoch, input_signature=[floats, labels, vector, tf.TensorSpec([None], tf.int32)]
+        )
+        self.loss = tf.function(self._loss, input_signature=[floats, labels, vector])
+
+    def train(
+        self, rows: np.ndarray, weight: np.ndarray, groups: np.ndarray
+    ) -> tuple[tuple[tuple[np.ndarray, np.ndarray], ...], int]:
+        """Train on `rows`; return the layers on raw features, and after how many epochs."""
+        for variable, value in zip(self.state, self.initial, strict=True):
+            variable.assign(value)
+        fold, n = inner_folds(self.y[rows], groups[rows], _HELD, self.seed)
+        learn, held = rows[fold != 0], rows[fold == 0]
+        if len(np.unique(self.y[learn])) < 2:
+            learn, held, n = rows, rows[:0], 0
+        mean, scale = (found.astype(np.float32) for found in fit_scaling(self.X[learn]))
+        tf = self.tf
+        weight = weight / weight[learn].mean()
+
+        def tensors(part: np.ndarray) -> tuple[Any, Any, Any]:
+            Z = (self.X[part] - mean) / scale
+            return tuple(
+                map(tf.constant, (Z, self.y[part].astype(np.int32), np.float32(weight[part])))
+            )
+
+        training, validation = tensors(learn), tensors(held)
+        rng = np.random.default_rng(self.seed)
+        best, kept, epoch_kept = np.inf, self.model.get_weights(), 0
+        limit = _MAX_EPOCHS if n else _WAIT_FLAT
+        for epoch in range(1, limit + 1):
+            self.epoch(*training, tf.constant(rng.permutation(len(learn)).astype(np.int32)))
+            if not n:
+                kept, epoch_kept = None, epoch
+                continue
+            loss = float(self.loss(*validation))
+            if loss < best:
+                best, kept, epoch_kept = loss, self.model.get_weights(), epoch
+            elif epoch - epoch_kept >= _PATIENCE:
+                break
+        arrays = kept if kept is not None else self.model.get_weights()
+        return _folded(arrays, mean, scale), epoch_kept
+
+    def _epoch(self, Z: Any, y: Any, weight: Any, order: Any) -> None:
+        tf = self.tf
+        # The same number of rows in each batch, so that none is a small and noisy one.
+        count = tf.shape(order)[0]
+        size = tf.clip_by_value(count // 16, *_BATCH)
+        batches = tf.maximum((count + size // 2) // size, 1)
+        for i in tf.range(batches):
+            part = order[i * count // batches : (i + 1) * count // batches]
+            with tf.GradientTape() as tape:
+                logits = self.model(tf.gather(Z, part), training=True)
+                loss = self._mean(logits, tf.gather(y, part), tf.gather(weight, part))
+            variables = self.model.trainable_variables
+            gradients = tape.gradient(loss, variables)
+            self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+
+    def _loss(self, Z: Any, y: Any, weight: Any) -> Any:
+        return self._mean(self.model(Z, training=False), y, weight)
+
+    def _mean(self, logits: Any, y: Any, weight: Any) -> Any:
+        """Return the weighted log loss."""
+        nn, tf = self.tf.nn, self.tf
+        if self.units == 1:
+            each = nn.sigmoid_cross_entropy_with_logits(tf.cast(y, tf.float32), logits[:, 0])
+        else:
+            each = nn.sparse_softmax_cross_entropy_with_logits(y, logits)
+        return tf.reduce_sum(weight * each) / tf.cast(tf.shape(y)[0], tf.float32)
+
+
+def _folded(
+    arrays: Sequence[np.ndarray], mean: np.ndarray, scale: np.ndarray
+) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+    """Return the layers, the scaling folded into the first."""
+    layers = list(zip(arrays[::2], arrays[1::2], strict=True))
+    weights, bias = layers[0]
+    folded = weights / scale[:, None].astype(np.float64)
+    offset = bias - mean @ folded
+    layers[0] = folded.astype(np.float32), offset.astype(np.float32)
+    return tuple(layers)

@@ -1,0 +1,346 @@
+"""Probabilities that mean what they say: temperature scaling, and when to say "unknown".
+
+Everything here is judged on images that the head had not seen. The temperature applied to an image
+is moreover fitted without it, so that the figures after calibration are as honest as those before.
+
+References
+----------
+.. [1] C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger (2017), On calibration of modern neural networks,
+   ICML.
+.. [2] Y. Geifman, R. El-Yaniv (2017), Selective classification for deep neural networks, NeurIPS.
+.. [3] A. N. Angelopoulos, S. Bates, E. J. Candès, M. I. Jordan, L. Lei (2021), Learn then test:
+   calibrating predictive algorithms to achieve risk control, arXiv:2110.01052.
+.. [4] C. J. Clopper, E. S. Pearson (1934), The use of confidence or fiducial limits illustrated in
+   the case of the binomial, Biometrika 26.
+.. [5] J. Platt (1999), Probabilistic outputs for support vector machines and comparisons to
+   regularized likelihood methods, in: Advances in large margin classifiers, MIT Press.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ...errors import DataError, FitError
+from ..heads.linear import softmax
+from .metrics import Metric, _standard_error, expected_calibration_error
+
+UNKNOWN = "unknown"  # the label of a rejected image
+_TINY = 1e-12  # what a probability of 0 counts as, at most
+_WIDEST = 7.0  # |log T| stays below this
+_Z = 1.959963984540054
+_BINS = 15
+_STEPS = 50  # numbers of accepted images that are tried
+_STARTS = 4  # sequences of tests, which share the allowed risk
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """A confidence below which a prediction is not believed.
+
+    Attributes
+    ----------
+    error : float
+        The largest error that was asked for, among accepted images.
+    threshold : float
+        Least confidence of an accepted image.
+    coverage : float
+        Share of the scored images that it accepts.
+    observed : float
+        Error among those.
+    bound : float
+        Upper confidence bound of that error, at most `error`.
+    n : int
+        Accepted images.
+    """
+
+    error: float
+    threshold: float
+    coverage: float
+    observed: float
+    bound: float
+    n: int
+
+
+def fit_temperature(y: np.ndarray, probabilities: np.ndarray) -> float:
+    """Find the temperature whose probabilities give the true classes the least log loss [1]_.
+
+    The loss of ``softmax(log(p) / T)`` is convex in 1/T. Few images, or none, tell how often an
+    image is wrong, so each counts as wrong, its true class the best of the others, with a weight of
+    1 / (2 N + 2), as the prior of Jeffreys expects where no mistake was seen; Platt's targets [5]_
+    are alike. A normal prior on log T, of mean 0 and standard deviation 1, keeps T near 1 where the
+    images do not tell. Among hundreds of images neither has a weight to speak of.
+
+    Parameters
+    ----------
+    y : ndarray of shape (N,), int
+    probabilities : ndarray of shape (N, C)
+
+    Returns
+    -------
+    float
+        1 leaves the probabilities as they are, more makes them less sure.
+
+    Examples
+    --------
+    >>> sure = np.tile([0.99, 0.01], (100, 1))
+    >>> y = np.repeat([0, 1], [80, 20])  # right in 80 of 100
+    >>> T = fit_temperature(y, sure)
+    >>> apply_temperature(sure[:1], T)[0].round(1).tolist()
+    [0.8, 0.2]
+    """
+    if not len(y):
+        return 1.0
+    logits = _logits(probabilities)
+    logits -= logits.max(axis=1, keepdims=True)
+    rows = np.arange(len(y))
+    own, others = logits[rows, y], logits.copy()
+    others[rows, y] = -np.inf
+    doubt = 0.5 / (len(y) + 1)
+    target = (1 - doubt) * own + doubt * others.max(axis=1)
+    # With b = 1 / T = exp(t), the derivative by t of
+    # sum_i logsumexp(b z_i) - b target_i + t^2 / 2  is  b (sum_i E[z_i] - target_i) + t,
+    # its own derivative  that + b^2 sum_i Var[z_i] + 1 - t.
+    low, high, t = -_WIDEST, _WIDEST, 0.0
+    for _ in range(50):
+        b = np.exp(t)
+        p = np.exp(b * logits)
+        p /= p.sum(axis=1, keepdims=True)
+        mean = (p * logits).sum(axis=1)
+        slope = b * (mean - target).sum()
+        curvature = slope + b**2 * ((p * logits**2).sum() - mean @ mean) + 1
+        gradient = slope + t
+        low, high = (t, high) if gradient < 0 else (low, t)
+        step = t - gradient / curvature if curvature > 0 else np.inf
+        new = step if low < step < high else (low + high) / 2
+        if abs(new - t) < 1e-6:
+            break
+        t = new
+    return float(np.exp(-t))
+
+
+def apply_temperature(probabilities: np.ndarray, temperature: float | np.ndarray) -> np.ndarray:
+    """Return ``softmax(log(p) / T)``, shape (N, C) float64; T may be one a row, shape (N,)."""
+    T = np.asarray(temperature, np.float64)
+    logits = _logits(probabilities)
+    return softmax(logits / (T[:, None] if T.ndim else T))
+
+
+def _logits(probabilities: np.ndarray) -> np.ndarray:
+    """Return log(p), shape (N, C) float64: the logits that p is the softmax of, but for a shift.
+
+    A p of 0 counts as the smallest other one of its row, and as 1e-12 at most. All others keep
+    their logarithm. Were they clipped at 1e-12, logits more than 28 apart would come nearer, and
+    the temperature would be fitted to another head than the one whose logits it divides.
+    """
+    p = np.asarray(probabilities, np.float64)
+    least = np.min(p, axis=1, keepdims=True, where=p > 0, initial=_TINY)
+    return np.log(np.maximum(p, least))
+
+
+@dataclass(frozen=True)
+class CalibratedPredictor:
+    """A head whose probabilities are softened or sharpened by a temperature.
+
+    Attributes
+    ----------
+    head : predictor
+    temperature : float
+    """
+
+    head: Any
+    temperature: float
+
+    def predict_proba(self, X: np.ndarray) -> np.ndarray:
+        """Return the calibrated probabilities, shape (N, C) float64."""
+        return apply_temperature(self.head.predict_proba(X), self.temperature)
+
+    def parts(self) -> dict[str, bytes]:
+        """Return the files of the head; the temperature belongs into ``run.json``."""
+        return self.head.parts()
+
+
+def calibrate_head(head: Any, temperature: float, *, folded: bool = False) -> Any:
+    """Return a predictor of calibrated probabilities; a linear or dense head stays of its kind.
+
+    Such a head that was read from a run has the temperature in its weights: it is `folded`.
+    """
+    if not hasattr(head, "scaled"):
+        return CalibratedPredictor(head, temperature)
+    return head if folded else head.scaled(1 / temperature)
+
+
+def cross_calibrate(
+    y: np.ndarray,
+    probabilities: np.ndarray,
+    fold: np.ndarray,
+    groups: np.ndarray,
+    seed: int = 0,
+) -> tuple[np.ndarray, float]:
+    """Calibrate held-out probabilities, each image by a temperature fitted without it.
+
+    Parameters
+    ----------
+    y : ndarray of shape (M,), int
+    probabilities : ndarray of shape (M, C)
+        Of images that their head had not seen.
+    fold : ndarray of shape (M,), int
+        Which fold held each out. The temperature of a fold is fitted on the others. If there is
+        one only (a validation split), its groups are dealt into two halves at random, and each half
+        is calibrated by the other.
+    groups : ndarray of shape (M,), int
+    seed : int, default=0
+        Of the halves.
+
+    Returns
+    -------
+    probabilities : ndarray of shape (M, C), float64
+        The calibrated ones. The predicted classes are the same.
+    temperature : float
+        Fitted on all M images: the one to predict new images with.
+    """
+    if fold.min() == fold.max():
+        fold = halve_groups(groups, seed)
+    per_image = np.ones(len(y))
+    for k in np.unique(fold):
+        others = fold != k
+        per_image[~others] = fit_temperature(y[others], probabilities[others])
+    return apply_temperature(probabilities, per_image), fit_temperature(y, probabilities)
+
+
+def halve_groups(groups: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Deal groups into two halves at random, shape (N,) of 0 and 1."""
+    unique, group_of = np.unique(groups, return_inverse=True)
+    return (np.random.default_rng(seed).permutation(len(unique)) % 2)[group_of]
+
+
+def calibration_error(
+    y: np.ndarray, probabilities: np.ndarray, groups: np.ndarray | None = None
+) -> Metric:
+    """Return the expected calibration error with a 95% interval that respects groups.
+
+    The value is that of `tlx.classify.scoring.metrics.expected_calibration_error`. It is the mean
+    over images i, in bins b, of ``sign_b (correct_i - confidence_i)``; with the signs taken as
+    given, that has a mean's cluster-robust interval. Few images make the value too
+    large (noise has a distance from zero in every bin), so it is no proof of bad calibration there.
+    """
+    confidence = probabilities.max(axis=1)
+    gap = (probabilities.argmax(axis=1) == y) - confidence
+    rank = np.searchsorted(np.sort(confidence), confidence)
+    bins = rank * _BINS // len(y)
+    sign = np.sign(np.bincount(bins, weights=gap))[bins]
+    value = expected_calibration_error(y, probabilities, _BINS)
+    group = np.arange(len(y)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    half = _Z * _standard_error(sign * gap - value, group)
+    return Metric(value, max(0.0, value - half), min(1.0, value + half))
+
+
+def choose_threshold(
+    y: np.ndarray,
+    probabilities: np.ndarray,
+    groups: np.ndarray,
+    error: float,
+    delta: float = 0.05,
+) -> Rejection:
+    """Find the least confidence that promises an error of at most `error`, with risk `delta`.
+
+    The most confident images are accepted, more and more of them, as long as the upper bound of
+    their error [4]_ stays below `error`: selective classification with guaranteed risk [2]_. The
+    numbers of images to try are fixed beforehand and tested in sequence, so that trying many costs
+    nothing; four sequences, which start at different numbers, share `delta` evenly [3]_, so that a
+    single mistake among the most confident images does not end it all. Dependent images count for
+    as many as would give the variance between groups.
+
+    Parameters
+    ----------
+    y : ndarray of shape (M,), int
+    probabilities : ndarray of shape (M, C)
+        Of images that their head had not seen.
+    groups : ndarray of shape (M,), int
+    error : float
+        Between 0 and 1.
+    delta : float, default=0.05
+        Risk that the true error is larger all the same.
+
+    Returns
+    -------
+    Rejection
+
+    Raises
+    ------
+    DataError
+        If `error` is not between 0 and 1.
+    FitError
+        If no threshold can promise so little error: the message says what could be promised.
+
+    Notes
+    -----
+    The promise is for images like those scored. It is about heads fitted on part of the images
+    (one a fold), while predictions come from the head fitted on all of them.
+    """
+    if not 0 < error < 1:
+        raise DataError(f"an error of {error} cannot be asked for.", "Use 0.01 for 1%, say.")
+    confidence = probabilities.max(axis=1)
+    order = np.argsort(-confidence, kind="stable")
+    wrong = (probabilities.argmax(axis=1) != y)[order]
+    group = np.unique(groups, return_inverse=True)[1][order]
+    confidence = confidence[order]
+    # Images of equal confidence are accepted together.
+    sizes = np.searchsorted(-confidence, -confidence[_tried(len(y)) - 1], side="right")
+    bounds, floors = np.array(
+        [_error_bounds(wrong[:n], group[:n], delta / _STARTS) for n in sizes]
+    ).T
+    passed = _passed(bounds, floors, error)
+    if not passed.any():
+        least = next((b for b in np.sort(bounds) if _passed(bounds, floors, b).any()), 1.0)
+        raise FitError(
+            f"no confidence promises an error of at most {error:g}: with {len(y)} scored images, "
+            f"the least that can be promised is {np.ceil(least * 1000) / 1000:g}.",
+            "Ask for a larger error, add images, or fit a better head.",
+        )
+    best = int(np.flatnonzero(passed)[-1])
+    n = int(sizes[best])
+    return Rejection(
+        error=error,
+        threshold=float(confidence[n - 1]),
+        coverage=n / len(y),
+        observed=float(wrong[:n].mean()),
+        bound=float(bounds[best]),
+        n=n,
+    )
+
+
+def _tried(n: int) -> np.ndarray:
+    """Return the numbers of accepted images to try, increasing up to n."""
+    return np.unique(np.ceil(n * np.arange(1, _STEPS + 1) / _STEPS).astype(int))
+
+
+def _passed(bounds: np.ndarray, floors: np.ndarray, error: float) -> np.ndarray:
+    """Return which tests are reached and passed from one of the starts, without a failure between.
+
+    The tests run from few images to many. Too few could not pass even without a mistake (`floors`)
+    and are not tested; the starts are spread evenly over the others.
+    """
+    passes = bounds <= error
+    reached = np.zeros(len(passes), bool)
+    feasible = np.flatnonzero(floors <= error)
+    for start in feasible[np.arange(_STARTS) * len(feasible) // _STARTS] if len(feasible) else ():
+        failures = np.flatnonzero(~passes[start:])
+        end = start + failures[0] if len(failures) else len(passes)
+        reached[start:end] = True
+    return reached
+
+
+def _error_bounds(wrong: np.ndarray, group: np.ndarray, delta: float) -> tuple[float, float]:
+    """Return the upper bound of the share of `wrong`, and what it would be without any."""
+    from scipy.special import betaincinv
+
+    value = float(wrong.mean())
+    groups = np.count_nonzero(np.bincount(group))
+    se = _standard_error(wrong - value, group)
+    n = min(groups, value * (1 - value) / se**2) if se else groups
+    errors = value * n
+    bound = 1.0 if errors >= n else float(betaincinv(errors + 1, n - errors, 1 - delta))
+    return bound, 1 - delta ** (1 / groups)

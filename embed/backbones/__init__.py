@@ -1,0 +1,1 @@
+"""Pre-trained networks, a file a family."""

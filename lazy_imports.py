@@ -1,0 +1,130 @@
+"""Import TensorFlow, Keras and OpenVINO so that they neither chatter nor phone home.
+
+Everything in tlx gets them here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from .errors import TlxError
+
+_LOCK = threading.Lock()
+
+
+def import_tensorflow() -> Any:
+    """Return the `tensorflow` module, imported without a word on standard error.
+
+    A user who sets ``TF_CPP_MIN_LOG_LEVEL`` asked for the log and gets all of it.
+
+    Notes
+    -----
+    ``TF_CPP_MIN_LOG_LEVEL`` alone does not silence TensorFlow 2.21: what is logged before its
+    logging is set up (oneDNN, CUDA, CPU features) always goes to file descriptor 2. So that
+    descriptor is turned to a file while TensorFlow is imported and looks for devices, and what
+    was caught is shown only if the import fails.
+    """
+    with _LOCK:
+        if "tensorflow" in sys.modules or "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+            return importlib.import_module("tensorflow")
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+        with _stderr_held_back():
+            tensorflow = importlib.import_module("tensorflow")
+            tensorflow.config.list_physical_devices()
+        tensorflow.get_logger().setLevel("ERROR")  # advice on retracing, and the like
+        return tensorflow
+
+
+def import_keras() -> Any:
+    """Return the `keras` module, running on TensorFlow.
+
+    Raises
+    ------
+    TlxError
+        If Keras was imported before with another backend.
+    """
+    if "keras" not in sys.modules:
+        # A user's keras.json may name another backend; tlx traces TensorFlow graphs.
+        os.environ["KERAS_BACKEND"] = "tensorflow"
+    import_tensorflow()
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        raise TlxError(
+            f"Keras runs on {keras.backend.backend()!r} in this process, tlx needs TensorFlow.",
+            "Set KERAS_BACKEND=tensorflow before Keras is imported.",
+        )
+    return keras
+
+
+def import_openvino() -> Any:
+    """Return the `openvino` module, imported with its telemetry and its converter left out.
+
+    Notes
+    -----
+    Importing OpenVINO starts a thread that reports the import to a server abroad and writes an
+    identifier below the home folder, without asking. It does neither when `openvino_telemetry`
+    cannot be imported, a case it provides for with stubs; so that import is made to fail. So is
+    that of its converter, which takes longer than all the rest and is seldom used: see
+    `import_converter`. ``openvino.convert_model`` is there all the same for others in the process.
+    """
+    with _LOCK:
+        if "openvino" not in sys.modules:
+            with _without("openvino_telemetry", "openvino.tools.ovc"):
+                openvino: Any = importlib.import_module("openvino")
+            openvino.convert_model = _convert_model
+        return importlib.import_module("openvino")
+
+
+def import_converter() -> Any:
+    """Return OpenVINO's function `convert_model`, as silent as `import_openvino`."""
+    import_openvino()
+    with _LOCK, _without("openvino_telemetry"):
+        return importlib.import_module("openvino.tools.ovc").convert_model
+
+
+def _convert_model(*args: Any, **kwargs: Any) -> Any:
+    return import_converter()(*args, **kwargs)
+
+
+@contextlib.contextmanager
+def _without(*names: str) -> Iterator[None]:
+    """Make imports of modules fail that are not there yet."""
+    blocked = [name for name in names if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(blocked))  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        for name in blocked:
+            del sys.modules[name]
+
+
+@contextlib.contextmanager
+def _stderr_held_back() -> Iterator[None]:
+    """Collect what is written to file descriptor 2, and show it only if the block fails."""
+    try:
+        terminal = os.dup(2)
+    except OSError:  # a process without standard error has nothing to hold back
+        yield
+        return
+    if sys.stderr is not None:
+        sys.stderr.flush()
+    with tempfile.TemporaryFile() as caught:
+        os.dup2(caught.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            os.dup2(terminal, 2)
+            caught.seek(0)
+            os.write(2, caught.read())
+            raise
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)

@@ -1,0 +1,108 @@
+"""Plans of fits, and what a head is worth: nothing that scores has chosen or taught."""
+
+import numpy as np
+import pytest
+
+from tlx.classify.scoring.crossval import evaluate_head, make_plan
+from tlx.errors import DataError, FitError
+
+
+@pytest.fixture
+def data():
+    random = np.random.default_rng(0)
+    y = np.repeat([0, 1, 2], [20, 25, 30])
+    return random.standard_normal((75, 6)) + 1.2 * np.eye(6)[y], y
+
+
+def test_nested_folds_score_each_image_once_and_never_learn_from_it(make_table, data):
+    plan = make_plan(make_table(*data), n_folds=5)
+    scored = np.concatenate([plan.problems[k].held_out for k in plan.scored])
+    assert sorted(scored) == list(range(75))
+    for problem in plan.problems:
+        assert not set(problem.train) & set(problem.held_out)
+
+
+def test_inner_folds_never_see_the_outer_fold(make_table, data):
+    plan = make_plan(make_table(*data), n_folds=5)
+    for k in plan.scored:
+        outer = set(plan.problems[k].held_out)
+        for i in plan.problems[k].inner:
+            inner = plan.problems[i]
+            assert not outer & (set(inner.train) | set(inner.held_out))
+
+
+def test_the_kept_head_learns_from_everything_and_is_chosen_by_the_outer_folds(make_table, data):
+    plan = make_plan(make_table(*data), n_folds=5)
+    assert len(plan.problems[plan.kept].train) == 75
+    assert plan.problems[plan.kept].inner == plan.scored
+
+
+def test_with_a_validation_split_only_validation_is_scored(make_table, data):
+    split = np.where(np.arange(75) % 3 == 0, "validation", "train")
+    result = evaluate_head(make_table(*data, split=split), "logreg", n_folds=4)
+    assert result.protocol == "validation split"
+    assert list(result.rows) == list(range(0, 75, 3))
+    assert not set(result.trained_on) & set(result.rows)
+
+
+def test_train_images_that_are_in_validation_too_are_left_out_and_told(make_table, data):
+    split = np.where(np.arange(75) % 3 == 0, "validation", "train")
+    groups = np.arange(75)
+    groups[[1, 2]] = groups[0]  # two train images are copies of a validation image
+    result = evaluate_head(make_table(*data, groups=groups, split=split), "logreg", n_folds=4)
+    assert result.protocol == (
+        "validation split, 2 train images left out that are in validation too"
+    )
+    assert not {1, 2} & set(result.trained_on)
+
+
+def test_a_class_that_only_validation_has_is_refused_by_name(make_table, data):
+    split = np.where(data[1] == 2, "validation", "train")
+    with pytest.raises(DataError, match="has classes that train lacks: 'class 2'"):
+        make_plan(make_table(*data, split=split))
+
+
+def test_one_class_only_is_refused(make_table):
+    with pytest.raises(FitError, match="has one class only: 'class 0'"):
+        make_plan(make_table(np.zeros((5, 2)), np.zeros(5, int)))
+
+
+def test_groups_are_never_torn_apart(make_table, data):
+    groups = np.arange(75) // 3
+    plan = make_plan(make_table(*data, groups=groups), n_folds=4)
+    for problem in plan.problems:
+        assert not set(groups[problem.train]) & set(groups[problem.held_out])
+
+
+def test_views_are_learned_from_and_never_scored(make_table, data):
+    X, y = data
+    table = make_table(np.vstack([X, X + 0.1]), np.tile(y, 2), groups=np.tile(np.arange(75), 2))
+    table.view = np.repeat([0, 1], 75)
+    result = evaluate_head(table, "logreg", n_folds=5)
+    assert list(result.rows) == list(range(75))
+    assert len(result.trained_on) == 150
+    for problem in make_plan(table, n_folds=5).problems:
+        assert not set(problem.train % 75) & set(problem.held_out)
+
+
+def test_the_same_seed_gives_the_same_numbers_and_another_other_folds(make_table, data):
+    table = make_table(*data)
+    one, same, other = (evaluate_head(table, "logreg", seed=s) for s in (0, 0, 1))
+    np.testing.assert_array_equal(one.probabilities, same.probabilities)
+    assert (one.fold != other.fold).any()
+
+
+def test_an_informative_data_set_scores_far_above_chance_and_a_random_one_does_not(make_table):
+    random = np.random.default_rng(1)
+    y = np.arange(200) % 2
+    noise = random.standard_normal((200, 10))
+    good = evaluate_head(make_table(noise + 2 * y[:, None], y), "logreg").metrics["accuracy"]
+    chance = evaluate_head(make_table(noise, y), "logreg").metrics["accuracy"]
+    assert good.low > 0.95
+    assert chance.low < 0.5 < chance.high
+
+
+def test_two_images_of_a_class_can_still_be_fitted(make_table):
+    X = np.array([[0.0, 0], [0, 1], [5, 5], [5, 6]])
+    result = evaluate_head(make_table(X, np.array([0, 0, 1, 1])), "logreg", n_folds=2)
+    assert result.metrics["accuracy"].value == 1
