@@ -15,6 +15,7 @@ import numpy as np
 
 from ..cache.hdf5 import text_array
 from ..cache.spec import FeatureSpec
+from ..classify.folds import stratified_group_folds
 from ..classify.heads.dense import DensePredictor
 from ..classify.heads.linear import LinearPredictor, softmax
 from ..classify.runs.store import (
@@ -29,7 +30,7 @@ from ..classify.runs.store import (
 from ..classify.scoring.calibrate import apply_temperature, calibration_error, cross_calibrate
 from ..classify.scoring.crossval import evaluate_head
 from ..classify.scoring.metrics import confusion_matrix, image_loss, score
-from ..classify.table import FeatureTable, load_table, stratified_group_folds
+from ..classify.table import FeatureTable, load_table
 from ..embed.backbones.registry import Backbone, feature_model, get_backbone
 from ..embed.engines.registry import Engine
 from ..errors import DataError, FitError, WeightsError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..table import groups_per_class, stratified_group_folds
+from ..folds import groups_per_class, stratified_group_folds
 
 
 def inner_folds(
@@ -12,7 +12,7 @@ def inner_folds(
 ) -> tuple[np.ndarray, int]:
     """Deal rows into folds as evenly as their groups allow; some are never held out.
 
-    Unlike `tlx.classify.table.stratified_group_folds` this never refuses: a class of a single group
+    Unlike `tlx.classify.folds.stratified_group_folds` this never refuses: a class of a single group
     stays in training always, and there are as many folds as the rarest other class has groups.
 
     Parameters

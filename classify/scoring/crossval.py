@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 
 from ...errors import DataError, FitError
+from ..folds import groups_per_class, stratified_group_folds
 from ..heads.registry import fit_path, grid_of, points
-from ..table import FeatureTable, groups_per_class, stratified_group_folds
+from ..table import FeatureTable
 from .calibrate import calibrate_head, calibration_error, cross_calibrate
 from .metrics import Metric, confusion_matrix, image_loss, score
 

@@ -1,0 +1,95 @@
+"""Folds that keep groups whole and share out every class.
+
+They lie below the heads and not among the scores, because heads hold out rows of their own.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..errors import DataError
+
+
+def stratified_group_folds(
+    y: np.ndarray,
+    groups: np.ndarray,
+    n_folds: int,
+    seed: int = 0,
+    class_names: Sequence[str] | None = None,
+) -> np.ndarray:
+    """Deal images into folds so that groups stay whole and every fold has its share of each class.
+
+    Groups are dealt in random order, large ones first, each to the fold that has the fewest of the
+    group's classes so far; among those to the smallest fold. For groups of one image this is a
+    stratified split whose folds differ by at most one image of a class.
+
+    Parameters
+    ----------
+    y : ndarray of shape (N,), int
+        Class indices.
+    groups : ndarray of shape (N,), int
+    n_folds : int
+    seed : int, default=0
+    class_names : sequence of str, optional
+        For the message of the error.
+
+    Returns
+    -------
+    ndarray of shape (N,), int64
+        The fold of each image, 0 to ``n_folds - 1``.
+
+    Raises
+    ------
+    DataError
+        If a class has fewer groups than folds.
+    """
+    _check_folds(y, groups, n_folds, class_names)
+    _, group_of = np.unique(groups, return_inverse=True)
+    members: list[list[int]] = [[] for _ in range(group_of.max() + 1)]
+    for row, group in enumerate(group_of):
+        members[group].append(row)
+    order = np.random.default_rng(seed).permutation(len(members))
+    order = sorted(order, key=lambda g: -len(members[g]))
+    taken = np.zeros((n_folds, y.max() + 1))  # images of each class in each fold
+    total = np.zeros(n_folds)
+    fold = np.empty(len(y), np.int64)
+    for group in order:
+        rows = members[group]
+        counts = Counter(y[rows].tolist())
+        load = taken[:, list(counts)] @ list(counts.values())
+        best = np.lexsort((total, load))[0]
+        for label, count in counts.items():
+            taken[best, label] += count
+        total[best] += len(rows)
+        fold[rows] = best
+    return fold
+
+
+def groups_per_class(y: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Return how many independent groups each class index has, shape (max(y) + 1,) int."""
+    pairs = np.unique(np.stack([y, groups]), axis=1)
+    return np.bincount(pairs[0])
+
+
+def _check_folds(
+    y: np.ndarray, groups: np.ndarray, n_folds: int, class_names: Sequence[str] | None
+) -> None:
+    if n_folds < 2:
+        raise DataError(f"{n_folds} folds are too few.", "Use --folds 2 or more.")
+    counts = groups_per_class(y, groups)
+    counts = np.where(np.bincount(y) > 0, counts, n_folds)  # an absent class asks for nothing
+    label = int(counts.argmin())
+    smallest = int(counts[label])
+    if smallest >= n_folds:
+        return
+    name = class_names[label] if class_names else label
+    raise DataError(
+        f"class {name!r} has {smallest} independent image(s), fewer than the {n_folds} folds "
+        "(copies and images of one group count once).",
+        f"Add images, or use --folds {smallest}."
+        if smallest >= 2
+        else f"Add images of {name!r}, or remove the class: two a class are the least.",
+    )
