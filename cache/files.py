@@ -12,11 +12,15 @@ import secrets
 import socket
 import time
 from pathlib import Path
+from typing import BinaryIO
 
 from ..errors import StorageError
 
 _TEMPORARY = re.compile(r"^\..+\.(?P<host>[^.]+)\.(?P<pid>\d+)\.(?P<start>\d+)\.[0-9a-f]{8}\.tmp$")
-_FOREIGN_HOST_GRACE = 24 * 3600  # seconds before another machine's temporary counts as dead
+_GRACE = 24 * 3600  # seconds after which a temporary is dead whose process cannot be asked for
+_BINARY = getattr(os, "O_BINARY", 0)  # without it Windows ends a file at its first Ctrl-Z
+
+PIDS_CAN_BE_ASKED = os.name != "nt"  # there, os.kill(pid, 0) is a Ctrl-C to that process
 
 
 def write_atomic(path: Path, data: bytes | memoryview) -> None:
@@ -40,7 +44,7 @@ def write_atomic(path: Path, data: bytes | memoryview) -> None:
         If the disk is full, the folder read-only, or the like. Nothing is left behind.
     """
     # Only part of the name: the whole with all that follows could be longer than a name may be.
-    temporary = path.with_name(f".{path.name[:32]}.{_owner()}.{secrets.token_hex(4)}.tmp")
+    temporary = path.with_name(f".{path.name[:32]}.{owner()}.{secrets.token_hex(4)}.tmp")
     try:
         make_folder(path.parent)
         try:
@@ -58,6 +62,36 @@ def write_atomic(path: Path, data: bytes | memoryview) -> None:
         raise storage_error(error, path, len(data)) from error
 
 
+def write_output(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write a file that the user named, whole or not at all; see `write_atomic`.
+
+    Raises
+    ------
+    StorageError
+        If it cannot be written, naming the file. An older one is then still there.
+    """
+    target = Path(path).absolute()
+    try:
+        write_atomic(target, data)
+    except StorageError as error:
+        if error.cause.startswith("no space"):
+            raise
+        reason = getattr(error.__cause__, "strerror", None) or error.cause
+        raise StorageError(
+            f"{path} cannot be written: {reason}.",
+            "Name another file, in a folder that you may write to.",
+        ) from error
+
+
+def open_binary(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a file for reading its bytes; a pipe that nobody writes to is no reason to wait."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _BINARY)
+    except ValueError as error:  # a NUL character
+        raise OSError(errno.EINVAL, "not a file name", os.fspath(path)) from error
+    return open(descriptor, "rb")
+
+
 def make_folder(folder: Path) -> None:
     """Make `folder` and those above it, so that a power cut cannot take a new one away again."""
     missing = [f for f in (folder, *folder.parents) if not f.exists()]
@@ -71,7 +105,7 @@ def fsync_folder(folder: Path) -> None:
     """Make the names in `folder` durable, where the system can."""
     if os.name == "nt":  # a folder cannot be opened there, and renames are journalled
         return
-    descriptor = os.open(folder, os.O_RDONLY)
+    descriptor = os.open(folder, os.O_RDONLY | _BINARY)
     try:
         os.fsync(descriptor)
     except OSError as error:
@@ -115,7 +149,8 @@ def remove_stale_temporaries(folder: Path) -> list[Path]:
     """Remove the temporaries that dead processes left in `folder`; return what was removed.
 
     A temporary's name says which process on which machine owns it. One of this machine is stale if
-    that very process (same number, same start) is gone; one of another machine after a day.
+    that very process (same number, same start) is gone; one of another machine, or on Windows,
+    after a day.
     """
     removed = []
     for path in stale_temporaries(folder):
@@ -135,10 +170,10 @@ def stale_temporaries(folder: Path) -> list[Path]:
     return stale
 
 
-def _is_dead(host: str, pid: int, start: int, path: Path) -> bool:
-    if host != _host():
+def _is_dead(its_host: str, pid: int, start: int, path: Path) -> bool:
+    if its_host != host() or not PIDS_CAN_BE_ASKED:
         try:
-            return time.time() - path.stat().st_mtime > _FOREIGN_HOST_GRACE
+            return time.time() - path.stat().st_mtime > _GRACE
         except OSError:
             return False
     try:
@@ -150,12 +185,13 @@ def _is_dead(host: str, pid: int, start: int, path: Path) -> bool:
     return _start_of(pid) != start
 
 
-def _owner() -> str:
-    return f"{_host()}.{os.getpid()}.{_start_of(os.getpid())}"
+def owner() -> str:
+    """Return this process as a part of a file name: where it runs, its number, its start."""
+    return f"{host()}.{os.getpid()}.{_start_of(os.getpid())}"
 
 
 @functools.cache
-def _host() -> str:
+def host() -> str:
     """Return a short name of the space in which process numbers are unique.
 
     That is a machine between two starts, or a container on it. Host names alone would not do:

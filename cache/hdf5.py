@@ -30,13 +30,12 @@ import h5py
 import numpy as np
 
 from ..errors import DataError, FormatError
-from .files import storage_error
+from .files import open_binary, storage_error
 
 USER_BLOCK = 512
 MAX_BYTES = 2**30  # a shard has 4 MiB; more than this is a data set of millions, or an attack
 _META_BLOCK = 16 * 1024  # keeps the structure in one piece, in front of the chunks
 _ATTRIBUTE_BYTES = 64 * 1024
-_BINARY = getattr(os, "O_BINARY", 0)
 
 
 class NewerFormatError(FormatError):
@@ -224,10 +223,8 @@ def damaged(path: Path, why: str, remedy: str = "") -> FormatError:
 
 
 def _check_head(path: Path, kind: str, version: int) -> None:
-    # O_NONBLOCK: opening a pipe that nobody writes to would otherwise wait for ever.
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _BINARY)
-    with open(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
+    with open_binary(path) as file:
+        status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise damaged(path, "no regular file")
         said = _parse_block(path, file.read(USER_BLOCK), kind, version)

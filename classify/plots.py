@@ -137,9 +137,9 @@ def _save(figure: Any, path: str | os.PathLike[str]) -> None:
     """Write the picture whole or not at all."""
     import io
 
-    from ..cache.files import write_atomic
+    from ..cache.files import write_output
 
     check_plot(path)
     buffer = io.BytesIO()
     figure.savefig(buffer, format=Path(path).suffix.lower().lstrip("."))
-    write_atomic(Path(path).absolute(), buffer.getvalue())
+    write_output(path, buffer.getvalue())

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from ..cache.files import open_binary
 from ..cache.identity import digest_of
 from ..cache.manifest import Manifest
 from ..cache.spec import FITS, INTERPOLATIONS, POOLINGS, PRECISIONS, FeatureSpec
@@ -402,16 +403,14 @@ def _prepare(index: int, file: str, spec: FeatureSpec, claims: _Claims) -> Outco
 
 def _read(file: str) -> tuple[bytes, int, int]:
     """Return a file's bytes with its size and mtime; mtime -1 if that may not tell a change."""
-    # O_NONBLOCK: opening a pipe that nobody writes to would otherwise wait for ever.
-    descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-    with open(descriptor, "rb") as stream:
-        before = os.fstat(descriptor)
+    with open_binary(file) as stream:
+        before = os.fstat(stream.fileno())
         if not stat.S_ISREG(before.st_mode):
             raise ImageError("not a regular file")
         if before.st_size > MAX_BYTES:
             raise ImageError(f"file of {before.st_size / 2**20:.0f} MiB, at most {MAX_BYTES >> 20}")
         data = stream.read(MAX_BYTES + 1)
-        after = os.fstat(descriptor)
+        after = os.fstat(stream.fileno())
     same = (before.st_size, before.st_mtime_ns) == (len(data), after.st_mtime_ns)
     settled = abs(time.time_ns() - after.st_mtime_ns) > _tick(after.st_mtime_ns)
     return data, len(data), before.st_mtime_ns if same and settled else -1

@@ -11,7 +11,6 @@ import contextlib
 import dataclasses
 import errno
 import hashlib
-import io
 import json
 import os
 import re
@@ -20,12 +19,12 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
 
-from ...cache.files import storage_error
+from ...cache.files import open_binary, storage_error
 from ...cache.hdf5 import checked_dataset
 from ...cache.spec import FeatureSpec
 from ...errors import FormatError, TlxError
@@ -179,7 +178,7 @@ def open_part(folder: Path, part: str, parts: dict[str, str]) -> Iterator[tuple[
 
 
 @contextmanager
-def _open_plain(folder: Path, part: str, limit: int) -> Iterator[io.BufferedReader]:
+def _open_plain(folder: Path, part: str, limit: int) -> Iterator[BinaryIO]:
     """Open a part that is a regular file inside `folder` and no longer than `limit`."""
     path = folder / part
     try:
@@ -187,9 +186,7 @@ def _open_plain(folder: Path, part: str, limit: int) -> Iterator[io.BufferedRead
             raise FormatError(f"{path} is a link to a place outside the run.", REFIT)
         if path.is_dir():  # which cannot be opened
             raise FormatError(f"{path} is no regular file.", REFIT)
-        # O_NONBLOCK: opening a pipe that nobody writes to would otherwise wait for ever.
-        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-        descriptor = os.open(path, flags)
+        opened = open_binary(path)
     except (FileNotFoundError, NotADirectoryError, RuntimeError) as error:  # 3.10: loop of links
         raise FormatError(f"run {folder.name} lacks its part {part}.", REFIT) from error
     except OSError as error:
@@ -198,8 +195,8 @@ def _open_plain(folder: Path, part: str, limit: int) -> Iterator[io.BufferedRead
         if error.errno == errno.ELOOP:
             raise FormatError(f"run {folder.name} lacks its part {part}.", REFIT) from error
         raise storage_error(error, path, reading=True) from error
-    with open(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
+    with opened as file:
+        status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise FormatError(f"{path} is no regular file.", REFIT)
         if status.st_size > limit:

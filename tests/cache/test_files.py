@@ -4,17 +4,21 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from cache_helpers import run_python
 
+from tlx.cache import files
 from tlx.cache.files import (
-    _host,
-    _owner,
+    host,
     make_folder,
+    open_binary,
+    owner,
     remove_stale_temporaries,
     stale_temporaries,
     write_atomic,
+    write_output,
 )
 from tlx.errors import StorageError
 
@@ -136,7 +140,7 @@ def dead_process():
 
 
 def test_the_temporary_of_a_dead_process_is_removed(tmp_path):
-    path = temporary(tmp_path, f"{_host()}.{dead_process()}.5")
+    path = temporary(tmp_path, f"{host()}.{dead_process()}.5")
     assert stale_temporaries(tmp_path) == [path]
     assert remove_stale_temporaries(tmp_path) == [path]
     assert names(tmp_path) == []
@@ -157,13 +161,13 @@ files.write_atomic(Path(sys.argv[1]), b"new")
 
 
 def test_the_temporary_of_a_living_process_is_kept(tmp_path):
-    temporary(tmp_path, _owner())
+    temporary(tmp_path, owner())
     assert remove_stale_temporaries(tmp_path) == []
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="no /proc here")
 def test_a_process_number_used_again_does_not_keep_a_temporary(tmp_path):
-    path = temporary(tmp_path, f"{_host()}.{os.getpid()}.1")
+    path = temporary(tmp_path, f"{host()}.{os.getpid()}.1")
     assert remove_stale_temporaries(tmp_path) == [path]
 
 
@@ -183,6 +187,49 @@ def test_a_temporary_from_the_future_is_kept(tmp_path):
 
 
 def test_foreign_files_are_no_temporaries(tmp_path):
-    for name in (".a.tmp", "a.tmp", f".a.{_host()}.x.5.0123abcd.tmp"):
+    for name in (".a.tmp", "a.tmp", f".a.{host()}.x.5.0123abcd.tmp"):
         (tmp_path / name).write_bytes(b"")
     assert remove_stale_temporaries(tmp_path) == []
+
+
+def test_where_processes_cannot_be_asked_for_a_temporary_is_stale_after_a_day(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(files, "PIDS_CAN_BE_ASKED", False)
+    monkeypatch.setattr(os, "kill", lambda *_: pytest.fail("that would be a Ctrl-C"))
+    path = temporary(tmp_path, f"{host()}.{os.getpid()}.1")
+    assert stale_temporaries(tmp_path) == []
+    os.utime(path, (1, 1))
+    assert stale_temporaries(tmp_path) == [path]
+
+
+def test_every_file_is_opened_as_bytes():
+    """Without O_BINARY, Windows changes line ends and stops at the first Ctrl-Z."""
+    package = Path(files.__file__).parents[1]
+    opened = [
+        (path.name, line.strip())
+        for folder in ("cache", "classify", "cli", "embed", "finetune")
+        for path in (package / folder).rglob("*.py")
+        for line in path.read_text().splitlines()
+        if "os.open(" in line and "_BINARY" not in line
+    ]
+    assert opened == []
+
+
+def test_a_file_is_read_as_bytes(tmp_path):
+    (tmp_path / "a").write_bytes(b"one\r\n\x1atwo")
+    with open_binary(tmp_path / "a") as file:
+        assert file.read() == b"one\r\n\x1atwo"
+
+
+def test_a_name_with_a_nul_is_no_file(tmp_path):
+    with pytest.raises(OSError, match="not a file name"):
+        open_binary("a\0b")
+
+
+def test_an_output_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "a.csv").mkdir()
+    with pytest.raises(StorageError) as caught:
+        write_output(tmp_path / "a.csv", b"new")
+    assert caught.value.cause == f"{tmp_path / 'a.csv'} cannot be written: Is a directory."
+    assert caught.value.remedy == "Name another file, in a folder that you may write to."

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from tlx.cache.files import _host
+from tlx.cache.files import host
 from tlx.cache.maintain import compact_cache, merge_workspace, prune_cache, verify_cache
 from tlx.cache.shard import digest_bytes, read_digests
 from tlx.cache.store import FeatureStore
@@ -58,7 +58,7 @@ class CacheModel(RuleBasedStateMachine):
         for number in numbers[sealed:]:  # never sealed
             writer.add(digest(number), feature(number))
         self.committed |= set(numbers[:sealed])
-        (self.store().folder / f".x.h5.{_host()}.4194304.1.0123abcd.tmp").write_bytes(b"half")
+        (self.store().folder / f".x.h5.{host()}.4194304.1.0123abcd.tmp").write_bytes(b"half")
 
     @rule()
     def compact(self):
