@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from .cache.manifest import Manifest
@@ -83,6 +84,18 @@ class Workspace:
         if name not in names:
             raise UnknownNameError.nearest("data set", name, names)
         return Manifest.load(self.manifest_path(name))
+
+
+def several(values: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[str]:
+    """Return `values` as a list; a single name or path is a list of one, not of its letters.
+
+    Examples
+    --------
+    >>> several("photos"), several(["a.png", Path("b.png")])
+    (['photos'], ['a.png', 'b.png'])
+    """
+    one = isinstance(values, str | os.PathLike)
+    return [os.fspath(value) for value in ([values] if one else values)]
 
 
 def check_slug(name: str, what: str, reserved: str | None = None) -> None:

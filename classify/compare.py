@@ -124,7 +124,7 @@ class _Scored:
 
 
 def compare_heads(
-    runs: Iterable[Run | str] | None = None,
+    runs: Run | str | Iterable[Run | str] | None = None,
     *,
     dataset: str | None = None,
     metric: str = "accuracy",
@@ -137,7 +137,7 @@ def compare_heads(
 
     Parameters
     ----------
-    runs : iterable of Run or str, optional
+    runs : Run, str or iterable of them, optional
         By default all runs of the data set that can be compared with its newest one; the others
         are left out and named with the reason.
     dataset : str, optional
@@ -177,6 +177,8 @@ def compare_heads(
         raise UnknownNameError.nearest("metric", metric, METRICS)
     workspace = Workspace(workspace)
     named = runs is not None
+    if isinstance(runs, Run | str):
+        runs = [runs]
     candidates = _distinct(runs, workspace) if runs is not None else _runs_of(workspace, dataset)
     scored = [_Scored(run) for run in candidates]
     reference = scored[-1]

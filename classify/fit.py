@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import TlxError, UnknownNameError
-from ..workspace import Workspace
+from ..workspace import Workspace, several
 from .heads.registry import GRIDS, OPTIONS, check_options, grid_of
 from .runs.store import Run, check_name, save_run
 from .scoring.crossval import evaluate_head
@@ -125,7 +125,7 @@ def fit_heads(
 
     Parameters
     ----------
-    models : sequence of str or "all", default="all"
+    models : str, sequence of str or "all", default="all"
         Keys of `tlx.classify.heads.registry.GRIDS`. With ``"all"`` an option goes to the heads
         that have it.
     name : str, optional
@@ -149,7 +149,7 @@ def fit_heads(
     """
     started = time.perf_counter()
     workspace = Workspace(workspace)
-    chosen = list(GRIDS) if models == "all" else list(dict.fromkeys(models))
+    chosen = list(GRIDS) if models == "all" else list(dict.fromkeys(several(models)))
     taken: dict[str, tuple[float | None, dict[str, Any]]] = {}
     for model in chosen:
         if model not in GRIDS:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from ..embed.dataset import image_paths
 from ..embed.engines.registry import Engine, load_engine
 from ..embed.pipeline import Outcome, extract
 from ..errors import DataError, WeightsError
-from ..workspace import Workspace
+from ..workspace import Workspace, several
 from .runs.checks import head_probabilities
 from .runs.store import Run, load_run
 from .scoring.calibrate import UNKNOWN, Rejection, choose_threshold
@@ -53,11 +54,11 @@ class Prediction:
 
 def predict_images(
     run: Run | str,
-    paths: Iterable[str | os.PathLike[str]],
+    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
     *,
     workspace: str | os.PathLike[str] = ".tlx",
     tta: int = 0,
-    reject: float | None = None,
+    reject: float | Rejection | None = None,
     engine: str = "auto",
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Prediction]:
@@ -69,15 +70,15 @@ def predict_images(
     ----------
     run : Run or str
         An id, the folder of a run, or ``"best"``.
-    paths : iterable of path
-        Images, and folders that are searched for images.
+    paths : path or iterable of path
+        Images, and folders that are searched for images. ``~`` is the home folder.
     workspace : path, default=".tlx"
     tta : int, default=0
         Test-time augmentation: average the probabilities of the plain image and of so many
         augmented views.
-    reject : float, optional
+    reject : float or Rejection, optional
         Call images ``"unknown"`` of which the run is too little sure, so that at most this share of
-        the others is wrong: see `rejection`.
+        the others is wrong: see `rejection`, whose result it may be as well.
     engine : {"auto", "openvino", "tensorflow"}, default="auto"
     progress : callable, optional
         Called with the number of images done and their total, counted once a view and backbone.
@@ -85,7 +86,8 @@ def predict_images(
     Returns
     -------
     list of Prediction
-        One an image, in the order of `paths`.
+        One an image, in the order of `paths`; also one, with its reason, for each path that is not
+        there and each folder without images.
 
     Raises
     ------
@@ -108,7 +110,9 @@ def predict_images(
             "how often predictions over augmented views are wrong was not measured.",
             "Use either --reject or --tta.",
         )
-    threshold = 0.0 if reject is None else rejection(run, reject).threshold
+    if isinstance(reject, float | int):
+        reject = rejection(run, reject)
+    threshold = 0.0 if reject is None else reject.threshold
     head, cache = run.head(), Workspace(workspace).cache
     engines = [_Opener(run, source, engine) for source in run.info["sources"]]
     views = [[_Reader(cache, opener, k) for opener in engines] for k in range(tta + 1)]
@@ -234,7 +238,8 @@ class _Row:
 
     def prediction(self, path: str, class_names: tuple[str, ...], threshold: float) -> Prediction:
         if self.error or self.total is None:
-            return Prediction(path, error=self.error)
+            folder = os.path.isdir(path)
+            return Prediction(path, error="a folder without images" if folder else self.error)
         proba = self.total / self.total.sum()
         best = int(proba.argmax())
         return Prediction(
@@ -269,12 +274,18 @@ def _add_probabilities(
         rows[i].total = proba if total is None else total + proba
 
 
-def find_images(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
-    """Return the files among `paths`, and the images in and below the folders among them."""
+def find_images(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[str]:
+    """Return the files among `paths`, and the images in and below the folders among them.
+
+    What is not there, and a folder without images, stands for itself.
+    """
     files: list[str] = []
-    for path in [os.fspath(path) for path in paths]:
-        if os.path.isdir(path):
-            files += [os.path.join(path, name) for name in image_paths(path)]
-        else:
-            files.append(path)
+    for path in map(os.path.expanduser, several(paths)):
+        inside = image_paths(path) if os.path.isdir(path) else []
+        files += [os.path.join(path, name) for name in inside] or [path]
     return files
+
+
+def count_labels(found: Iterable[Prediction]) -> dict[str, int]:
+    """Return how many images were given each label, the most frequent first."""
+    return dict(Counter(row.label for row in found if row.label is not None).most_common())

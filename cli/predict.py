@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -14,11 +15,14 @@ import typer
 
 from ..errors import DataError
 from .common import DEFAULT_WORKSPACE, EngineOption, JsonOption, WorkspaceOption, emit, note, say
-from .render import percent, progress, table
+from .render import counts, percent, progress, table
 
 if TYPE_CHECKING:
     from ..classify.predict import Prediction
     from ..classify.scoring.calibrate import Rejection
+
+
+_REASONS = 5  # that are told apart
 
 
 def predict(
@@ -50,39 +54,40 @@ def predict(
 ) -> None:
     """Predict the class of images with a run.
 
-    An image that cannot be read becomes a row with its reason.
+    An image that cannot be read becomes a row with its reason. Exits with 1 if nothing could be
+    predicted.
     """
-    from ..cache.files import write_atomic
+    from ..cache.files import write_output
     from ..classify.predict import predict_images, rejection
     from ..classify.runs.store import load_run
 
     if output is not None and output.suffix.lower() not in (".csv", ".json"):
         raise DataError(f"--output {output} is neither .csv nor .json.", "Name it labels.csv, say.")
+    files = _expand(paths)
     loaded = load_run(run, workspace)
+    chosen = None if reject is None else rejection(loaded, reject)
     with progress("Predicting") as show:
         found = predict_images(
-            loaded,
-            _expand(paths),
-            workspace=workspace,
-            tta=tta,
-            reject=reject,
-            engine=engine,
-            progress=show,
+            loaded, files, workspace=workspace, tta=tta, reject=chosen, engine=engine, progress=show
         )
     result: dict[str, Any] = {"run": loaded.id, "predictions": [asdict(row) for row in found]}
-    if reject is not None:
-        rejected = rejection(loaded, reject)
-        result["reject"] = asdict(rejected)
-        note(rejection_text(rejected, found))
+    if chosen is not None:
+        result["reject"] = asdict(chosen)
+        note(rejection_text(chosen, found))
     if output is not None:
         as_csv = output.suffix.lower() == ".csv"
         text = to_csv(found, loaded.class_names) if as_csv else json.dumps(result, indent=1)
-        write_atomic(output.absolute(), text.encode("utf-8", "surrogateescape"))
-        note(f"{len(found)} predictions written to {output}")
+        write_output(output, text.encode("utf-8", "surrogateescape"))
     if as_json:
         emit(result)
     elif output is None:
-        say(as_text(found))
+        say(as_text(found) + "\n")
+    tell = note if as_json or output is not None else say
+    tell(summary_text(found) + (f", written to {output}" if output is not None else ""))
+    if any(row.error for row in found):
+        note(failures_text(found))
+    if all(row.error for row in found):
+        raise typer.Exit(1)
 
 
 def as_text(found: list[Prediction]) -> str:
@@ -96,6 +101,32 @@ def as_text(found: list[Prediction]) -> str:
     for cells, row in zip(rows, found, strict=True):
         cells.append(row.error)
     return table(["path", "label", "confidence", "error"], rows)
+
+
+def summary_text(found: list[Prediction]) -> str:
+    """Return how many images were predicted, and how many as what."""
+    from ..classify.predict import count_labels
+
+    good = sum(not row.error for row in found)
+    by_label = f": {counts(count_labels(found))}" if good else ""
+    return f"{good} prediction{'' if good == 1 else 's'}{by_label}"
+
+
+def failures_text(found: list[Prediction]) -> str:
+    """Return how many paths could not be predicted, by reason, with the first of each."""
+    by_reason: dict[str, list[str]] = {}
+    for row in found:
+        if row.error:
+            by_reason.setdefault(row.error, []).append(row.path)
+    failed = sum(map(len, by_reason.values()))
+    rows = [[len(paths), reason, paths[0]] for reason, paths in by_reason.items()]
+    shown = sorted(rows, key=lambda row: -len(by_reason[str(row[1])]))[:_REASONS]
+    left = f"\n… and {len(rows) - _REASONS} other reasons" if len(rows) > _REASONS else ""
+    return (
+        f"{failed} of {len(found)} could not be predicted:\n"
+        + table(["images", "reason", "the first"], shown)
+        + left
+    )
 
 
 def rejection_text(chosen: Rejection, found: list[Prediction]) -> str:
@@ -131,8 +162,27 @@ def to_csv(found: list[Prediction], class_names: tuple[str, ...]) -> str:
 
 
 def _expand(paths: list[str]) -> list[str]:
-    """Replace ``-`` by the lines of standard input."""
+    """Replace ``-`` by the paths on standard input."""
     expanded: list[str] = []
     for path in paths:
-        expanded += sys.stdin.read().splitlines() if path == "-" else [path]
-    return [path for path in expanded if path]
+        expanded += read_list(sys.stdin.buffer.read()) if path == "-" else [path]
+    if not expanded and "-" in paths:
+        raise DataError(
+            "the list on standard input is empty: there are no images to predict.",
+            "Give it one path a line, or NUL-separated ones as of find -print0.",
+        )
+    return expanded
+
+
+def read_list(data: bytes) -> list[str]:
+    r"""Return the paths in a list: separated by NUL characters if it has any, else by line ends.
+
+    Names need not be UTF-8.
+
+    Examples
+    --------
+    >>> read_list(b"a.png\0b\n.png\0"), read_list(b"a.png\r\nb.png\r\n")
+    (['a.png', 'b\n.png'], ['a.png', 'b.png'])
+    """
+    names = data.split(b"\0") if b"\0" in data else [n.rstrip(b"\r") for n in data.split(b"\n")]
+    return [os.fsdecode(name) for name in names if name]

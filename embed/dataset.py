@@ -112,7 +112,8 @@ def image_paths(folder: str | os.PathLike[str]) -> list[str]:
     DataError
         If a folder cannot be read.
     """
-    return [found.path for found in _walk(Path(folder).absolute(), "", Counter())]
+    # The real path: the names above ".." are not the folders that it lies in.
+    return [found.path for found in _walk(Path(os.path.realpath(folder)), "", Counter())]
 
 
 def _scan_folder(root: Path) -> tuple[list[_Found], Scan]:

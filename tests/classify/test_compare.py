@@ -49,6 +49,12 @@ def test_the_best_has_no_difference_from_itself(fit, place) -> None:
     assert (row.difference.value, row.difference.p_value) == (0.0, 1.0)
 
 
+def test_a_single_run_is_one_run(fit, place) -> None:
+    run = fit()
+    for named in (run, run.id):
+        assert [row.run.id for row in compare_heads(named, workspace=place.root).rows] == [run.id]
+
+
 @pytest.mark.parametrize("metric", ["balanced_accuracy", "macro_f1", "log_loss", "roc_auc"])
 def test_ranks_by_any_metric(fit, place, metric: str) -> None:
     for C in (1e-5, 1.0):

@@ -35,8 +35,9 @@ def test_table(shared_project, run_tlx):
     text = run_tlx(
         "predict", "best", "data/blue/0001.png", "data/coral/0001.png", cwd=shared_project
     ).stdout
-    header, *rows = text.splitlines()
+    header, *rows, empty, summary = text.splitlines()
     assert header.split() == ["path", "label", "confidence"]
+    assert (empty, summary) == ("", "2 predictions: blue 1, coral 1")
     assert [row.split()[:2] for row in rows] == [
         ["data/blue/0001.png", "blue"],
         ["data/coral/0001.png", "coral"],
@@ -91,10 +92,18 @@ def test_a_list_on_standard_input(shared_project, run_tlx):
     assert [row["label"] for row in found] == ["blue", "amber", "coral"]
 
 
-def test_a_list_that_is_not_utf8(shared_project, run_tlx):
-    found = predict(run_tlx, shared_project, "best", "-", input="gone-\udcff.png\n")
-    assert found[0]["path"] == "gone-\udcff.png"
-    assert found[0]["error"] == "no such file or directory"
+def test_a_list_that_is_not_utf8(shared_project, run_tlx, tmp_path):
+    (tmp_path / "gr\udcfcn.png").write_bytes((shared_project / "data/blue/0000.png").read_bytes())
+    found = predict(run_tlx, shared_project, "best", "-", input=f"{tmp_path}/gr\udcfcn.png\n")
+    assert found[0]["path"] == f"{tmp_path}/gr\udcfcn.png"
+    assert found[0]["label"] == "blue"
+
+
+def test_a_list_separated_by_nul_characters(shared_project, run_tlx, tmp_path):
+    (tmp_path / "two\nlines.png").write_bytes((shared_project / "data/blue/0000.png").read_bytes())
+    listed = f"data/amber/0000.png\0{tmp_path}/two\nlines.png\0"
+    found = predict(run_tlx, shared_project, "best", "-", input=listed)
+    assert [row["label"] for row in found] == ["amber", "blue"]
 
 
 def test_what_cannot_be_read_is_a_row_with_its_reason(shared_project, run_tlx, tmp_path):
@@ -107,9 +116,48 @@ def test_what_cannot_be_read_is_a_row_with_its_reason(shared_project, run_tlx, t
     assert found[0]["error"].startswith("not an image")
     assert found[2]["error"] == found[0]["error"]
     assert found[3]["error"] == "no such file or directory"
-    text = run_tlx("predict", "best", *paths, cwd=shared_project).stdout
-    assert text.splitlines()[0].split() == ["path", "label", "confidence", "error"]
-    assert "gone" in text.splitlines()[-1]
+    shown = run_tlx("predict", "best", *paths, cwd=shared_project)
+    lines = shown.stdout.splitlines()
+    assert lines[0].split() == ["path", "label", "confidence", "error"]
+    assert lines[-3].startswith("gone")
+    assert lines[-1] == "1 prediction: blue 1"
+    told = shown.stderr.splitlines()
+    assert "3 of 4 could not be predicted:" in told
+    assert any(
+        line.split() == ["1", "no", "such", "file", "or", "directory", "gone"] for line in told
+    )
+
+
+def test_nothing_predicted_is_a_failure(shared_project, run_tlx):
+    shown = run_tlx("predict", "best", "gone.png", "lost.png", cwd=shared_project, code=1)
+    assert "2 of 2 could not be predicted:" in shown.stderr
+    assert "gone.png" in shown.stderr
+    json_too = run_tlx("predict", "best", "gone.png", "--json", cwd=shared_project, code=1)
+    assert json.loads(json_too.stdout)["predictions"][0]["error"] == "no such file or directory"
+
+
+def test_a_folder_without_images_is_told(shared_project, run_tlx, tmp_path):
+    (tmp_path / "empty").mkdir()
+    shown = run_tlx(
+        "predict", "best", "data/blue", tmp_path / "empty", "--output", tmp_path / "a.csv",
+        cwd=shared_project,
+    )  # fmt: skip
+    assert f"12 predictions: blue 12, written to {tmp_path / 'a.csv'}" in shown.stderr
+    assert "1 of 13 could not be predicted:" in shown.stderr
+    assert "a folder without images" in shown.stderr
+
+
+@pytest.mark.parametrize("path", ["..", ".", "../blue", "~"])
+def test_folders_relative_to_the_current_one(path, shared_project, run_tlx):
+    data = shared_project / "data"
+    shown = run_tlx(
+        *("predict", "best", path, "--json", "--workspace", "../../.tlx"),
+        cwd=data / "blue",
+        env={"HOME": str(data)},
+    )
+    found = json.loads(shown.stdout)["predictions"]
+    assert len(found) == (37 if path in ("..", "~") else 12)
+    assert not any(row["error"] for row in found)
 
 
 def test_csv_output(shared_project, run_tlx, tmp_path):
@@ -117,7 +165,7 @@ def test_csv_output(shared_project, run_tlx, tmp_path):
     arguments = ("best", "data/blue/0000.png", "gone, or not.png")
     shown = run_tlx("predict", *arguments, "--output", target, cwd=shared_project)
     assert shown.stdout == ""
-    assert shown.stderr == f"2 predictions written to {target}\n"
+    assert f"1 prediction: blue 1, written to {target}" in shown.stderr.splitlines()
     first, second = csv.DictReader(io.StringIO(target.read_text()))
     assert list(first) == ["path", "label", "confidence", "error", "amber", "blue", "coral"]
     assert first["label"] == "blue"
@@ -139,7 +187,7 @@ def test_json_output(shared_project, run_tlx, tmp_path):
     [
         (["logrek-1", "a.png"], "unknown run: 'logrek-1'.", "Did you mean logreg-1"),
         (["best", "a.png", "--output", "a.txt"], "a.txt is neither .csv nor .json", "labels.csv"),
-        (["best", "-"], "no images to predict.", "Name image files"),
+        (["best", "-"], "the list on standard input is empty", "one path a line"),
     ],
 )
 def test_errors_name_cause_and_remedy(arguments, cause, remedy, shared_project, run_tlx):
@@ -171,4 +219,6 @@ def test_output_folder_that_cannot_be_written(shared_project, run_tlx, tmp_path,
         code=1,
         preexec_fn=bound,
     )
-    assert "cannot be written: Permission denied." in shown.stderr
+    assert f"{tmp_path / 'closed' / 'a.csv'} cannot be written: Permission denied." in shown.stderr
+    assert "Name another file" in shown.stderr
+    assert "--workspace" not in shown.stderr

@@ -1,0 +1,95 @@
+"""Images to probabilities: which files are meant, and what is said of each."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tlx.classify.fit import fit_head, fit_heads
+from tlx.classify.predict import (
+    Prediction,
+    count_labels,
+    find_images,
+    predict_images,
+    rejection,
+)
+from tlx.embed.pipeline import embed_images
+from tlx.errors import DataError
+
+
+class Light:
+    """An engine without a network: mean colours over a grid of 4 by 4 fields."""
+
+    name, note, output_shape = "grid", "", (48,)
+
+    def __call__(self, batch):
+        side = batch.shape[1] // 4
+        fields = batch.reshape(len(batch), 4, side, 4, side, 3).mean((2, 4))
+        return (fields.reshape(len(batch), 48) / 255).astype("float32")
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory, class_folders) -> Path:
+    """Return a folder with ``holiday/`` of 2 x 12 images, embedded, and one run."""
+    folder = tmp_path_factory.mktemp("photos")
+    class_folders(folder / "holiday", {"amber": 12, "blue": 12})
+    embed_images(folder / "holiday", workspace=folder / ".tlx", engine=Light())
+    fit_head(workspace=folder / ".tlx")
+    return folder
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_single_path_is_one_path(photos, kind, monkeypatch):
+    monkeypatch.chdir(photos)
+    assert len(predict_images("best", kind("holiday"))) == 24
+    (one,) = predict_images("best", kind(photos / "holiday" / "blue" / "0000.png"))
+    assert one.label == "blue"
+
+
+def test_a_single_model_is_one_model(photos, tmp_path):
+    shutil.copytree(photos / ".tlx", tmp_path / ".tlx")
+    assert [run.info["model"] for run in fit_heads("lda", workspace=tmp_path / ".tlx").runs] == [
+        "lda"
+    ]
+
+
+def test_relative_folders_are_found(photos, monkeypatch):
+    monkeypatch.chdir(photos / "holiday" / "blue")
+    assert len(find_images("..")) == 24
+    assert find_images(".") == [f"./{name}" for name in sorted(os.listdir())]
+    monkeypatch.setenv("HOME", str(photos))
+    assert len(find_images("~/holiday")) == 24
+
+
+def test_what_is_not_there_stands_for_itself(tmp_path):
+    (tmp_path / "empty").mkdir()
+    paths = [str(tmp_path / "empty"), str(tmp_path / "gone.png")]
+    assert find_images(paths) == paths
+
+
+def test_no_file_is_read_for_a_name_with_a_nul(photos):
+    (row,) = predict_images("best", ["a\0b"], workspace=photos / ".tlx")
+    assert row.error == "not a file name"
+
+
+def test_no_paths_at_all_is_an_error(photos):
+    with pytest.raises(DataError, match="no images to predict"):
+        predict_images("best", [], workspace=photos / ".tlx")
+
+
+def test_a_rejection_may_be_given_as_chosen(photos):
+    from tlx.classify.runs.store import load_run
+
+    run = load_run("best", photos / ".tlx")
+    data = [photos / "holiday"]
+    by_number = predict_images(run, data, workspace=photos / ".tlx", reject=0.4)
+    by_object = predict_images(run, data, workspace=photos / ".tlx", reject=rejection(run, 0.4))
+    assert by_number == by_object
+
+
+def test_labels_are_counted_without_failures():
+    found = [Prediction("a", "cat"), Prediction("b", "dog"), Prediction("c", "dog")]
+    assert count_labels([*found, Prediction("d", error="gone")]) == {"dog": 2, "cat": 1}
