@@ -99,7 +99,9 @@ def prune(
 
 
 def merge(
-    other: Annotated[Path, typer.Argument(help="Another workspace, such as laptop/.tlx.")],
+    other: Annotated[
+        Path, typer.Argument(metavar="OTHER", help="Another workspace, such as laptop/.tlx.")
+    ],
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
@@ -117,7 +119,9 @@ def merge(
 
 
 def export(
-    file: Annotated[Path, typer.Argument(help="The HDF5 file to write, such as features.h5.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="The HDF5 file to write, such as features.h5.")
+    ],
     dataset: DatasetOption = None,
     spec: SpecOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import functools
 import json
+import os
+import re
+import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NoReturn, TextIO
 
 import typer
 
-from ..errors import TlxError
+from .signals import INTERRUPTED
 
 WorkspaceOption = Annotated[
     Path, typer.Option("--workspace", metavar="DIR", help="Folder of everything tlx keeps.")
@@ -28,25 +31,33 @@ EngineOption = Annotated[
     Literal["auto", "openvino", "tensorflow"],
     typer.Option("--engine", help="What runs the network; auto takes the fastest that works."),
 ]
-SeedOption = Annotated[int, typer.Option("--seed", help="Seed of every random choice.")]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of every random choice.")]
 DEFAULT_WORKSPACE = Path(".tlx")
 
 
-def reports_errors(function: Callable[..., None]) -> Callable[..., None]:
-    """Make a known error one line of cause, one of remedy and exit code 1; leave bugs alone."""
+@dataclass
+class Manners:
+    """How this call of the command is to speak.
 
-    @functools.wraps(function)
-    def wrapper(*args: Any, **kwargs: Any) -> None:
-        try:
-            function(*args, **kwargs)
-        except KeyboardInterrupt:
-            note("Interrupted.")
-            raise typer.Exit(130) from None
-        except TlxError as error:
-            note(f"Error: {error}")
-            raise typer.Exit(1) from None
+    Attributes
+    ----------
+    as_json : bool
+        Errors are JSON objects on stdout.
+    verbose : bool
+        Errors show where they came from, and TensorFlow and OpenVINO may chatter.
+    quiet : bool
+        Neither notes nor progress: only results and errors.
+    workspace : Path
+        That of the command, for what it advises.
+    """
 
-    return wrapper
+    as_json: bool = False
+    verbose: bool = False
+    quiet: bool = False
+    workspace: Path = DEFAULT_WORKSPACE
+
+
+MANNERS = Manners()
 
 
 @contextmanager
@@ -55,30 +66,94 @@ def resumable() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        note("Interrupted. All finished work is kept: run the same command again to go on.")
-        raise typer.Exit(130) from None
+        fail(
+            INTERRUPTED,
+            "Interrupted.",
+            "All finished work is kept: run the same command again to go on.",
+        )
+
+
+def fail(code: int, cause: str, remedy: str = "") -> NoReturn:
+    """End the command with an exit code; say why, as a JSON object if that was asked for."""
+    if MANNERS.as_json:
+        emit({"error": {"cause": cause, "remedy": remedy}})
+    else:
+        parts = [cause, remedy] if remedy else [cause]
+        text = (" " if code == INTERRUPTED else "\n").join(parts)
+        shown = text if code == INTERRUPTED else f"{painted('Error:', 'red', sys.stderr)} {text}"
+        _write(sys.stderr, shown)
+    raise typer.Exit(code)
 
 
 def emit(result: Any) -> None:
     """Print one JSON object on stdout."""
-    sys.stdout.write(json.dumps(result, allow_nan=False, default=_plain) + "\n")
+    _write(sys.stdout, json.dumps(result, allow_nan=False, default=_plain))
 
 
 def note(text: str) -> None:
-    """Say something on stderr."""
-    sys.stderr.write(text + "\n")
+    """Say something on stderr, unless all is to be quiet."""
+    if not MANNERS.quiet:
+        _write(sys.stderr, text)
 
 
 def say(text: str = "") -> None:
     """Print a line of the result on stdout."""
-    sys.stdout.write(text + "\n")
+    _write(sys.stdout, text)
+
+
+def next_command(command: str, *paths: object) -> str:
+    """Return the line that says what to type next, for the workspace of this command.
+
+    Parameters
+    ----------
+    command : str
+        Such as ``"tlx predict {} PHOTO.jpg"``.
+    *paths
+        What goes into the braces, quoted as a shell wants it.
+
+    Examples
+    --------
+    >>> next_command("tlx cache merge {}", "old laptop/.tlx")
+    "Next: tlx cache merge 'old laptop/.tlx'"
+    """
+    return f"Next: {in_workspace(command.format(*map(quoted, paths)))}"
+
+
+_COMMAND = re.compile(
+    r"\btlx (?:(?:cache|runs) [a-z]+|(?:embed|fit-head|compare|finetune|evaluate|learning-curve"
+    r"|predict|runs)\b)(?! --workspace)"
+)
+
+
+def in_workspace(text: str) -> str:
+    """Return text whose commands are for the workspace of this command.
+
+    Examples
+    --------
+    >>> in_workspace("Run tlx embed DATA first.")
+    'Run tlx embed DATA first.'
+    """
+    if MANNERS.workspace == DEFAULT_WORKSPACE:
+        return text
+    option = f" --workspace {quoted(MANNERS.workspace)}"
+    return _COMMAND.sub(lambda found: found[0] + option, text)
 
 
 def quoted(path: object) -> str:
     """Return `path` as one would type it in a shell."""
-    import shlex
-
     return shlex.quote(str(path))
+
+
+def painted(text: str, colour: Literal["red", "green"], stream: TextIO) -> str:
+    """Return `text` in a colour if `stream` is a terminal that may have some (see no-color.org)."""
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not stream.isatty()
+    code = {"red": 31, "green": 32}[colour]
+    return text if plain else f"\x1b[{code}m{text}\x1b[0m"
+
+
+def _write(stream: TextIO | None, text: str) -> None:
+    if stream is not None:  # pythonw and some services have none
+        stream.write(text + "\n")
 
 
 def _plain(value: Any) -> Any:

@@ -28,6 +28,7 @@ def embed(
     data: Annotated[
         Path,
         typer.Argument(
+            metavar="DATA",
             help="Folder with one folder a class, or with train/, validation/ and test/ of those, "
             "or a CSV file with the columns path,label.",
         ),

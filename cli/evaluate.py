@@ -15,11 +15,14 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    run: Annotated[str, typer.Argument(help="Id of a run, path of its folder, or 'best'.")],
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="Id of a run, path of its folder, or 'best'.")
+    ],
     data: Annotated[
         str,
         typer.Argument(
-            help="Name of a data set, or a folder or CSV file, which is embedded first."
+            metavar="DATA",
+            help="Name of a data set, or a folder or CSV file, which is embedded first.",
         ),
     ],
     split: Annotated[

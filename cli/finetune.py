@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 def finetune(
     run: Annotated[
         str,
-        typer.Argument(help="Run whose head to start from; 'best' is the most accurate that can."),
+        typer.Argument(
+            metavar="RUN",
+            help="Run whose head to start from; 'best' is the most accurate that can.",
+        ),
     ] = "best",
     unfreeze: Annotated[
         str,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import signal
 import sys
 from typing import Annotated
 
@@ -23,12 +22,15 @@ from . import (
     predict,
     runs,
 )
-from .common import reports_errors
+from .common import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption
+from .shell import Command, Group, run
+from .signals import listen
 
 app = typer.Typer(
     name="tlx",
+    cls=Group,
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="Transfer learning on images: embed once, then fit and compare classifiers in seconds.",
@@ -50,47 +52,90 @@ def _root(
             "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
         ),
     ] = False,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    as_json: JsonOption = False,
 ) -> None:
     pass
 
 
-for name, function, example in (
-    ("embed", embed.embed, "tlx embed photos/ --validation-fraction 0.2"),
-    ("fit-head", fit_head.fit_head, "tlx fit-head --model logreg"),
-    ("compare", compare.compare, "tlx compare --plot heads.png"),
-    ("finetune", finetune.finetune, "tlx finetune --unfreeze 20"),
-    ("evaluate", evaluate.evaluate, "tlx evaluate best photos/ --split test"),
-    ("learning-curve", learning_curve.learning_curve, "tlx learning-curve --plot curve.png"),
-    ("backbones", backbones.backbones, "tlx backbones"),
-    ("predict", predict.predict, "tlx predict best holiday/*.jpg --output labels.csv"),
-    ("demo", demo.demo, "tlx demo digits/"),
+for name, function, short, example in (
+    (
+        "embed",
+        embed.embed,
+        "Run a frozen network over the images once, and keep the features.",
+        "tlx embed photos/ --validation-fraction 0.2",
+    ),
+    (
+        "fit-head",
+        fit_head.fit_head,
+        "Fit classifiers on the features, in seconds.",
+        "tlx fit-head --model logreg",
+    ),
+    ("compare", compare.compare, "Rank runs on the same images.", "tlx compare --plot heads.png"),
+    (
+        "finetune",
+        finetune.finetune,
+        "Train the top of the network, starting from a head.",
+        "tlx finetune --unfreeze 20",
+    ),
+    (
+        "evaluate",
+        evaluate.evaluate,
+        "Score a run on images it has never seen.",
+        "tlx evaluate best photos/ --split test",
+    ),
+    (
+        "learning-curve",
+        learning_curve.learning_curve,
+        "Say what more images would bring.",
+        "tlx learning-curve --plot curve.png",
+    ),
+    ("backbones", backbones.backbones, "List the pre-trained networks.", "tlx backbones"),
+    (
+        "predict",
+        predict.predict,
+        "Say which class photos belong to.",
+        "tlx predict best holiday/*.jpg --output labels.csv",
+    ),
+    ("demo", demo.demo, "Try it all on handwritten digits.", "tlx demo digits/"),
 ):
-    app.command(name, epilog=f"Example: {example}")(reports_errors(function))
+    app.command(name, cls=Command, short_help=short, epilog=f"Example: {example}")(function)
 
 runs_app = typer.Typer(
-    invoke_without_command=True, rich_markup_mode=None, help="List the runs of the workspace."
+    cls=Group,
+    invoke_without_command=True,
+    rich_markup_mode=None,
+    help="List, show and remove runs.",
 )
-runs_app.callback(epilog="Example: tlx runs")(reports_errors(runs.list_all))
-runs_app.command("rm", epilog="Example: tlx runs rm logreg-1 --dry-run")(
-    reports_errors(runs.remove)
-)
-runs_app.command("show", epilog="Example: tlx runs show logreg-1")(reports_errors(runs.show))
+runs_app.callback(epilog="Example: tlx runs")(runs.list_all)
+runs_app.command("rm", cls=Command, epilog="Example: tlx runs rm logreg-1 --dry-run")(runs.remove)
+runs_app.command("show", cls=Command, epilog="Example: tlx runs show logreg-1")(runs.show)
 app.add_typer(runs_app, name="runs")
 
 cache_app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Look after the cached features."
+    cls=Group, no_args_is_help=True, rich_markup_mode=None, help="Look after the cached features."
 )
+
+
+@cache_app.callback()
+def _cache(
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    as_json: JsonOption = False,
+) -> None:
+    pass
+
+
 for function, example in cache.COMMANDS:
-    cache_app.command(function.__name__, epilog=f"Example: {example}")(reports_errors(function))
+    cache_app.command(function.__name__, cls=Command, epilog=f"Example: {example}")(function)
 app.add_typer(cache_app, name="cache")
 
 
 def main() -> None:
-    """Run the command line; a polite request to end counts as Ctrl-C."""
-    signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+    """Run the command line; a request to end counts as Ctrl-C."""
+    listen()
     for stream in (sys.stdout, sys.stderr):  # a path that is no UTF-8 must not end a listing
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     if isinstance(sys.stdin, io.TextIOWrapper):  # a list of file names may not be UTF-8 either
         sys.stdin.reconfigure(errors="surrogateescape")
-    app(prog_name="tlx")  # also for python -m tlx
+    sys.exit(run(app, sys.argv[1:]))

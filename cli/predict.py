@@ -26,10 +26,15 @@ _REASONS = 5  # that are told apart
 
 
 def predict(
-    run: Annotated[str, typer.Argument(help="Id of a run, path of its folder, or 'best'.")],
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="Id of a run, path of its folder, or 'best'.")
+    ],
     paths: Annotated[
         list[str],
-        typer.Argument(help="Images, folders of images, or '-' for a list on standard input."),
+        typer.Argument(
+            metavar="PATH",
+            help="Images, folders of images, or '-' for a list on standard input.",
+        ),
     ],
     output: Annotated[
         Path | None, typer.Option(help="Write the predictions to this .csv or .json file.")

@@ -30,7 +30,9 @@ def list_all(
 
 
 def show(
-    run: Annotated[str, typer.Argument(help="Id of a run, path of its folder, or 'best'.")],
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="Id of a run, path of its folder, or 'best'.")
+    ],
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
@@ -42,7 +44,7 @@ def show(
 
 
 def remove(
-    run: Annotated[list[str], typer.Argument(help="Ids of runs.")],
+    run: Annotated[list[str], typer.Argument(metavar="RUN", help="Ids of runs.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,

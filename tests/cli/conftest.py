@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import json
 import os
 import shutil
@@ -13,7 +14,11 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
+from tlx.cache.manifest import Manifest
+from tlx.cache.spec import FeatureSpec
+from tlx.cache.store import FeatureStore
 from tlx.embed.pipeline import embed_images
+from tlx.workspace import Workspace
 
 CLASSES = ("amber", "blue", "coral")
 
@@ -89,3 +94,50 @@ def bound() -> Callable[[], None] | None:
                 raise OSError(ctypes.get_errno(), "cannot give up a capability of root")
 
     return drop_capabilities
+
+
+@pytest.fixture(scope="session")
+def shared_wide_project(tmp_path_factory) -> Path:
+    """Return a folder whose workspace has 3,000 drawn features of 600 in 30 classes.
+
+    A support vector machine takes minutes for them.
+    """
+    folder = tmp_path_factory.mktemp("wide")
+    rng = np.random.default_rng(0)
+    y = np.arange(3000) % 30
+    X = (rng.normal(size=(30, 600))[y] + rng.normal(0, 8, (3000, 600))).astype(np.float32)
+    save_features(Workspace(folder / ".tlx"), "drawn", X, y)
+    return folder
+
+
+@pytest.fixture
+def wide_project(shared_wide_project, tmp_path) -> Path:
+    """Return a copy of the wide project."""
+    return Path(shutil.copytree(shared_wide_project, tmp_path / "wide"))
+
+
+def save_features(workspace: Workspace, name: str, X: np.ndarray, y: np.ndarray) -> None:
+    """Put features and classes into a workspace as a data set without images."""
+    spec = FeatureSpec("drawn", "random:0", "none", 8)
+    digests = [hashlib.sha256(f"{name} {i}".encode()).digest() for i in range(len(X))]
+    with FeatureStore(workspace.cache, spec.json).writer() as writer:
+        for digest, feature in zip(digests, X, strict=True):
+            writer.add(digest, feature)
+    n = len(X)
+    manifest = Manifest(
+        name=name,
+        root=f"/nowhere/{name}",
+        class_names=tuple(f"class {c:02}" for c in range(max(y) + 1)),
+        path=[f"class {c:02}/{i}.png" for i, c in enumerate(y)],
+        size=np.ones(n, np.int64),
+        mtime_ns=np.ones(n, np.int64),
+        label=np.asarray(y, np.int32),
+        split=[""] * n,
+        group=[""] * n,
+        digest=np.frombuffer(b"".join(digests), np.uint8).reshape(n, 32),
+        width=np.ones(n, np.int32),
+        height=np.ones(n, np.int32),
+        error=[""] * n,
+    )
+    manifest.record_source(spec.fingerprint, spec.json, "none")
+    manifest.save(workspace.manifest_path(name))

@@ -115,7 +115,7 @@ def test_wrong_usage_is_2(arguments, tlx):
 
 
 def test_a_known_error_is_1_with_cause_and_remedy_on_stderr(tlx):
-    shown = tlx("embed", "nowhere", "--json", code=1)
+    shown = tlx("embed", "nowhere", code=1)
     assert shown.stdout == ""
     cause, remedy = shown.stderr.splitlines()
     assert cause.startswith("Error: ")
