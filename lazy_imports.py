@@ -6,7 +6,9 @@ Everything in tlx gets them here.
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import importlib
+import logging
 import os
 import sys
 import tempfile
@@ -17,28 +19,43 @@ from typing import Any
 from .errors import TlxError
 
 _LOCK = threading.Lock()
+_VERBOSE = "TLX_VERBOSE"
+
+
+def set_verbose(verbose: bool = True) -> None:
+    """Let through, or keep back, what TensorFlow says by itself on standard error.
+
+    It is kept back by default. To be called before TensorFlow is first imported; processes that
+    are started from this one do likewise, as they inherit the environment variable TLX_VERBOSE.
+    """
+    if verbose:
+        os.environ[_VERBOSE] = "1"
+    else:
+        os.environ.pop(_VERBOSE, None)
 
 
 def import_tensorflow() -> Any:
     """Return the `tensorflow` module, imported without a word on standard error.
 
-    A user who sets ``TF_CPP_MIN_LOG_LEVEL`` asked for the log and gets all of it.
+    After `set_verbose` it says all that ``TF_CPP_MIN_LOG_LEVEL`` lets through.
 
     Notes
     -----
     ``TF_CPP_MIN_LOG_LEVEL`` alone does not silence TensorFlow 2.21: what is logged before its
     logging is set up (oneDNN, CUDA, CPU features) always goes to file descriptor 2. So that
     descriptor is turned to a file while TensorFlow is imported and looks for devices, and what
-    was caught is shown only if the import fails.
+    was caught is shown only if the import fails. From then on level 3 lets nothing through but
+    the last words before a crash.
     """
     with _LOCK:
-        if "tensorflow" in sys.modules or "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+        if "tensorflow" in sys.modules or os.environ.get(_VERBOSE):
             return importlib.import_module("tensorflow")
-        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
         with _stderr_held_back():
             tensorflow = importlib.import_module("tensorflow")
             tensorflow.config.list_physical_devices()
-        tensorflow.get_logger().setLevel("ERROR")  # advice on retracing, and the like
+        for logger in ("tensorflow", "absl"):  # advice on retracing, and the like
+            logging.getLogger(logger).setLevel("ERROR")
         return tensorflow
 
 
@@ -108,23 +125,56 @@ def _without(*names: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _stderr_held_back() -> Iterator[None]:
-    """Collect what is written to file descriptor 2, and show it only if the block fails."""
+    """Collect what is written to file descriptor 2, and show it only if the block fails.
+
+    Python's own `sys.stderr` goes on meanwhile, for other threads have things to say.
+    """
     try:
         terminal = os.dup(2)
     except OSError:  # a process without standard error has nothing to hold back
         yield
         return
-    if sys.stderr is not None:
-        sys.stderr.flush()
-    with tempfile.TemporaryFile() as caught:
+    with (
+        os.fdopen(terminal, "wb"),
+        tempfile.TemporaryFile() as caught,
+        _python_stderr_to(terminal),
+    ):
         os.dup2(caught.fileno(), 2)
         try:
             yield
         except BaseException:
-            os.dup2(terminal, 2)
             caught.seek(0)
-            os.write(2, caught.read())
+            os.write(terminal, caught.read())
             raise
         finally:
             os.dup2(terminal, 2)
-            os.close(terminal)
+
+
+@contextlib.contextmanager
+def _python_stderr_to(descriptor: int) -> Iterator[None]:
+    """Let `sys.stderr` and a crash's traceback go to `descriptor` where they went to 2."""
+    stream, watched = sys.stderr, faulthandler.is_enabled()
+    try:
+        own = stream.fileno() == 2
+    except (AttributeError, OSError, ValueError):  # none at all, closed, or a notebook's
+        own = False
+    if own:
+        stream.flush()
+        sys.stderr = open(  # noqa: SIM115
+            descriptor,
+            "w",
+            buffering=1,
+            encoding=stream.encoding,
+            errors=stream.errors,
+            closefd=False,
+        )
+    if not watched:
+        faulthandler.enable(descriptor)
+    try:
+        yield
+    finally:
+        if not watched:
+            faulthandler.disable()
+        if own:
+            sys.stderr.close()
+            sys.stderr = stream

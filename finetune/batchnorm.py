@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import keras
 
 
-def fold_norms(model: keras.Model) -> keras.Model:
+def fold_batchnorm(model: keras.Model) -> keras.Model:
     """Return a model that computes what `model` does in inference, with the same weights.
 
     Parameters

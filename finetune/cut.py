@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from ..errors import TlxError, UnknownNameError
+from ..errors import FitError, UnknownNameError
 from ..lazy_imports import import_keras
 
 if TYPE_CHECKING:
@@ -106,8 +106,8 @@ def choose_cut(model: keras.Model, unfreeze: int | str) -> Choice:
     model : keras.Model
         Pixels to embedding.
     unfreeze : int or str
-        How many layers to train, counted from the output; the name of the first layer or block to
-        train; or ``"all"``.
+        How many layers to train, counted from the output and at least 1; the name of the first
+        layer or block to train; or ``"all"``.
 
     Returns
     -------
@@ -117,19 +117,20 @@ def choose_cut(model: keras.Model, unfreeze: int | str) -> Choice:
     ------
     UnknownNameError
         If there is no such layer or block.
-    TlxError
-        If the count is negative.
+    FitError
+        If there are not as many layers, or none is to be trained.
     """
-    cuts = find_cuts(model)
     requested = str(unfreeze).strip()
+    digits = requested.lstrip("-").isdigit()
+    cuts = find_cuts(model)
+    if digits and not 1 <= int(requested) <= cuts[-1].layers:
+        raise FitError(
+            f"{requested} layers cannot be trained: the network has {cuts[-1].layers}.",
+            f"Use --unfreeze 1 to {cuts[-1].layers}, the name of a layer or block, all or auto.",
+        )
     if requested == "all":
         cut = cuts[-1]
         return Choice(requested, cut, f"all {cut.layers} layers")
-    digits = requested.lstrip("-").isdigit()
-    if digits and int(requested) < 0:
-        raise TlxError(
-            f"--unfreeze {requested} is negative.", "Give a count of layers, such as 20."
-        )
     wanted = int(requested) if digits else _layers_from(model, requested)
     cut = next((cut for cut in cuts if cut.layers >= wanted), cuts[-1])
     asked = _layers_text(wanted) if digits else f"`{requested}`"

@@ -8,9 +8,6 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-
-from ..errors import FormatError
 from ..lazy_imports import import_keras
 from .seed import SeededNetwork, free_name
 
@@ -70,40 +67,6 @@ def model_bytes(model: keras.Model, note: dict[str, Any]) -> bytes:
         return target.read_bytes()
 
 
-def read_note(path: Path) -> dict[str, Any]:
-    """Return what `model_bytes` noted: class names, image size, how images are fitted in.
-
-    Raises
-    ------
-    FormatError
-        If the file is no ``.keras`` file, or tlx did not write it.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            note = json.loads(archive.read(_METADATA))[_KEY]
-    except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
-        raise FormatError(
-            f"{path} does not say its classes: {error}.", "Use the model.keras of a finetune run."
-        ) from error
-    return note
-
-
 def embedding_layer(network: SeededNetwork) -> str:
     """Return the name of the layer whose output is the embedding."""
     return network.features.outputs[0]._keras_history.operation.name
-
-
-def check_whole(network: SeededNetwork, model: keras.Model, images: np.ndarray) -> float:
-    """Return the largest difference between the whole model and trunk, top and softmax.
-
-    Parameters
-    ----------
-    network : SeededNetwork
-    model : keras.Model
-        Of `whole_model`, perhaps saved and loaded again.
-    images : ndarray of shape (B, S, S, 3), uint8
-    """
-    keras = import_keras()
-    logits = network.whole()(images.astype(np.float32), training=False)
-    ours = np.asarray(model(images, training=False))
-    return float(np.abs(ours - np.asarray(keras.ops.softmax(logits))).max())

@@ -30,7 +30,7 @@ from ..classify.heads.linear import softmax
 from ..classify.scoring.metrics import image_loss
 from ..errors import FitError, UnknownNameError
 from ..lazy_imports import import_keras, import_tensorflow
-from .batchnorm import fold_norms
+from .batchnorm import fold_batchnorm
 from .distribute import STRATEGIES, Devices, mirror, on_every_device, open_devices
 
 if TYPE_CHECKING:
@@ -403,7 +403,11 @@ class _Loop:
 
     def _compile(self) -> Any:
         tf = import_tensorflow()
-        model, optimizer, variables = fold_norms(self._trained), self._optimizer, self._variables
+        model, optimizer, variables = (
+            fold_batchnorm(self._trained),
+            self._optimizer,
+            self._variables,
+        )
         smoothing, classes = self._settings.label_smoothing, model.output_shape[-1]
 
         def descend(x: Any, y: Any, weight: Any, n: Any) -> Any:
@@ -460,7 +464,7 @@ def _ahead(rows: Rows, batches: list[np.ndarray]) -> Iterator[np.ndarray]:
 @functools.lru_cache(maxsize=1)
 def _forward(top: keras.Model) -> Any:
     """Return `top` compiled for inference; the last one is kept, as it is asked for again."""
-    tf, model = import_tensorflow(), fold_norms(top)
+    tf, model = import_tensorflow(), fold_batchnorm(top)
 
     @tf.function(jit_compile=False, reduce_retracing=True)
     def forward(x: Any) -> Any:

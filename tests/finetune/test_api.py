@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -22,7 +23,6 @@ from tlx.errors import DataError, FitError
 from tlx.finetune.api import Watch, find_seed, finetune_head
 from tlx.finetune.boundary import Boundary
 from tlx.finetune.cut import Cut
-from tlx.finetune.export import read_note
 from tlx.finetune.train import Settings
 from tlx.lazy_imports import import_keras
 from tlx.workspace import Workspace
@@ -208,7 +208,9 @@ def test_the_model_file_needs_no_tlx(tuned, embedded, files, tmp_path):
     alone = np.array(json.loads(process.stdout.splitlines()[-1]))
     ours = predict_images(tuned.run, files[:4], workspace=embedded, engine="tensorflow")
     assert np.allclose(alone, proba_of(ours), atol=1e-5)
-    assert read_note(model)["class_names"] == ["ash", "birch", "cedar"]
+    with zipfile.ZipFile(model) as archive:
+        note = json.loads(archive.read("metadata.json"))["tlx"]
+    assert note["class_names"] == ["ash", "birch", "cedar"]
 
 
 @pytest.mark.slow

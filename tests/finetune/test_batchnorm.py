@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tlx.embed.backbones.registry import get_backbone
-from tlx.finetune.batchnorm import fold_norms
+from tlx.finetune.batchnorm import fold_batchnorm
 from tlx.lazy_imports import import_keras, import_tensorflow
 
 
@@ -53,7 +53,7 @@ def outputs_and_gradients(model, variables, x):
 def test_outputs_and_gradients_are_those_of_the_model(keras, options) -> None:
     model = convolutions_with(lambda: keras.layers.BatchNormalization(**options), keras)
     random_weights(model)
-    folded = fold_norms(model)
+    folded = fold_batchnorm(model)
     assert count(folded, keras.layers.BatchNormalization) == 0
     x = np.random.default_rng(1).normal(size=(5, 12, 10, 6)).astype(np.float32)
     variables = model.trainable_variables
@@ -66,7 +66,7 @@ def test_outputs_and_gradients_are_those_of_the_model(keras, options) -> None:
 
 def test_weights_are_shared_not_copied(keras) -> None:
     model = convolutions_with(keras.layers.BatchNormalization, keras)
-    folded = fold_norms(model)
+    folded = fold_batchnorm(model)
     x = np.ones((1, 12, 10, 6), np.float32)
     folded(x)
     random_weights(model)
@@ -110,7 +110,7 @@ def test_what_cannot_be_folded_stays(keras, build) -> None:
     pixels = keras.Input((4, 4, 3))
     model = keras.Model(pixels, build(keras.layers, pixels))
     random_weights(model)
-    folded = fold_norms(model)
+    folded = fold_batchnorm(model)
     assert count(folded, keras.layers.BatchNormalization) == 1
     x = np.random.default_rng(1).normal(size=(2, 4, 4, 3)).astype(np.float32)
     np.testing.assert_allclose(
@@ -129,7 +129,7 @@ def test_backbones_compute_the_same(keras, name) -> None:
     norms = [layer for layer in model.layers if type(layer) is keras.layers.BatchNormalization]
     for norm in norms:
         norm.set_weights([w * rng.uniform(0.8, 1.2, w.shape) for w in norm.get_weights()])
-    folded = fold_norms(model)
+    folded = fold_batchnorm(model)
     images = rng.uniform(0, 255, (2, 96, 96, 3)).astype(np.float32)
     whole = np.asarray(model(images, training=False))
     difference = np.abs(np.asarray(folded(images, training=False)) - whole).max()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tlx.embed.backbones.registry import get_backbone
-from tlx.errors import TlxError, UnknownNameError
+from tlx.errors import FitError, UnknownNameError
 from tlx.finetune.cut import INPUT, choose_cut, find_cuts, split
 from tlx.lazy_imports import import_keras
 
@@ -57,18 +57,18 @@ def test_all_means_every_layer(residual):
     assert choose_cut(residual, "all").cut == find_cuts(residual)[-1]
 
 
-def test_more_layers_than_there_are_mean_all(residual):
-    assert choose_cut(residual, 99).cut.name == INPUT
+@pytest.mark.parametrize("count", [-3, 0, 7, 2000])
+def test_a_count_that_is_not_there_is_refused_with_those_that_are(residual, count):
+    with pytest.raises(
+        FitError, match=f"{count} layers cannot be trained: the network has 6"
+    ) as told:
+        choose_cut(residual, count)
+    assert "--unfreeze 1 to 6" in told.value.remedy
 
 
 def test_an_unknown_name_suggests_near_ones(residual):
     with pytest.raises(UnknownNameError, match="block2"):
         choose_cut(residual, "blok2")
-
-
-def test_a_negative_count_is_refused(residual):
-    with pytest.raises(TlxError, match="-3 is negative"):
-        choose_cut(residual, -3)
 
 
 def test_parameters_are_those_that_training_could_change(residual):
