@@ -15,7 +15,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import tlx
+
+ROOT = Path(tlx.__file__).parent
+NOT_OF_THE_PACKAGE = {"tests", "benchmarks", "docs", "examples", "build", "demo"}
 NOBODY = 65534
+
+
+@pytest.fixture(scope="session")
+def source_files() -> list[Path]:
+    """Return the source files of the package, which is the root and the folders of its parts."""
+    if not (ROOT / "pyproject.toml").exists():
+        pytest.skip("tlx is installed without its source tree")
+    folders = {ROOT, *(path.parent for path in ROOT.glob("[a-z]*/**/__init__.py"))}
+    own = [f for f in folders if not {*f.relative_to(ROOT).parts[:1]} & NOT_OF_THE_PACKAGE]
+    return sorted(path for folder in own for path in folder.glob("*.py"))
 
 
 @pytest.fixture(scope="session")

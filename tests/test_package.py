@@ -1,13 +1,13 @@
-"""The package as a whole: its public names, its layers, its doctests, and the wheel."""
+"""The package as a whole: its public names, what imports cost, its doctests, and the wheel."""
 
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import shutil
 import subprocess
 import sys
-import sysconfig
 import venv
 import zipfile
 from pathlib import Path
@@ -17,28 +17,13 @@ import pytest
 import tlx
 
 ROOT = Path(tlx.__file__).parent
-NOT_PACKAGES = {"tests", "benchmarks", "docs", "examples", "build"}
-
-# From the top down; a module may import its own layer and those after it. What is not named here
-# (identity, errors and the like below the folders) counts by its folder.
-LAYERS = [
-    "cli", "report", "finetune", "classify", "embed", "workspace", "cache", "lazy_imports",
-    "errors",
-]  # fmt: skip
-TOP_LEVEL = {"__init__": "cli", "__main__": "cli", "demo": "classify", "_version": "errors"}
 
 
-def packages() -> set[str]:
+@pytest.fixture(scope="module")
+def packages(source_files) -> set[str]:
     """Return the names of all packages in the tree, "tlx" itself included."""
-    inits = [path.relative_to(ROOT) for path in ROOT.glob("*/**/__init__.py")]
-    own = [p for p in inits if p.parts[0] not in NOT_PACKAGES and not p.parts[0].startswith(".")]
-    return {"tlx", *(".".join(["tlx", *path.parent.parts]) for path in own)}
-
-
-def modules() -> list[Path]:
-    """Return the source files of the package."""
-    folders = [ROOT, *(ROOT.joinpath(*name.split(".")[1:]) for name in packages() - {"tlx"})]
-    return sorted(path for folder in folders for path in folder.glob("*.py"))
+    inits = [path for path in source_files if path.name == "__init__.py"]
+    return {".".join(["tlx", *path.relative_to(ROOT).parts[:-1]]) for path in inits}
 
 
 def declared_packages() -> set[str]:
@@ -49,12 +34,6 @@ def declared_packages() -> set[str]:
     return set(ast.literal_eval(found[1]))
 
 
-@pytest.fixture(autouse=True)
-def _in_a_checkout():
-    if not (ROOT / "pyproject.toml").exists():
-        pytest.skip("tlx is installed without its source tree")
-
-
 # Public names
 
 
@@ -63,27 +42,28 @@ def test_all_names_can_be_imported():
         assert getattr(tlx, name) is not None
 
 
-def test_all_is_exact():
+def test_all_is_sorted_and_what_dir_shows():
     assert tlx.__all__ == sorted(tlx.__all__)
-    assert sorted(tlx.__all__) == sorted({"__version__", *tlx._HOME})
     assert dir(tlx) == tlx.__all__
 
 
 def test_public_names_live_where_the_type_checker_is_told():
-    """The lazy table and the imports for type checkers name the same things."""
+    """The lazy names and the imports for type checkers are the same objects."""
     tree = ast.parse((ROOT / "__init__.py").read_text(encoding="utf-8"))
     (guarded,) = [node for node in tree.body if isinstance(node, ast.If)]
     told = {
-        alias.name: f".{node.module}"
+        alias.asname or alias.name: (f"tlx.{node.module}", alias.name)
         for node in guarded.body
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
     }
-    assert told == tlx._HOME
+    assert sorted(["__version__", *told]) == tlx.__all__
+    for name, (module, inner) in told.items():
+        assert getattr(tlx, name) is getattr(importlib.import_module(module), inner)
 
 
-def test_no_public_name_is_that_of_a_subpackage():
-    assert not {f"tlx.{name}" for name in tlx.__all__} & packages()
+def test_no_public_name_is_that_of_a_subpackage(packages):
+    assert not {f"tlx.{name}" for name in tlx.__all__} & packages
 
 
 def test_unknown_name_is_an_attribute_error():
@@ -96,67 +76,25 @@ def test_import_tlx_imports_nothing_heavy(python):
     assert shown == "[]\n"
 
 
-# Layers
+# Modules
 
 
-def test_every_package_is_declared():
-    assert declared_packages() == packages()
+def test_every_package_is_declared(packages):
+    assert declared_packages() == packages
 
 
-def layer_of(path: Path) -> str:
-    inside = path.relative_to(ROOT)
-    return inside.parts[0] if len(inside.parts) > 1 else TOP_LEVEL.get(path.stem, path.stem)
-
-
-def imported_layers(path: Path) -> set[str]:
-    """Return the layers that a module imports from, lazily or at once, but not for types only."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for_types = {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
-        for inner in ast.walk(node)
-    }
-    depth = len(path.relative_to(ROOT).parts)
-    found = set()
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.ImportFrom) or node.level != depth or id(node) in for_types:
-            continue
-        for name in [node.module] if node.module else [alias.name for alias in node.names]:
-            top = name.split(".")[0]
-            found.add(TOP_LEVEL.get(top, top))
-    return found
-
-
-@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
-def test_no_layer_imports_a_higher_one(path):
-    mine = LAYERS.index(layer_of(path))
-    higher = {name for name in imported_layers(path) if LAYERS.index(name) < mine}
-    assert not higher, f"{layer_of(path)} imports {higher}"
-
-
-@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
-def test_imports_inside_the_package_are_relative(path):
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            assert not [alias for alias in node.names if alias.name.split(".")[0] == "tlx"]
-        if isinstance(node, ast.ImportFrom) and not node.level:
-            assert (node.module or "").split(".")[0] != "tlx"
-
-
-def module_names(*folders: str) -> list[str]:
+def module_names(source_files: list[Path], *folders: str) -> list[str]:
     return [
         ".".join(["tlx", *path.relative_to(ROOT).with_suffix("").parts])
-        for path in modules()
-        if ".".join(path.relative_to(ROOT).parts[:-1]).split(".")[0] in folders
-        and path.stem != "__main__"
+        for path in source_files
+        if path.relative_to(ROOT).parts[0] in folders or not folders
+        if not path.stem.startswith("__")
     ]
 
 
-def test_light_modules_import_no_network(python):
+def test_light_modules_import_no_network(python, source_files):
     """All of cache/, classify/, cli/ and what they import, at import time."""
-    names = [name for name in module_names("cache", "classify", "cli") if "__" not in name]
+    names = module_names(source_files, "cache", "classify", "cli")
     python(
         f"""
 import importlib, sys
@@ -168,8 +106,8 @@ assert not heavy, heavy
     )
 
 
-def test_every_module_says_what_it_is_for():
-    for path in modules():
+def test_every_module_says_what_it_is_for(source_files):
+    for path in source_files:
         doc = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
         assert doc, path
         assert doc.splitlines()[0].endswith((".", ":")), path
@@ -178,9 +116,9 @@ def test_every_module_says_what_it_is_for():
 # Doctests
 
 
-def test_doctests(python, tmp_path):
+def test_doctests(python, source_files, tmp_path):
     """All examples in docstrings run, in one fresh interpreter that turns warnings to errors."""
-    names = [name for name in module_names("", *LAYERS) if "__init__" not in name]
+    names = module_names(source_files)
     shown = python(
         f"""
 import doctest, importlib, warnings
@@ -217,9 +155,11 @@ def wheel(tmp_path_factory) -> Path:
 
 
 @pytest.mark.slow
-def test_wheel_holds_the_packages_and_nothing_else(wheel):
+def test_wheel_holds_the_packages_and_nothing_else(wheel, source_files):
     names = zipfile.ZipFile(wheel).namelist()
-    expected = {str(Path("tlx") / path.relative_to(ROOT)) for path in modules()} | {"tlx/py.typed"}
+    expected = {str(Path("tlx") / path.relative_to(ROOT)) for path in source_files} | {
+        "tlx/py.typed"
+    }
     assert {name for name in names if ".dist-info/" not in name} == expected
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
 
@@ -228,7 +168,7 @@ def test_wheel_holds_the_packages_and_nothing_else(wheel):
 def test_wheel_works_outside_the_repository(wheel, tmp_path, environment, class_folders):
     """An empty environment with the wheel; the dependencies come from the one of the tests.
 
-    A full installation of them takes minutes and the network. The folder of the dependencies is
+    A full installation of them takes minutes and the network. The folders of the dependencies are
     named in a .pth file, whose own .pth files are not followed: the editable tlx stays out.
     """
     venv.create(tmp_path / "env", with_pip=False)
@@ -238,20 +178,11 @@ def test_wheel_works_outside_the_repository(wheel, tmp_path, environment, class_
         check=True, capture_output=True, text=True,
     ).stdout.strip()  # fmt: skip
     subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--no-deps",
-            "--target",
-            purelib,
-            wheel,
-        ],
+        [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", purelib, wheel],
         check=True,
     )
-    (Path(purelib) / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    folders = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
+    (Path(purelib) / "dependencies.pth").write_text("\n".join([*folders, ""]))
     class_folders(tmp_path / "data", {"cats": 1, "dogs": 1})
 
     def run(*arguments: str) -> str:
