@@ -74,8 +74,9 @@ def layers(heading: str) -> list[set[str]]:
 
 
 def layer_of(name: str, drawn: list[set[str]]) -> int:
-    (found,) = [number for number, names in enumerate(drawn) if name in names]
-    return found
+    found = [number for number, names in enumerate(drawn) if name in names]
+    assert len(found) == 1, f"{name} must stand once in the drawings of {PAGE}"
+    return found[0]
 
 
 def rank(module: str) -> tuple[int, int]:

@@ -62,9 +62,6 @@ WITHOUT_TEST: set[str] = {
     "workspace.py",
 }
 PRIVATE: set[str] = {
-    "tests/cache/test_files.py::_host",
-    "tests/cache/test_files.py::_owner",
-    "tests/cache/test_model.py::_host",
     "tests/classify/heads/test_logistic.py::_CHUNK",
     "tests/classify/test_curve.py::_extrapolate",
     "tests/classify/test_curve.py::_part",
