@@ -48,7 +48,6 @@ WITHOUT_TEST: set[str] = {
     "cache/hdf5.py",
     "cache/spec.py",
     "classify/heads/predictors.py",
-    "classify/predict.py",
     "classify/runs/checks.py",
     "cli/backbones.py",
     "cli/common.py",
