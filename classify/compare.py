@@ -10,20 +10,20 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from ..errors import DataError, UnknownNameError
 from ..workspace import Workspace
 from .heads.registry import GRIDS
-from .runs.store import Run, by_age, list_runs, load_run, save_run
+from .runs.run import Run, RunInfo
+from .runs.store import by_age, list_runs, load_run, save_evaluation
+from .scoring.crossval import Recipe
 from .scoring.metrics import Metric
 from .scoring.paired import Difference, compare_paired, holm
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "roc_auc")
 _LOWER_IS_BETTER = ("log_loss",)
-_FEW = ("max_per_class", "repeats")  # options that say what to learn from, as folds do
 
 
 @dataclass(frozen=True)
@@ -88,20 +88,20 @@ class _Scored:
 
     def __init__(self, run: Run) -> None:
         found = run.predictions()
-        digest = np.ascontiguousarray(found["digest"]).view(">u8")  # (M, 4)
-        order = np.lexsort((found["label"], *digest.T[::-1]))
+        digest = np.ascontiguousarray(found.digest).view(">u8")  # (M, 4)
+        order = np.lexsort((found.label, *digest.T[::-1]))
         self.run = run
         self.digest = digest[order]
-        self.y = found["label"][order]
-        self.fold = found["fold"][order]
-        self.group = found["group"][order]
-        self.probabilities = found["probabilities"][order]
-        self.trained_on = set(map(bytes, found["trained_on"]))
+        self.y = found.label[order]
+        self.fold = found.fold[order]
+        self.group = found.group[order]
+        self.probabilities = found.probabilities[order]
+        self.trained_on = set(map(bytes, found.trained_on))
 
     def objection(self, reference: _Scored) -> str:
         """Return why the run cannot be compared with the reference, "" if it can."""
         mine, its = self.run.info, reference.run.info
-        if mine["class_names"] != its["class_names"]:
+        if mine.class_names != its.class_names:
             return f"its classes are {_names(mine)}, not {_names(its)}"
         if not np.array_equal(self.digest, reference.digest):
             images = [{row.tobytes() for row in s.digest} for s in (self, reference)]
@@ -114,9 +114,9 @@ class _Scored:
         if relabelled:
             return f"{relabelled} images had other labels"
         if not np.array_equal(self.fold, reference.fold):
-            if mine["protocol"] != its["protocol"]:
-                return f"{mine['protocol']} instead of {its['protocol']}"
-            return f"other folds (seed {mine.get('seed')} instead of {its.get('seed')})"
+            if mine.protocol != its.protocol:
+                return f"{mine.protocol} instead of {its.protocol}"
+            return f"other folds (seed {mine.seed} instead of {its.seed})"
         if self.trained_on != reference.trained_on:
             counts = len(self.trained_on), len(reference.trained_on)
             return "it learned from other images ({} instead of {})".format(*counts)
@@ -204,12 +204,12 @@ def compare_heads(
             f"run {run.id} cannot be compared with {reference.run.id}: {refused[0].reason}.",
             "Add --refit to fit it again on the same images and folds, or leave it out."
             if _can_be_refitted(run)
-            else f"A {run.info['model']} run cannot be fitted again: leave it out.",
+            else f"A {run.info.model} run cannot be fitted again: leave it out.",
         )
     return Comparison(
         metric=metric,
-        dataset=reference.run.info["dataset"],
-        protocol=reference.run.info["protocol"],
+        dataset=reference.run.info.dataset,
+        protocol=reference.run.info.protocol,
         n=len(reference.y),
         rows=_rank(group, metric, resamples, seed),
         left_out=left_out,
@@ -231,14 +231,14 @@ def _runs_of(workspace: Workspace, dataset: str | None) -> list[Run]:
     if not found:
         raise DataError(f"there are no runs in {workspace.root} yet.", "Run tlx fit-head first.")
     if dataset is not None:
-        chosen = [run for run in found if run.info["dataset"] == dataset]
+        chosen = [run for run in found if run.info.dataset == dataset]
         if not chosen:
-            known = {run.info["dataset"] for run in found}
+            known = {run.info.dataset for run in found}
             raise UnknownNameError.nearest("data set with runs", dataset, known)
         return chosen
-    of_latest = [run for run in found if names and run.info["dataset"] == names[-1]]
+    of_latest = [run for run in found if names and run.info.dataset == names[-1]]
     # Without runs of that data set (or without the data set), those of the newest run's.
-    return of_latest or [r for r in found if r.info["dataset"] == found[-1].info["dataset"]]
+    return of_latest or [r for r in found if r.info.dataset == found[-1].info.dataset]
 
 
 def _distinct(runs: Iterable[Run | str], workspace: str | os.PathLike[str]) -> list[Run]:
@@ -250,7 +250,7 @@ def _distinct(runs: Iterable[Run | str], workspace: str | os.PathLike[str]) -> l
 
 
 def _rank(scored: Sequence[_Scored], metric: str, resamples: int, seed: int) -> list[Row]:
-    missing = [s.run.id for s in scored if metric not in s.run.info["metrics"]]
+    missing = [s.run.id for s in scored if metric not in s.run.metrics]
     if missing:
         raise DataError(
             f"run {missing[0]} has no {metric}.", f"Choose another metric: {', '.join(METRICS)}."
@@ -270,35 +270,30 @@ def _rank(scored: Sequence[_Scored], metric: str, resamples: int, seed: int) -> 
         for s in ordered[1:]
     ]
     corrected = holm([d.p_value for d in differences])
-    rows = [Row(best.run, _metric(best.run, metric), Difference(0.0, 0.0, 0.0, 1.0))]
+    rows = [Row(best.run, best.run.metrics[metric], Difference(0.0, 0.0, 0.0, 1.0))]
     for s, d, p in zip(ordered[1:], differences, corrected, strict=True):
-        rows.append(Row(s.run, _metric(s.run, metric), Difference(d.value, d.low, d.high, p)))
+        rows.append(Row(s.run, s.run.metrics[metric], Difference(d.value, d.low, d.high, p)))
     return rows
 
 
-def _metric(run: Run, metric: str) -> Metric:
-    return Metric(**run.info["metrics"][metric])
-
-
 def _merit(run: Run, metric: str) -> tuple[float, float, str]:
-    value = run.info["metrics"][metric]["value"]
+    value = run.metrics[metric].value
     sign = -1 if metric in _LOWER_IS_BETTER else 1
-    return sign * value, -run.info["metrics"]["log_loss"]["value"], run.info["created"]
+    return sign * value, -run.metrics["log_loss"].value, run.info.created
 
 
-def _names(info: dict[str, Any]) -> str:
-    return ", ".join(info["class_names"][:8])
+def _names(info: RunInfo) -> str:
+    return ", ".join(info.class_names[:8])
 
 
 def _recipe(run: Run) -> str:
     """Return what tells one head from another, whatever it was fitted on."""
-    settings = run.info.get("settings", {})
+    own = run.info.recipe
     recipe = (
-        run.info["model"],
-        [source["fingerprint"] for source in run.info["sources"]],
-        run.info.get("views", 0),
-        settings.get("grid"),
-        {k: v for k, v in settings.get("options", {}).items() if k not in _FEW},
+        run.info.model,
+        [source["fingerprint"] for source in run.info.sources],
+        run.info.views,
+        (own.grid, own.fixed) if own else None,
     )
     return repr(recipe)
 
@@ -336,33 +331,25 @@ def _refit(
 
 
 def _can_be_refitted(run: Run) -> bool:
-    return run.info["model"] in GRIDS and "settings" in run.info
+    return run.info.model in GRIDS and run.info.recipe is not None
 
 
 def _fit_again(workspace: Workspace, run: Run, like: _Scored) -> Run:
-    from .scoring.crossval import evaluate_head
     from .table import load_table
 
-    settings, its = run.info["settings"], like.run.info
-    features = "+".join(source["fingerprint"] for source in run.info["sources"])
-    table = load_table(workspace, its["dataset"], features, views=run.info.get("views", 0))
+    its, recipe = like.run.info, run.info.recipe
+    assert recipe is not None, "who calls this has asked"
+    features = "+".join(source["fingerprint"] for source in run.info.sources)
+    table = load_table(workspace, its.dataset, features, views=run.info.views)
     # A fine-tuning holds images out by itself where the data set has no validation split.
     is_split = not _can_be_refitted(like.run) and not np.any(table.split == "validation")
     if is_split:
         held_out = set(map(bytes, like.digest))
         held = np.array([bytes(row) in held_out for row in table.digest])
         table = replace(table, split=np.where(held, "validation", "train"))
-    target = its.get("settings", {"folds": 5, "options": {}})
-    options = {k: v for k, v in settings["options"].items() if k not in _FEW}
-    options |= {k: v for k, v in target["options"].items() if k in _FEW}
-    evaluation = evaluate_head(
-        table,
-        run.info["model"],
-        n_folds=target["folds"],
-        seed=its["seed"],
-        grid=settings["grid"],
-        **options,
-    )
+    target = its.recipe or Recipe(its.model)
+    recipe = replace(recipe, folds=target.folds, options={**recipe.fixed, **target.few_shot})
+    evaluation = recipe.evaluate(table, its.seed)
     if is_split:
-        evaluation = replace(evaluation, protocol=its["protocol"])
-    return save_run(workspace, table, evaluation, seed=its["seed"])
+        evaluation = replace(evaluation, protocol=its.protocol)
+    return save_evaluation(workspace, table, evaluation, seed=its.seed)

@@ -17,7 +17,8 @@ from ..embed.engines.registry import Engine
 from ..errors import DataError, UnknownNameError, WeightsError
 from ..workspace import Workspace
 from .runs.checks import head_probabilities
-from .runs.store import Run, load_run
+from .runs.run import Run
+from .runs.store import load_run
 from .scoring.calibrate import calibration_error
 from .scoring.metrics import Metric, confusion_matrix, score
 from .table import FeatureTable, load_table
@@ -135,7 +136,7 @@ def evaluate_run(
     y = np.array([known[c] for c in table.class_names])[table.y]
     proba = head_probabilities(run.folder, run.head(), table.X)
     scored = run.predictions()
-    seen = _among(table.digest, scored["trained_on"])
+    seen = _among(table.digest, scored.trained_on)
     return Assessment(
         run=run,
         dataset=name,
@@ -145,7 +146,7 @@ def evaluate_run(
         confusion=confusion_matrix(y, proba.argmax(axis=1), len(known)),
         per_class=class_reports(y, proba, table.groups, run.class_names),
         seen=int(seen.sum()),
-        chosen_on=int((_among(table.digest, scored["digest"]) & ~seen).sum()),
+        chosen_on=int((_among(table.digest, scored.digest) & ~seen).sum()),
         metrics_unseen={} if seen.all() else _metrics(y[~seen], proba[~seen], table.groups[~seen]),
     )
 
@@ -216,7 +217,7 @@ def _embed(
     from ..embed.pipeline import embed_images
 
     name = workspace.manifest_name(path)
-    for source in run.info["sources"]:
+    for source in run.info.sources:
         spec = FeatureSpec.from_json(source["spec"])
         options = dataclasses.asdict(spec)
         kept = ("layer", "pooling", "image_size", "fit", "interpolation", "precision")
@@ -242,7 +243,7 @@ def _embed(
 def _weights_of(run: Run, source: dict[str, str], spec: FeatureSpec) -> str:
     """Return where the weights are; a fine-tuned run brings its own network in its folder."""
     kind, _, part = spec.backbone.partition(":")
-    own = kind == "keras" and part in run.info["parts"]
+    own = kind == "keras" and part in run.info.parts
     return str(run.folder.absolute()) if own else source["weights"]
 
 
@@ -287,12 +288,12 @@ def _split(manifest: Manifest, split: str | None) -> str:
 
 
 def _load(workspace: Workspace, run: Run, name: str, split: str) -> FeatureTable:
-    features = "+".join(source["fingerprint"] for source in run.info["sources"])
+    features = "+".join(source["fingerprint"] for source in run.info.sources)
     splits = ("train", "validation", "test", "") if split == "all" else (split,)
     try:
         return load_table(workspace, name, features, splits)
     except UnknownNameError as error:
-        specs = [FeatureSpec.from_json(source["spec"]) for source in run.info["sources"]]
+        specs = [FeatureSpec.from_json(source["spec"]) for source in run.info.sources]
         root = workspace.load_manifest(name).root
         raise DataError(
             f"data set {name!r} has no features of {' + '.join(s.describe() for s in specs)}, "

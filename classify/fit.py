@@ -13,7 +13,8 @@ import numpy as np
 from ..errors import TlxError, UnknownNameError
 from ..workspace import Workspace, several
 from .heads.registry import GRIDS, OPTIONS, check_options, grid_of
-from .runs.store import Run, check_name, save_run
+from .runs.run import Run
+from .runs.store import check_name, save_evaluation
 from .scoring.crossval import evaluate_head
 from .table import FeatureTable, load_table
 
@@ -199,9 +200,8 @@ def _fit(
     if C is not None:
         options = {**options, "grid": grid_of(model, C)}
     evaluation = evaluate_head(table, model, n_folds=folds, seed=seed, **options)
-    return save_run(workspace, table, evaluation, seed=seed, name=name)
+    return save_evaluation(workspace, table, evaluation, seed=seed, name=name)
 
 
 def _rank(run: Run) -> tuple[float, float]:
-    metrics = run.info["metrics"]
-    return -metrics["accuracy"]["value"], metrics["log_loss"]["value"]
+    return -run.metrics["accuracy"].value, run.metrics["log_loss"].value

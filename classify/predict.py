@@ -21,7 +21,8 @@ from ..embed.pipeline import Outcome, extract
 from ..errors import DataError, WeightsError
 from ..workspace import Workspace, several
 from .runs.checks import head_probabilities
-from .runs.store import Run, load_run
+from .runs.run import Run
+from .runs.store import load_run
 from .scoring.calibrate import UNKNOWN, Rejection, choose_threshold
 
 _BLOCK = 1024  # files whose features are held at a time
@@ -114,7 +115,7 @@ def predict_images(
         reject = rejection(run, reject)
     threshold = 0.0 if reject is None else reject.threshold
     head, cache = run.head(), Workspace(workspace).cache
-    engines = [_Opener(run, source, engine) for source in run.info["sources"]]
+    engines = [_Opener(run, source, engine) for source in run.info.sources]
     views = [[_Reader(cache, opener, k) for opener in engines] for k in range(tta + 1)]
     total, done = len(files) * len(engines) * len(views), 0
 
@@ -156,7 +157,7 @@ def rejection(run: Run, error: float) -> Rejection:
             "Use the confidence column instead of --reject.",
         )
     scored = run.predictions()
-    return choose_threshold(scored["label"], scored["probabilities"], scored["group"], error)
+    return choose_threshold(scored.label, scored.probabilities, scored.group, error)
 
 
 def run_backbone(run: Run, source: dict[str, str]) -> Backbone:
@@ -171,7 +172,7 @@ def run_backbone(run: Run, source: dict[str, str]) -> Backbone:
     """
     spec = FeatureSpec.from_json(source["spec"])
     kind, _, part = spec.backbone.partition(":")
-    own = kind == "keras" and part in run.info["parts"]
+    own = kind == "keras" and part in run.info.parts
     network = get_backbone(spec.backbone, str(run.folder) if own else source["weights"])
     if network.weights_digest != spec.weights:
         raise WeightsError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -92,14 +93,14 @@ def _row(row: Row) -> dict[str, Any]:
     info, difference = row.run.info, row.difference
     return {
         "run": row.run.id,
-        "model": info["model"],
-        "metrics": info["metrics"],
+        "model": info.model,
+        "metrics": {name: asdict(metric) for name, metric in info.metrics.items()},
         "difference": difference.value,
         "low": difference.low,
         "high": difference.high,
         "p_value": difference.p_value,
-        "seconds": info.get("seconds"),
-        "predict_seconds": info.get("predict_seconds"),
+        "seconds": info.seconds,
+        "predict_seconds": info.predict_seconds,
     }
 
 
@@ -145,11 +146,11 @@ def _ranking(found: Comparison) -> str:
             ]
         else:
             cells += ["best", "", ""]
-        fast = info.get("predict_seconds")
-        cells += [f"{info['seconds']:.1f} s", "" if fast is None else f"{1e6 * fast:.1f}"]
+        fast = info.predict_seconds
+        cells += [f"{info.seconds:.1f} s", "" if fast is None else f"{1e6 * fast:.1f}"]
         rows.append(cells)
     features = [
-        " + ".join(FeatureSpec.from_json(s["spec"]).describe() for s in row.run.info["sources"])
+        " + ".join(FeatureSpec.from_json(s["spec"]).describe() for s in row.run.info.sources)
         for row in found.rows
     ]
     if len(set(features)) > 1:

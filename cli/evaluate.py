@@ -106,11 +106,10 @@ def as_text(found: Assessment) -> str:
 
 def _metrics(found: Assessment) -> str:
     header = ["metric", "value", "95% interval"]
-    rows = metric_rows({name: asdict(metric) for name, metric in found.metrics.items()})
+    rows = metric_rows(found.metrics)
     if found.seen and found.metrics_unseen:
         header += ["unseen", "95% interval"]
-        unseen = {name: asdict(metric) for name, metric in found.metrics_unseen.items()}
-        by_name = {row[0]: row[1:] for row in metric_rows(unseen)}
+        by_name = {row[0]: row[1:] for row in metric_rows(found.metrics_unseen)}
         rows = [[*row, *by_name.get(row[0], ["", ""])] for row in rows]
     return table(header, rows)
 

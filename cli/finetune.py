@@ -163,7 +163,7 @@ def as_text(result: FinetuneResult) -> str:
     """Return what a person wants to read."""
     verdict = result.verdict
     rows = [
-        [METRIC_NAMES.get(name, name), _metric(result.head[name]), _metric(result.finetuned[name])]
+        [METRIC_NAMES.get(name, name), str(result.head[name]), str(result.finetuned[name])]
         for name in result.head
     ]
     points, low, high = (
@@ -211,7 +211,3 @@ class _Progress:
         if done == total:
             self._stack.close()
             self._show = None
-
-
-def _metric(metric: dict[str, Any]) -> str:
-    return f"{metric['value']:.4f} ({metric['low']:.4f} to {metric['high']:.4f})"

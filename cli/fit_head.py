@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -20,7 +21,7 @@ from .render import confusion_table, metric_rows, percent, short_path, table
 
 if TYPE_CHECKING:
     from ..classify.fit import HeadsFit
-    from ..classify.runs.store import Run
+    from ..classify.runs.run import Run
 
 
 def fit_head(
@@ -149,15 +150,15 @@ def all_as_text(fitted: HeadsFit) -> str:
     rows = []
     for run in fitted.runs:
         info = run.info
-        accuracy, loss = info["metrics"]["accuracy"], info["metrics"]["log_loss"]
-        interval = f"{accuracy['low']:.4f} to {accuracy['high']:.4f}"
-        figures = [f"{accuracy['value']:.4f}", interval, f"{loss['value']:.4f}"]
-        rows.append([info["model"], *figures, f"{info['seconds']:.1f} s", _parameters(run)])
+        accuracy, loss = run.metrics["accuracy"], run.metrics["log_loss"]
+        interval = f"{accuracy.low:.4f} to {accuracy.high:.4f}"
+        figures = [f"{accuracy.value:.4f}", interval, f"{loss.value:.4f}"]
+        rows.append([info.model, *figures, f"{info.seconds:.1f} s", _parameters(run)])
     best = fitted.runs[0]
     header = ["head", "accuracy", "95% interval", "log loss", "time", "parameters"]
-    protocols = {run.info["protocol"] for run in fitted.runs}
+    protocols = {run.info.protocol for run in fitted.runs}
     lines = [
-        f"{len(rows)} heads on {best.info['dataset']!r}: {best.info['n']} images "
+        f"{len(rows)} heads on {best.info.dataset!r}: {best.info.n} images "
         f"({', '.join(sorted(protocols))})",
         "",
         table(header, rows),
@@ -175,36 +176,46 @@ def _parameters(run: Run) -> str:
     """Return the parameters of a run in one phrase."""
     return ", ".join(
         f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}"
-        for k, v in run.info["params"].items()
+        for k, v in run.info.params.items()
         if v is not None and v != [] and (k, v) != ("dropout", 0.0)
     )
 
 
 def as_dict(run: Run) -> dict[str, Any]:
     """Return the JSON object of a run."""
-    keys = ("model", "dataset", "protocol", "n", "metrics", "confusion", "params", "seconds")
-    values = {key: run.info[key] for key in keys}
-    return {"run": run.id, "classes": run.info["class_names"], **values}
+    info = run.info
+    return {
+        "run": run.id,
+        "classes": list(info.class_names),
+        "model": info.model,
+        "dataset": info.dataset,
+        "protocol": info.protocol,
+        "n": info.n,
+        "metrics": {name: asdict(metric) for name, metric in info.metrics.items()},
+        "confusion": info.confusion,
+        "params": info.params,
+        "seconds": info.seconds,
+    }
 
 
 def as_text(run: Run) -> str:
     """Return what a person wants to read."""
     info = run.info
-    how = ", ".join(filter(None, [info["protocol"], _parameters(run)]))
+    how = ", ".join(filter(None, [info.protocol, _parameters(run)]))
     lines = [
-        f"{info['model']} on {info['dataset']!r}: {percent(info['metrics']['accuracy']['value'])} "
-        f"of {info['n']} images right ({how})",
+        f"{info.model} on {info.dataset!r}: {percent(info.metrics['accuracy'].value)} "
+        f"of {info.n} images right ({how})",
         "",
-        table(["metric", "value", "95% interval"], metric_rows(info["metrics"])),
+        table(["metric", "value", "95% interval"], metric_rows(info.metrics)),
         "",
-        confusion_table(info["confusion"], run.class_names),
+        confusion_table(info.confusion, run.class_names),
     ]
     wrong = most_confidently_wrong(run)
     if wrong:
         lines += ["", table(["most confidently wrong", "is", "taken for", "confidence"], wrong)]
     lines += [
         "",
-        f"run {run.id} in {run.folder} ({info['seconds']:.1f} s)",
+        f"run {run.id} in {run.folder} ({info.seconds:.1f} s)",
         f"Next: tlx predict {run.id} PHOTO.jpg",
     ]
     return "\n".join(lines)
@@ -215,7 +226,7 @@ def most_confidently_wrong(run: Run, n: int = 5) -> list[list[str]]:
     import os
 
     scored = run.predictions()
-    proba, label = scored["probabilities"], scored["label"]
+    proba, label = scored.probabilities, scored.label
     predicted = proba.argmax(axis=1)
     confidence = proba.max(axis=1)
     wrong = (predicted != label).nonzero()[0]
@@ -223,7 +234,7 @@ def most_confidently_wrong(run: Run, n: int = 5) -> list[list[str]]:
     names = run.class_names
     return [
         [
-            short_path(os.path.join(run.info["root"], scored["path"][i])),
+            short_path(os.path.join(run.info.root, scored.path[i])),
             names[label[i]],
             names[predicted[i]],
             f"{confidence[i]:.3f}",

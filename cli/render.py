@@ -7,7 +7,10 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..classify.scoring.metrics import Metric
 
 METRIC_NAMES = {
     "accuracy": "accuracy",
@@ -48,14 +51,10 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join(lines)
 
 
-def metric_rows(metrics: Mapping[str, Mapping[str, float]]) -> list[list[str]]:
+def metric_rows(metrics: Mapping[str, Metric]) -> list[list[str]]:
     """Return (name, value, interval) of each metric."""
     return [
-        [
-            METRIC_NAMES.get(name, name),
-            f"{m['value']:.4f}",
-            f"{m['low']:.4f} to {m['high']:.4f}",
-        ]
+        [METRIC_NAMES.get(name, name), f"{m.value:.4f}", f"{m.low:.4f} to {m.high:.4f}"]
         for name, m in metrics.items()
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,7 +12,7 @@ from .fit_head import as_dict, as_text
 from .render import table
 
 if TYPE_CHECKING:
-    from ..classify.runs.store import Run
+    from ..classify.runs.run import Run
 
 
 def list_all(
@@ -53,7 +54,7 @@ def remove(
     from ..classify.runs.store import remove_runs
     from ..workspace import Workspace
 
-    gone = [one.id for one in remove_runs(Workspace(workspace), run, dry_run=dry_run)]
+    gone = remove_runs(Workspace(workspace), run, dry_run=dry_run)
     if as_json:
         emit({"removed": gone, "dry_run": dry_run})
     else:
@@ -62,8 +63,13 @@ def remove(
 
 def summary(run: Run) -> dict[str, Any]:
     """Return the JSON object of a run in a list."""
-    keys = ("model", "created", "dataset", "metrics")
-    return {"run": run.id, **{key: run.info[key] for key in keys}}
+    return {
+        "run": run.id,
+        "model": run.info.model,
+        "created": run.info.created,
+        "dataset": run.info.dataset,
+        "metrics": {name: asdict(metric) for name, metric in run.metrics.items()},
+    }
 
 
 def list_text(runs: list[Run]) -> str:
@@ -72,9 +78,9 @@ def list_text(runs: list[Run]) -> str:
         return "No runs yet. Next: tlx fit-head --model logreg"
     rows = []
     for run in runs:
-        accuracy = run.info["metrics"]["accuracy"]
-        interval = f"{accuracy['low']:.4f} to {accuracy['high']:.4f}"
-        row = [run.id, run.info["model"], run.info["dataset"], run.info["protocol"]]
-        rows.append([*row, f"{accuracy['value']:.4f}", interval, run.info["created"]])
+        accuracy = run.metrics["accuracy"]
+        interval = f"{accuracy.low:.4f} to {accuracy.high:.4f}"
+        row = [run.id, run.info.model, run.info.dataset, run.info.protocol]
+        rows.append([*row, f"{accuracy.value:.4f}", interval, run.info.created])
     header = ["run", "model", "data set", "protocol", "accuracy", "95% interval", "created"]
     return table(header, rows)

@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from ..cache.hdf5 import text_array
 from ..cache.spec import FeatureSpec
 from ..classify.folds import stratified_group_folds
 from ..classify.heads.dense import DensePredictor
 from ..classify.heads.linear import LinearPredictor, softmax
-from ..classify.runs.store import (
-    Run,
-    _environment,
-    _predictions_bytes,
-    check_name,
-    list_runs,
-    load_run,
-    write_run,
-)
+from ..classify.runs.run import Finetuning, Predictions, Run, RunInfo
+from ..classify.runs.store import check_name, list_runs, load_run, save_run
 from ..classify.scoring.calibrate import apply_temperature, calibration_error, cross_calibrate
-from ..classify.scoring.crossval import evaluate_head
-from ..classify.scoring.metrics import confusion_matrix, image_loss, score
+from ..classify.scoring.metrics import Metric, confusion_matrix, image_loss, score
 from ..classify.table import FeatureTable, load_table
 from ..embed.backbones.registry import Backbone, feature_model, get_backbone
 from ..embed.engines.registry import Engine
@@ -61,7 +50,6 @@ from .train import (
 from .verdict import Verdict, judge
 
 MODEL = "finetune"
-_FEW = ("max_per_class", "repeats")  # options that only say how much a head may learn from
 _INNER_FOLDS = 5  # one of them is held out if the data set has no validation split
 
 
@@ -90,8 +78,8 @@ class FinetuneResult:
         Point on the line between head and fine-tuned weights, with ``average=True``.
     protocol : str
         Which images were held out.
-    head, finetuned : dict
-        Metrics on them, by name.
+    head, finetuned : dict of str to Metric
+        What each is worth on them.
     verdict : Verdict
     refitted : bool
         Whether the head had to be fitted again without the held-out images.
@@ -108,8 +96,8 @@ class FinetuneResult:
     devices: list[str]
     average: float | None
     protocol: str
-    head: dict[str, Any]
-    finetuned: dict[str, Any]
+    head: dict[str, Metric]
+    finetuned: dict[str, Metric]
     verdict: Verdict
     refitted: bool
     seconds: float
@@ -131,9 +119,9 @@ class FinetuneResult:
             "parity": self.parity,
             "epochs": [asdict(epoch) for epoch in self.training.epochs],
             "protocol": self.protocol,
-            "head": {"metrics": self.head, "refitted": self.refitted},
+            "head": {"metrics": _plain(self.head), "refitted": self.refitted},
             "finetuned": {
-                "metrics": self.finetuned,
+                "metrics": _plain(self.finetuned),
                 "devices": self.devices,
                 "best_epoch": self.training.best_epoch,
                 "average": self.average,
@@ -307,7 +295,7 @@ def finetune_head(
         tuned_logits = predict_logits(network.top, held_out)
     raw = {"head": softmax(training.head_logits), "finetuned": softmax(tuned_logits)}
     scored = {
-        which: _score(y[problem.held_out], p, groups, run.info["seed"]) for which, p in raw.items()
+        which: _score(y[problem.held_out], p, groups, run.info.seed) for which, p in raw.items()
     }
     verdict = judge(
         y[problem.held_out],
@@ -363,11 +351,11 @@ def find_seed(workspace: Workspace, seed_run: str, dataset: str | None = None) -
     """
     if seed_run != "best":
         run = load_run(seed_run, workspace.root)
-        if run.info["model"] not in SEEDS:
-            tuned = run.info["model"] == MODEL
-            origin = run.info.get("finetune", {}).get("seed_run", "its seed run")
+        if run.info.model not in SEEDS:
+            tuned = run.info.model == MODEL
+            origin = run.info.finetune.seed_run if run.info.finetune else "its seed run"
             raise FitError(
-                f"run {run.id} is a {run.info['model']} run: its head cannot become a layer."
+                f"run {run.id} is a {run.info.model} run: its head cannot become a layer."
                 if not tuned
                 else f"run {run.id} is fine-tuned already.",
                 f"Heads that can: {', '.join(SEEDS)}."
@@ -377,8 +365,8 @@ def find_seed(workspace: Workspace, seed_run: str, dataset: str | None = None) -
         return run
     if dataset is None and workspace.dataset_names():
         dataset = workspace.dataset_names()[-1]
-    runs = [run for run in list_runs(workspace) if run.info["model"] in SEEDS]
-    runs = [run for run in runs if run.info["dataset"] == dataset]
+    runs = [run for run in list_runs(workspace) if run.info.model in SEEDS]
+    runs = [run for run in runs if run.info.dataset == dataset]
     if not runs:
         raise DataError(
             f"there is no run of data set {dataset!r} whose head could become a layer.",
@@ -386,40 +374,32 @@ def find_seed(workspace: Workspace, seed_run: str, dataset: str | None = None) -
         )
 
     def rank(run: Run) -> tuple[float, float]:
-        metrics = run.info["metrics"]
-        return metrics["accuracy"]["value"], -metrics["log_loss"]["value"]
+        return run.metrics["accuracy"].value, -run.metrics["log_loss"].value
 
     return load_run(max(runs, key=rank).id, workspace.root)
 
 
 def _prepare(workspace: Workspace, run: Run, seed: int) -> _Problem:
     """Decide which images are held out, and make sure that the head has not seen them."""
-    table = load_table(workspace, run.info["dataset"], run.source["fingerprint"])
+    table = load_table(workspace, run.info.dataset, run.source["fingerprint"])
     held = table.split == "validation"
     protocol = "validation split"
     if not held.any():
         folds = stratified_group_folds(table.y, table.groups, _INNER_FOLDS, seed, table.class_names)
         held = folds == 0
         protocol = f"held-out fifth, stratified, seed {seed}"
-        table = dataclasses.replace(table, split=np.where(held, "validation", "train"))
+        table = replace(table, split=np.where(held, "validation", "train"))
     train, held_out = np.flatnonzero(~held), np.flatnonzero(held)
-    learned = {row.tobytes() for row in run.predictions()["trained_on"]}
+    learned = {row.tobytes() for row in run.predictions().trained_on}
     seen = any(table.digest[row].tobytes() in learned for row in held_out)
-    model = run.info["model"]
+    model = run.info.model
     if not seen and run.class_names == table.class_names:
         return _Problem(
             table, train, held_out, protocol, seed_head(run.head(), model), False, model
         )
-    settings = run.info["settings"]
-    options = {k: v for k, v in settings["options"].items() if k not in _FEW}
-    fitted = evaluate_head(
-        table,
-        model,
-        n_folds=settings["folds"],
-        seed=run.info["seed"],
-        grid=settings["grid"],
-        **options,
-    )
+    recipe = run.info.recipe
+    assert recipe is not None, "every head that can be a seed has one"
+    fitted = replace(recipe, options=recipe.fixed).evaluate(table, run.info.seed)
     return _Problem(table, train, held_out, protocol, seed_head(fitted.head, model), True, model)
 
 
@@ -433,7 +413,7 @@ class _Scored:
     proba: np.ndarray
     temperature: float
     loss: float
-    metrics: dict[str, Any]
+    metrics: dict[str, Metric]
 
 
 def _score(y: np.ndarray, raw: np.ndarray, groups: np.ndarray, seed: int) -> _Scored:
@@ -446,7 +426,6 @@ def _score(y: np.ndarray, raw: np.ndarray, groups: np.ndarray, seed: int) -> _Sc
     }
     own = apply_temperature(raw, temperature)[np.arange(len(y)), y]
     loss = float(image_loss(own).mean())
-    metrics = {name: asdict(metric) for name, metric in metrics.items()}
     return _Scored(proba, temperature, loss, metrics)
 
 
@@ -558,7 +537,7 @@ def _save(
     arrays = [tuple(layer.get_weights()) for layer in network.classifier]
     head: Any = LinearPredictor(*arrays[0]) if len(arrays) == 1 else DensePredictor(tuple(arrays))
     if kept == "finetuned":
-        tuned = dataclasses.replace(
+        tuned = replace(
             spec,
             backbone=f"keras:{MODEL_FILE}",
             weights=hashlib.sha256(data).hexdigest(),
@@ -569,39 +548,34 @@ def _save(
         source = {"fingerprint": tuned.fingerprint, "spec": tuned.json, "weights": MODEL_FILE}
     rows = problem.held_out
     y, p = table.y[rows], scored[kept].proba
-    predictions = {
-        "path": text_array(table.path[row] for row in rows),
-        "digest": table.digest[rows],
-        "label": y.astype(np.int32),
-        "fold": np.zeros(len(rows), np.int32),
-        "group": table.groups[rows],
-        "probabilities": p.astype(np.float32),
-        "trained_on": table.digest[problem.train],
-    }
-    summary = {k: v for k, v in result.as_dict().items() if k not in ("run", "seconds")}
-    info = {
-        "model": MODEL,
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "dataset": table.dataset,
-        "root": table.root,
-        "sources": [source],
-        "class_names": list(table.class_names),
-        "protocol": problem.protocol,
-        "n": len(rows),
-        "trained_on": len(problem.train),
-        "views": 0,
-        "metrics": result.finetuned if kept == "finetuned" else result.head,
-        "confusion": confusion_matrix(y, p.argmax(axis=1), len(table.class_names)).tolist(),
-        "params": {"unfreeze": result.choice.requested, "kept": kept, **asdict(settings)},
-        "temperature": 1.0,  # it is in the weights of the last layer
-        "seconds": result.seconds,
-        "seed": settings.seed,
-        "environment": _environment(),
-        "finetune": summary,
-    }
-    parts = {
-        **head.parts(),
-        MODEL_FILE: data,
-        "predictions.h5": _predictions_bytes(predictions),
-    }
-    return write_run(workspace, MODEL, info, parts, name)
+    predictions = Predictions(
+        path=[table.path[row] for row in rows],
+        digest=table.digest[rows],
+        label=y,
+        fold=np.zeros(len(rows), np.int32),
+        group=table.groups[rows],
+        probabilities=p,
+        trained_on=table.digest[problem.train],
+    )
+    report = {k: v for k, v in result.as_dict().items() if k not in ("run", "seconds")}
+    info = RunInfo(
+        model=MODEL,
+        dataset=table.dataset,
+        root=table.root,
+        sources=[source],
+        class_names=table.class_names,
+        protocol=problem.protocol,
+        n=len(rows),
+        metrics=result.finetuned if kept == "finetuned" else result.head,
+        confusion=confusion_matrix(y, p.argmax(axis=1), len(table.class_names)).tolist(),
+        params={"unfreeze": result.choice.requested, "kept": kept, **asdict(settings)},
+        seed=settings.seed,
+        seconds=result.seconds,
+        trained_on=len(problem.train),
+        finetune=Finetuning(seed_run.id, kept, report),  # its temperature is in the last layer
+    )
+    return save_run(workspace, info, {**head.parts(), MODEL_FILE: data}, predictions, name)
+
+
+def _plain(metrics: dict[str, Metric]) -> dict[str, dict[str, float]]:
+    return {name: asdict(metric) for name, metric in metrics.items()}

@@ -316,6 +316,14 @@ def _are_settings(value: Any) -> bool:
     )
 
 
+def _is_finetuning(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and _is_word(value.get("seed_run"))
+        and value.get("kept") in ("head", "finetuned")
+    )
+
+
 _Check = tuple[str, Callable[[Any], bool]]
 _WORD: _Check = ("a short text", _is_word)
 _TEXT: _Check = ("a text", _is_text)
@@ -349,7 +357,7 @@ _OPTIONAL: dict[str, _Check] = {
     ),
     "settings": ("an object of folds, grid and options", _are_settings),
     "environment": _OBJECT,
-    "finetune": _OBJECT,
+    "finetune": ("an object of a fine-tuning", _is_finetuning),
 }
 
 

@@ -17,185 +17,65 @@ import secrets
 import shlex
 import shutil
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ..._version import __version__
 from ...cache.files import fsync_folder, storage_error, write_atomic
-from ...cache.hdf5 import file_image, memory_file, read_column, text_array
+from ...cache.hdf5 import file_image, memory_file, text_array
 from ...errors import DataError, FormatError, StorageError, TlxError, UnknownNameError
 from ...workspace import Workspace, check_slug
-from ..heads.predictors import load_predictor
-from ..scoring.calibrate import calibrate_head
-from .checks import REFIT, check_head, check_outputs, check_part, open_part, read_info
+from ..scoring.crossval import Evaluation
+from ..table import FeatureTable
+from .run import PREDICTIONS, Predictions, Run, RunInfo, read_run
 
-FORMAT = "tlx-run"
-VERSION = 1
 _PACKAGES = ("numpy", "scikit-learn", "h5py", "tensorflow", "keras")
-_PREDICTIONS = {
-    "path": "S",
-    "digest": np.uint8,
-    "label": np.int32,
-    "fold": np.int32,
-    "group": np.int64,
-    "probabilities": np.float32,
-    "trained_on": np.uint8,
-}
 _log = logging.getLogger("tlx")  # without a handler its warnings are plain lines on stderr
 
 
-@dataclass(frozen=True)
-class Run:
-    """A trained predictor with its numbers.
-
-    Attributes
-    ----------
-    id : str
-    folder : Path
-    info : dict
-        The content of ``run.json``.
-    """
-
-    id: str
-    folder: Path
-    info: dict[str, Any]
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Names of the C classes, in the order of the probabilities."""
-        return tuple(self.info["class_names"])
-
-    @property
-    def source(self) -> dict[str, str]:
-        """The spec that its features have: ``fingerprint``, ``spec`` and ``weights``.
-
-        Raises
-        ------
-        DataError
-            If it joins the features of several backbones.
-        """
-        sources = self.info["sources"]
-        if len(sources) > 1:
-            raise DataError(
-                f"run {self.id} joins the features of {len(sources)} backbones.",
-                "Use a run of one backbone: tlx fit-head --features NAME",
-            )
-        return sources[0]
-
-    def head(self) -> Any:
-        """Return the predictor: ``predict_proba(X)`` maps (N, D) features to (N, C).
-
-        Its probabilities are calibrated.
-
-        Raises
-        ------
-        FormatError
-            If its files are missing, damaged, foreign or hostile.
-        """
-        check_head(self.folder, self.info["parts"])
-        try:
-            head = load_predictor(self.folder, self.info["parts"])
-        except FormatError as error:
-            raise FormatError(" ".join(error.cause.split()), REFIT) from error
-        check_outputs(self.folder, head, len(self.class_names))
-        return calibrate_head(head, self.info.get("temperature", 1.0), folded=True)
-
-    def predictions(self) -> dict[str, Any]:
-        """Return the out-of-fold predictions of the M scored images.
-
-        Returns
-        -------
-        dict
-            ``path`` list of M str, ``digest`` (M, 32) uint8, ``label`` and ``fold`` (M,) int32,
-            ``group`` (M,) int64, ``probabilities`` (M, C) float32, calibrated, and ``trained_on``
-            (T, 32) uint8, the digests that the kept head learned from.
-
-        Raises
-        ------
-        FormatError
-            If the file is missing, damaged, foreign or hostile.
-        StorageError
-            If the system refuses to read it.
-        """
-        with open_part(self.folder, "predictions.h5", self.info["parts"]) as (path, file):
-            shape = read_column(path, file, "probabilities", np.float32, (-1, -1)).shape
-            found: dict[str, Any] = {
-                name: read_column(path, file, name, dtype, _lengths(name, shape))
-                for name, dtype in _PREDICTIONS.items()
-            }
-        label, probabilities = found["label"], found["probabilities"]
-        C = len(self.class_names)
-        sane = probabilities.shape[1] == C and bool(((label >= 0) & (label < C)).all())
-        if not sane or not np.isfinite(probabilities).all() or (probabilities < 0).any():
-            raise FormatError(f"{path} does not fit to the {C} classes of its run.", REFIT)
-        found["path"] = [os.fsdecode(value) for value in found["path"]]
-        return found
-
-
-def save_run(
-    workspace: Workspace, table: Any, evaluation: Any, *, seed: int, name: str | None = None
+def save_evaluation(
+    workspace: Workspace,
+    table: FeatureTable,
+    evaluation: Evaluation,
+    *,
+    seed: int,
+    name: str | None = None,
 ) -> Run:
-    """Write a run, whole or not at all.
-
-    Parameters
-    ----------
-    workspace : Workspace
-    table : FeatureTable
-    evaluation : Evaluation
-    seed : int
-        Recorded, so that the same command gives the same numbers again.
-    name : str, optional
-        By default the model's name and the next free number.
-
-    Returns
-    -------
-    Run
-
-    Raises
-    ------
-    DataError
-        If a run of that name exists.
-    """
-    predictions = {
-        "path": text_array(table.path[row] for row in evaluation.rows),
-        "digest": table.digest[evaluation.rows],
-        "label": table.y[evaluation.rows].astype(np.int32),
-        "fold": evaluation.fold.astype(np.int32),
-        "group": table.groups[evaluation.rows],
-        "probabilities": evaluation.probabilities.astype(np.float32),
-        "trained_on": table.digest[evaluation.trained_on],
-    }
-    parts = {
-        **evaluation.head.parts(),
-        "predictions.h5": _predictions_bytes(predictions),
-    }
-    info = {
-        "model": evaluation.model,
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "dataset": table.dataset,
-        "root": table.root,
-        "sources": table.sources,
-        "class_names": list(table.class_names),
-        "protocol": evaluation.protocol,
-        "n": len(evaluation.rows),
-        "trained_on": len(evaluation.trained_on),
-        "views": int(table.view.max()),
-        "metrics": {key: asdict(metric) for key, metric in evaluation.metrics.items()},
-        "confusion": evaluation.confusion.tolist(),
-        "params": evaluation.params,
-        "temperature": evaluation.temperature,
-        "seconds": evaluation.seconds,
-        "predict_seconds": evaluation.predict_seconds,
-        "settings": evaluation.settings,
-        "seed": seed,
-        "environment": _environment(),
-    }
-    return write_run(workspace, evaluation.model, info, parts, name)
+    """Keep an evaluated head as a run: see `save_run`; `seed` is recorded."""
+    rows = evaluation.rows
+    predictions = Predictions(
+        path=[table.path[row] for row in rows],
+        digest=table.digest[rows],
+        label=table.y[rows],
+        fold=evaluation.fold,
+        group=table.groups[rows],
+        probabilities=evaluation.probabilities,
+        trained_on=table.digest[evaluation.trained_on],
+    )
+    info = RunInfo(
+        model=evaluation.recipe.model,
+        dataset=table.dataset,
+        root=table.root,
+        sources=table.sources,
+        class_names=table.class_names,
+        protocol=evaluation.protocol,
+        n=len(rows),
+        metrics=evaluation.metrics,
+        confusion=evaluation.confusion.tolist(),
+        params=evaluation.params,
+        seed=seed,
+        seconds=evaluation.seconds,
+        trained_on=len(evaluation.trained_on),
+        views=int(table.view.max()),
+        temperature=evaluation.temperature,
+        predict_seconds=evaluation.predict_seconds,
+        recipe=evaluation.recipe,
+    )
+    return save_run(workspace, info, evaluation.head.parts(), predictions, name)
 
 
 def check_name(workspace: Workspace, name: str | None) -> None:
@@ -219,25 +99,52 @@ def _taken(name: str | None) -> DataError:
     )
 
 
-def write_run(
+def save_run(
     workspace: Workspace,
-    model: str,
-    info: dict[str, Any],
+    info: RunInfo,
     parts: dict[str, bytes],
+    predictions: Predictions,
     name: str | None = None,
 ) -> Run:
-    """Write a folder of `parts` and a ``run.json``, and give it its name last."""
+    """Write a run, whole or not at all.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    info : RunInfo
+        All but ``created``, ``environment`` and ``parts``, which are filled in here.
+    parts : dict of str to bytes
+        The files of the head.
+    predictions : Predictions
+    name : str, optional
+        By default the model's name and the next free number.
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    DataError
+        If a run of that name exists.
+    StorageError
+        If the system refuses to write it.
+    """
     check_name(workspace, name)
-    hashes = {part: hashlib.sha256(data).hexdigest() for part, data in parts.items()}
-    info = {"format": FORMAT, "version": VERSION, **info, "parts": hashes}
-    temporary = workspace.runs / f".{model}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
+    parts = {**parts, PREDICTIONS: _predictions_bytes(predictions)}
+    info = replace(
+        info,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        environment=_environment(),
+        parts={part: hashlib.sha256(data).hexdigest() for part, data in parts.items()},
+    )
+    temporary = workspace.runs / f".{info.model}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
     try:
         for part, data in parts.items():
             write_atomic(temporary / part, data)
-        write_atomic(temporary / "run.json", json.dumps(info, indent=1).encode())
-        return Run(
-            run_id := _claim(workspace, temporary, model, name), workspace.runs / run_id, info
-        )
+        write_atomic(temporary / "run.json", json.dumps(info.to_json(), indent=1).encode())
+        run_id = _claim(workspace, temporary, info.model, name)
+        return Run(run_id, workspace.runs / run_id, info)
     except OSError as error:
         if isinstance(error, TlxError):
             raise
@@ -284,7 +191,7 @@ def load_run(run_id: str, workspace: str | os.PathLike[str] = ".tlx") -> Run:
         return best_run(workspace)
     for folder in (workspace.runs / run_id if os.sep not in run_id else None, Path(run_id)):
         if folder is not None and _is_run(folder, workspace):
-            return _open(folder)
+            return read_run(folder, parts=True)
     known = [run.id for run in list_runs(workspace)]
     raise UnknownNameError.nearest("run", run_id, [*known, "best"] if known else [])
 
@@ -305,7 +212,7 @@ def list_runs(
     runs = []
     for folder in _folders(workspace):
         try:
-            runs.append(Run(folder.name, folder, read_info(folder, FORMAT, VERSION)))
+            runs.append(read_run(folder))
         except (FormatError, StorageError) as error:
             if folder.exists():  # and was not removed meanwhile
                 on_damage(folder.name, error)
@@ -337,12 +244,12 @@ def _is_run(folder: Path, workspace: Workspace) -> bool:
 
 def by_age(run: Run) -> tuple[str, tuple[str, int]]:
     """Return a key that sorts runs, the oldest first; within a second, by their numbers."""
-    return run.info["created"], _natural(run.id)
+    return run.info.created, _natural(run.id)
 
 
 def remove_runs(
     workspace: Workspace, run_ids: Iterable[str], *, dry_run: bool = False
-) -> list[Run]:
+) -> list[str]:
     """Remove runs of a workspace; none of them if any is not there.
 
     Parameters
@@ -355,7 +262,8 @@ def remove_runs(
 
     Returns
     -------
-    list of Run
+    list of str
+        Their ids, damaged runs among them.
 
     Raises
     ------
@@ -364,23 +272,21 @@ def remove_runs(
     StorageError
         If a folder cannot be removed.
     """
-    known = {run.id: run for run in list_runs(workspace, lambda run_id, error: None)}
-    # A damaged run can be removed, too: nobody would have another use for it.
-    known |= {f.name: Run(f.name, f, {}) for f in _folders(workspace) if f.name not in known}
+    known = {folder.name: folder for folder in _folders(workspace)}
     chosen = {}
     for run_id in run_ids:
         if run_id not in known:
             raise UnknownNameError.nearest("run", run_id, known)
         chosen[run_id] = known[run_id]
-    for run in () if dry_run else chosen.values():
+    for run_id, folder in () if dry_run else chosen.items():
         # Renamed first: a removal that is cut short leaves no run without its parts.
-        hidden = run.folder.with_name(f".{run.id}.{secrets.token_hex(4)}.tmp")
+        hidden = folder.with_name(f".{run_id}.{secrets.token_hex(4)}.tmp")
         try:
-            os.rename(run.folder, hidden)
+            os.rename(folder, hidden)
             shutil.rmtree(hidden)
         except OSError as error:
-            raise storage_error(error, run.folder) from error
-    return list(chosen.values())
+            raise storage_error(error, folder) from error
+    return list(chosen)
 
 
 def best_run(workspace: Workspace, dataset: str | None = None) -> Run:
@@ -391,28 +297,21 @@ def best_run(workspace: Workspace, dataset: str | None = None) -> Run:
     """
     from ..compare import best_of
 
-    return _open(best_of(workspace, dataset).folder)
+    return read_run(best_of(workspace, dataset).folder, parts=True)
 
 
-def _open(folder: Path) -> Run:
-    info = read_info(folder, FORMAT, VERSION)
-    for part in info["parts"]:
-        check_part(folder, part, info["parts"])
-    return Run(folder.name, folder, info)
-
-
-def _lengths(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the shape that column `name` of the predictions must have; -1 for any length."""
-    if name == "probabilities":
-        return shape
-    if name == "trained_on":
-        return (-1, 32)
-    return (shape[0], 32) if name == "digest" else (shape[0],)
-
-
-def _predictions_bytes(predictions: dict[str, np.ndarray]) -> bytes:
+def _predictions_bytes(predictions: Predictions) -> bytes:
+    columns = {
+        "path": text_array(predictions.path),
+        "digest": predictions.digest,
+        "label": predictions.label.astype(np.int32),
+        "fold": predictions.fold.astype(np.int32),
+        "group": predictions.group.astype(np.int64),
+        "probabilities": predictions.probabilities.astype(np.float32),
+        "trained_on": predictions.trained_on,
+    }
     with memory_file() as file:
-        for name, values in predictions.items():
+        for name, values in columns.items():
             file.create_dataset(name, data=values)
         return file_image(file)
 

@@ -66,13 +66,53 @@ class Plan:
     kept: int
 
 
+FEW_SHOT = ("max_per_class", "repeats")  # options that say what to learn from, as folds do
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What fits the same head again, on whatever images.
+
+    Attributes
+    ----------
+    model : str
+    folds : int
+    grid : dict of str to list, or None
+        Candidates by parameter; None for the head's own.
+    options : dict
+        Fixed parameters of the head, and ``max_per_class`` and ``repeats`` of a few-shot run.
+    """
+
+    model: str
+    folds: int = 5
+    grid: dict[str, list[float]] | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def few_shot(self) -> dict[str, Any]:
+        """The options that say how much to learn from."""
+        return {k: v for k, v in self.options.items() if k in FEW_SHOT}
+
+    @property
+    def fixed(self) -> dict[str, Any]:
+        """The other options: the fixed parameters of the head."""
+        return {k: v for k, v in self.options.items() if k not in FEW_SHOT}
+
+    def evaluate(self, table: FeatureTable, seed: int) -> Evaluation:
+        """Fit and score the head on a table: see `evaluate_head`."""
+        return evaluate_head(
+            table, self.model, n_folds=self.folds, seed=seed, grid=self.grid, **self.options
+        )
+
+
 @dataclass
 class Evaluation:
     """A head and what it is worth. M images were scored.
 
     Attributes
     ----------
-    model : str
+    recipe : Recipe
+        What fits the same head again.
     protocol : str
     head : predictor
         Fitted on all rows of `trained_on`, and calibrated.
@@ -96,11 +136,9 @@ class Evaluation:
         What the kept head's probabilities were calibrated with.
     predict_seconds : float
         That the kept head takes for one image, its feature given, within a large batch.
-    settings : dict
-        ``folds``, ``grid`` and ``options`` as asked for: what fits the same head again.
     """
 
-    model: str
+    recipe: Recipe
     protocol: str
     head: Any
     params: dict[str, Any]
@@ -113,7 +151,6 @@ class Evaluation:
     seconds: float
     temperature: float
     predict_seconds: float
-    settings: dict[str, Any]
 
 
 def make_plan(
@@ -251,7 +288,7 @@ def evaluate_head(
         protocol=f"{first.protocol}, {max_per_class} a class, mean of {repeats} draws",
         metrics=average_draws([draw.metrics for draw in draws]),
         seconds=sum(draw.seconds for draw in draws),
-        settings={**first.settings, "options": {**params, **few}},
+        recipe=replace(first.recipe, options={**params, **few}),
     )
 
 
@@ -332,7 +369,7 @@ def _evaluate(
     proba, temperature = cross_calibrate(y, raw, fold, groups, seed)
     head = calibrate_head(heads[chosen[plan.kept]], temperature)
     return Evaluation(
-        model=model,
+        recipe=Recipe(model, n_folds, grid, params),
         protocol=plan.protocol,
         head=head,
         params={**params, **steps[chosen[plan.kept]]},
@@ -349,7 +386,6 @@ def _evaluate(
         seconds=time.perf_counter() - started,
         temperature=temperature,
         predict_seconds=_predict_seconds(head, table.X[rows[:_TIMED]]),
-        settings={"folds": n_folds, "grid": grid, "options": params},
     )
 
 

@@ -41,6 +41,9 @@ class Metric:
     low: float
     high: float
 
+    def __str__(self) -> str:
+        return f"{self.value:.4f} ({self.low:.4f} to {self.high:.4f})"
+
 
 def score(
     y: np.ndarray, probabilities: np.ndarray, groups: np.ndarray | None = None

@@ -26,7 +26,7 @@ def fit(add_dataset, draw, place):
 
 
 def accuracy(run) -> float:
-    return run.info["metrics"]["accuracy"]["value"]
+    return run.metrics["accuracy"].value
 
 
 def test_ranks_the_best_first(fit, place) -> None:
@@ -122,8 +122,8 @@ def test_refit_puts_all_on_the_newest_folds_once(fit, place) -> None:
     assert len(found.rows) == 2
     assert list(found.refitted) == [old.id]
     again = load_run(found.refitted[old.id], place.root)
-    assert again.info["params"] == old.info["params"]
-    assert (again.predictions()["fold"] == newest.predictions()["fold"]).all()
+    assert again.info.params == old.info.params
+    assert (again.predictions().fold == newest.predictions().fold).all()
     repeated = compare_heads(workspace=place.root, refit=True)
     assert repeated.refitted == {}
     assert len(list_runs(place)) == 3
@@ -155,7 +155,7 @@ def test_runs_on_other_features_of_the_same_images_are_compared(
     second = fit()
     found = compare_heads([first.id, second.id], workspace=place.root)
     assert len(found.rows) == 2
-    assert before[0]["fingerprint"] != second.info["sources"][0]["fingerprint"]
+    assert before[0]["fingerprint"] != second.info.sources[0]["fingerprint"]
 
 
 def test_only_runs_of_the_data_set_asked_for(fit, place, add_dataset, draw) -> None:
@@ -170,8 +170,8 @@ def test_only_runs_of_the_data_set_asked_for(fit, place, add_dataset, draw) -> N
 
 def test_the_same_fit_gives_the_same_numbers_twice(fit) -> None:
     one, two = fit(), fit()
-    assert one.info["metrics"] == two.info["metrics"]
-    assert (one.predictions()["probabilities"] == two.predictions()["probabilities"]).all()
+    assert one.info.metrics == two.info.metrics
+    assert (one.predictions().probabilities == two.predictions().probabilities).all()
 
 
 def test_a_run_records_seed_and_environment(fit) -> None:
@@ -204,9 +204,9 @@ def test_heads_are_fitted_again_on_the_images_that_a_fine_tuning_learned_from(tu
     assert {row.run.id for row in found.rows} == {"finetune-1", found.refitted[head.id]}
     assert found.left_out == []
     again = load_run(found.refitted[head.id], place.root)
-    assert again.info["protocol"] == "held-out fifth"
-    assert len(again.predictions()["label"]) == 30
-    assert again.info["trained_on"] == 90
+    assert again.info.protocol == "held-out fifth"
+    assert len(again.predictions().label) == 30
+    assert again.info.trained_on == 90
 
 
 def test_a_fine_tuned_run_is_left_out_where_it_would_have_to_be_fitted_again(tuned, place) -> None:

@@ -116,7 +116,7 @@ def test_a_folder_is_embedded_and_the_default_data_set_stays(
     new = class_folders(tmp_path / "new", {"amber": 20, "blue": 20})
     first = evaluate_run(run, new, workspace=work, engine=grid)
     assert (first.dataset, first.split, first.n, first.seen) == ("new", "all", 40, 24)
-    assert fit_head("logreg", workspace=work, folds=3).info["dataset"] == "data"
+    assert fit_head("logreg", workspace=work, folds=3).info.dataset == "data"
     embedded = grid.seen
     again = evaluate_run("best", new, workspace=work, engine=grid)
     assert grid.seen == embedded

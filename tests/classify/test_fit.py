@@ -30,17 +30,17 @@ def test_a_run_predicts_what_its_head_did(model, make_table, place, draw):
     expected = evaluate_head(load_table(place), model).head.predict_proba(new)
     again = load_run(run.id, place.root).head()
     np.testing.assert_allclose(again.predict_proba(new), expected, atol=1e-6)
-    assert run.info["model"] == model
-    assert run.info["metrics"]["accuracy"]["value"] > 0.5
+    assert run.info.model == model
+    assert run.metrics["accuracy"].value > 0.5
 
 
 def test_several_heads_are_ranked(place):
     fitted = fit_heads(LIGHT, workspace=place.root)
-    assert {run.info["model"] for run in fitted.runs} == set(LIGHT)
-    accuracy = [run.info["metrics"]["accuracy"]["value"] for run in fitted.runs]
+    assert {run.info.model for run in fitted.runs} == set(LIGHT)
+    accuracy = [run.metrics["accuracy"].value for run in fitted.runs]
     assert accuracy == sorted(accuracy, reverse=True)
     assert not fitted.failures
-    assert fitted.seconds >= sum(run.info["seconds"] for run in fitted.runs)
+    assert fitted.seconds >= sum(run.info.seconds for run in fitted.runs)
 
 
 def test_a_head_that_fails_does_not_stop_the_others(place):
@@ -50,7 +50,7 @@ def test_a_head_that_fails_does_not_stop_the_others(place):
     fitted = fit_heads("all", workspace=place.root, output="sigmoid", max_per_class=5, repeats=1)
     assert list(fitted.failures) == ["dense"]
     assert "a sigmoid output for 3 classes" in str(fitted.failures["dense"])
-    assert {run.info["model"] for run in fitted.runs} == set(LIGHT)
+    assert {run.info.model for run in fitted.runs} == set(LIGHT)
 
 
 def test_if_all_fail_the_first_error_is_raised(place):
@@ -66,9 +66,9 @@ def test_names_of_runs(place):
 
 def test_a_fixed_strength_is_not_searched_for(place):
     run = fit_head("svm", workspace=place.root, C=0.01)
-    assert run.info["params"]["C"] == 0.01
-    assert run.info["protocol"] == "5-fold"
-    assert run.info["settings"]["grid"] == {"C": [0.01]}
+    assert run.info.params["C"] == 0.01
+    assert run.info.protocol == "5-fold"
+    assert run.info.recipe.grid == {"C": [0.01]}
 
 
 def test_options_go_to_the_heads_that_have_them(place):
@@ -110,7 +110,7 @@ def test_metrics_are_means_over_draws(make_table, draw):
     ]
     three = evaluate_head(table, "centroid", max_per_class=4, repeats=3)
     assert three.protocol == "nested 5-fold, 4 a class, mean of 3 draws"
-    assert three.settings["options"] == {"max_per_class": 4, "repeats": 3}
+    assert three.recipe.options == {"max_per_class": 4, "repeats": 3}
     assert abs(three.metrics["accuracy"].value - singles[0]) < 0.3
     assert len(three.rows) == 90
 

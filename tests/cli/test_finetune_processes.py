@@ -174,7 +174,7 @@ def test_ctrl_c_in_training_keeps_the_best_epoch_and_the_same_command_goes_on(
     losses = [epoch["val_loss"] for epoch in result["epochs"]]
     assert result["finetuned"]["best_epoch"] == 1 + int(np.argmin(losses[1:]))
     run = load_run(result["run"], folder / ".tlx")
-    assert run.info["finetune"]["finetuned"]["interrupted"]
+    assert run.info.finetune.report["finetuned"]["interrupted"]
 
     again = json.loads(run_tlx("finetune", *OPTIONS, cwd=folder).stdout)
     assert again["finetuned"]["resumed_at"] == len(result["epochs"]) - 1

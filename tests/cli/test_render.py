@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from tlx.classify.scoring.metrics import Metric
 from tlx.cli import render
 
 
@@ -32,7 +33,7 @@ def test_table_escapes_what_does_not_print():
 
 
 def test_metric_rows():
-    rows = render.metric_rows({"log_loss": {"value": 0.25, "low": 0.1, "high": 0.41239}})
+    rows = render.metric_rows({"log_loss": Metric(0.25, 0.1, 0.41239)})
     assert rows == [["log loss", "0.2500", "0.1000 to 0.4124"]]
 
 

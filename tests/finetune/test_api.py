@@ -77,13 +77,13 @@ def proba_of(predictions) -> np.ndarray:
 
 def test_the_network_starts_as_the_head(tuned, embedded):
     assert tuned.parity <= 1e-3
-    head = load_run("logreg-1", embedded).info["metrics"]
-    assert tuned.head["accuracy"]["value"] == head["accuracy"]["value"]
+    head = load_run("logreg-1", embedded).metrics
+    assert tuned.head["accuracy"].value == head["accuracy"].value
 
 
 def test_what_is_kept_has_no_higher_loss_than_the_head(tuned):
-    kept = tuned.run.info["metrics"]["log_loss"]["value"]
-    assert kept <= tuned.head["log_loss"]["value"]
+    kept = tuned.run.metrics["log_loss"].value
+    assert kept <= tuned.head["log_loss"].value
 
 
 def test_this_training_helps_so_the_network_is_kept(tuned):
@@ -160,7 +160,7 @@ def test_heads_still_take_the_embeddings(tuned, embedded):
 def test_predicting_gives_what_was_measured(tuned, embedded, files):
     found = predict_images(tuned.run, files, workspace=embedded, engine="tensorflow")
     right = [row.label == file.parent.name for row, file in zip(found, files, strict=True)]
-    assert np.mean(right) == tuned.finetuned["accuracy"]["value"]
+    assert np.mean(right) == tuned.finetuned["accuracy"].value
 
 
 def test_a_run_that_was_moved_still_predicts(tuned, embedded, files, tmp_path):
@@ -174,7 +174,7 @@ def test_a_run_that_was_moved_still_predicts(tuned, embedded, files, tmp_path):
 
 def test_it_is_evaluated_like_any_head(tuned, copy, photos):
     found = evaluate_run(tuned.run.id, str(photos / "validation"), workspace=copy)
-    assert found.metrics["accuracy"].value == tuned.finetuned["accuracy"]["value"]
+    assert found.metrics["accuracy"].value == tuned.finetuned["accuracy"].value
 
 
 LOADER = """
@@ -231,7 +231,7 @@ def test_images_held_out_by_folds_are_unseen_by_head_and_network(photos, tmp_pat
     assert found.refitted
     assert "held-out fifth" in found.protocol
     scored = found.run.predictions()
-    assert not {*map(bytes, scored["digest"])} & {*map(bytes, scored["trained_on"])}
+    assert not {*map(bytes, scored.digest)} & {*map(bytes, scored.trained_on)}
     assert "fitted again without the held-out images" in told[0]
 
 

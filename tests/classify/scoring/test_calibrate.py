@@ -160,14 +160,14 @@ def test_a_saved_head_predicts_what_was_evaluated(add_dataset, draw, place) -> N
     split = ["validation" if i % 3 == 0 else "train" for i in range(300)]
     add_dataset("d", X, y, split=split)
     run = fit_head("logreg", workspace=place.root, grid={"C": [100.0]})
-    T = run.info["temperature"]
+    T = run.info.temperature
     assert T != 1
     scored = run.predictions()
     held = np.array([s == "validation" for s in split])
     p = run.head().predict_proba(X[held])
     # Halves of the split have temperatures of their own, near that of the whole.
-    assert (p.argmax(axis=1) == scored["probabilities"].argmax(axis=1)).all()
-    assert np.abs(p - scored["probabilities"]).max() < 0.1
+    assert (p.argmax(axis=1) == scored.probabilities.argmax(axis=1)).all()
+    assert np.abs(p - scored.probabilities).max() < 0.1
 
 
 def test_an_accepted_error_is_kept_to_in_19_of_20_data_sets() -> None:

@@ -27,9 +27,9 @@ def hard(n: int, wrong: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 
 def accuracy(found: Any) -> float:
-    metrics = found.info["metrics"] if hasattr(found, "info") else found.metrics
+    metrics = found.info.metrics if hasattr(found, "info") else found.metrics
     metric = metrics["accuracy"]
-    return metric["value"] if isinstance(metric, dict) else metric.value
+    return metric.value
 
 
 @pytest.mark.parametrize(("model", "grid"), BY_HEART)
@@ -58,8 +58,8 @@ def test_intervals_of_copied_images_are_as_wide_as_without_copies(add_dataset, p
     for name, times in (("plain", 1), ("copied", 3)):
         add_dataset(name, np.tile(X, (times, 1)), np.tile(y, times), digests=ids * times)
         run = fit_head("logreg", dataset=name, workspace=place.root, grid={"C": [1e3]})
-        metric = run.info["metrics"]["accuracy"]
-        widths.append(metric["high"] - metric["low"])
+        metric = run.metrics["accuracy"]
+        widths.append(metric.high - metric.low)
     assert widths[1] == pytest.approx(widths[0], rel=0.05)
 
 

@@ -1,0 +1,300 @@
+"""A run as an object: what its ``run.json`` says, its head, and its out-of-fold predictions."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...cache.hdf5 import read_column
+from ...errors import DataError, FormatError
+from ..heads.predictors import load_predictor
+from ..scoring.calibrate import calibrate_head
+from ..scoring.crossval import Recipe
+from ..scoring.metrics import Metric
+from .checks import REFIT, check_head, check_outputs, check_part, open_part, read_info
+
+FORMAT = "tlx-run"
+VERSION = 1
+PREDICTIONS = "predictions.h5"
+
+
+@dataclass(frozen=True)
+class Finetuning:
+    """How a fine-tuned run came about.
+
+    Attributes
+    ----------
+    seed_run : str
+        Id of the run whose head it started from.
+    kept : {"head", "finetuned"}
+        Which of the two the run predicts with.
+    report : dict
+        All that the command told, as JSON.
+    """
+
+    seed_run: str
+    kept: str
+    report: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What ``run.json`` says. C classes.
+
+    Attributes
+    ----------
+    model : str
+        Name of the head, or ``"finetune"``.
+    dataset, root : str
+        The data set that it was fitted on, and the folder of that.
+    sources : list of dict
+        ``fingerprint``, ``spec`` and ``weights`` of each backbone whose features it takes.
+    class_names : tuple of C str
+        In the order of the probabilities.
+    protocol : str
+        How it was scored, for people.
+    n : int
+        Images that it was scored on.
+    metrics : dict of str to Metric
+    confusion : list of C lists of C int
+        Rows are true classes, columns predicted ones.
+    params : dict
+        What was chosen for the head.
+    seed : int
+    seconds : float
+        Of the whole fit.
+    trained_on : int or None
+        Images that the head learned from, views counted; None in old runs.
+    views : int
+        Augmented views of each image that it learned from.
+    temperature : float
+        What its probabilities were calibrated with.
+    predict_seconds : float or None
+        That the head takes for one image.
+    recipe : Recipe or None
+        What fits the same head again; None if nothing does.
+    finetune : Finetuning or None
+        Of a fine-tuned run.
+    created : str
+        Time in UTC, ISO 8601.
+    environment : dict
+        Versions it was made with.
+    parts : dict of str to str
+        SHA-256 of each file of the run.
+    """
+
+    model: str
+    dataset: str
+    root: str
+    sources: list[dict[str, str]]
+    class_names: tuple[str, ...]
+    protocol: str
+    n: int
+    metrics: dict[str, Metric]
+    confusion: list[list[int]]
+    params: dict[str, Any]
+    seed: int
+    seconds: float
+    trained_on: int | None = None
+    views: int = 0
+    temperature: float = 1.0
+    predict_seconds: float | None = None
+    recipe: Recipe | None = None
+    finetune: Finetuning | None = None
+    created: str = ""
+    environment: dict[str, str] = field(default_factory=dict)
+    parts: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, found: dict[str, Any]) -> RunInfo:
+        """Return what a checked ``run.json`` says; keys that are not known here are passed over."""
+        known = {f.name for f in fields(cls)}
+        values = {key: value for key, value in found.items() if key in known}
+        values["class_names"] = tuple(found["class_names"])
+        values["metrics"] = {name: Metric(**m) for name, m in found["metrics"].items()}
+        if "settings" in found:
+            s = found["settings"]
+            values["recipe"] = Recipe(found["model"], s["folds"], s["grid"], s["options"])
+        if "finetune" in found:
+            report = found["finetune"]
+            values["finetune"] = Finetuning(report["seed_run"], report["kept"], report)
+        return cls(**values)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the object that `from_json` reads."""
+        own = {f.name: getattr(self, f.name) for f in fields(self)}
+        recipe, finetune = own.pop("recipe"), own.pop("finetune")
+        own["class_names"] = list(self.class_names)
+        own["metrics"] = {name: asdict(metric) for name, metric in self.metrics.items()}
+        if recipe is not None:
+            own["settings"] = {
+                "folds": recipe.folds,
+                "grid": recipe.grid,
+                "options": recipe.options,
+            }
+        if finetune is not None:
+            own["finetune"] = finetune.report
+        return {"format": FORMAT, "version": VERSION, **own}
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Predictions:
+    """What M images got from heads that had not seen them. C classes.
+
+    Attributes
+    ----------
+    path : list of M str
+    digest : ndarray of shape (M, 32), uint8
+    label, fold : ndarray of shape (M,), int32
+        True class, and which fold held the image out.
+    group : ndarray of shape (M,), int64
+        Images of one group are dependent.
+    probabilities : ndarray of shape (M, C), float32
+        Calibrated.
+    trained_on : ndarray of shape (T, 32), uint8
+        Digests of the rows that the kept head learned from.
+    """
+
+    path: list[str]
+    digest: np.ndarray
+    label: np.ndarray
+    fold: np.ndarray
+    group: np.ndarray
+    probabilities: np.ndarray
+    trained_on: np.ndarray
+
+    def __repr__(self) -> str:
+        return f"Predictions({len(self.path)} images, {self.probabilities.shape[1]} classes)"
+
+
+_COLUMNS = {
+    "path": "S",
+    "digest": np.uint8,
+    "label": np.int32,
+    "fold": np.int32,
+    "group": np.int64,
+    "probabilities": np.float32,
+    "trained_on": np.uint8,
+}
+
+
+@dataclass(frozen=True, repr=False)
+class Run:
+    """A trained predictor with its numbers.
+
+    Attributes
+    ----------
+    id : str
+    folder : Path
+    info : RunInfo
+        The content of ``run.json``.
+    """
+
+    id: str
+    folder: Path
+    info: RunInfo
+
+    def __repr__(self) -> str:
+        accuracy = self.info.metrics["accuracy"]
+        return (
+            f"Run({self.id!r}: {self.info.model} on {self.info.dataset!r}, accuracy {accuracy} "
+            f"of {self.info.n} images, {self.info.protocol})"
+        )
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the C classes, in the order of the probabilities."""
+        return self.info.class_names
+
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        """What the run is worth: ``run.metrics["accuracy"].value``."""
+        return self.info.metrics
+
+    @property
+    def source(self) -> dict[str, str]:
+        """The spec that its features have: ``fingerprint``, ``spec`` and ``weights``.
+
+        Raises
+        ------
+        DataError
+            If it joins the features of several backbones.
+        """
+        sources = self.info.sources
+        if len(sources) > 1:
+            raise DataError(
+                f"run {self.id} joins the features of {len(sources)} backbones.",
+                "Use a run of one backbone: tlx fit-head --features NAME",
+            )
+        return sources[0]
+
+    def head(self) -> Any:
+        """Return the predictor: ``predict_proba(X)`` maps (N, D) features to (N, C).
+
+        Its probabilities are calibrated.
+
+        Raises
+        ------
+        FormatError
+            If its files are missing, damaged, foreign or hostile.
+        """
+        check_head(self.folder, self.info.parts)
+        try:
+            head = load_predictor(self.folder, self.info.parts)
+        except FormatError as error:
+            raise FormatError(" ".join(error.cause.split()), REFIT) from error
+        check_outputs(self.folder, head, len(self.class_names))
+        return calibrate_head(head, self.info.temperature, folded=True)
+
+    def predictions(self) -> Predictions:
+        """Return the out-of-fold predictions of the images that the run was scored on.
+
+        Raises
+        ------
+        FormatError
+            If the file is missing, damaged, foreign or hostile.
+        StorageError
+            If the system refuses to read it.
+        """
+        with open_part(self.folder, PREDICTIONS, self.info.parts) as (path, file):
+            shape = read_column(path, file, "probabilities", np.float32, (-1, -1)).shape
+            found: dict[str, Any] = {
+                name: read_column(path, file, name, dtype, _lengths(name, shape))
+                for name, dtype in _COLUMNS.items()
+            }
+        label, probabilities = found["label"], found["probabilities"]
+        C = len(self.class_names)
+        sane = probabilities.shape[1] == C and bool(((label >= 0) & (label < C)).all())
+        if not sane or not np.isfinite(probabilities).all() or (probabilities < 0).any():
+            raise FormatError(f"{path} does not fit to the {C} classes of its run.", REFIT)
+        found["path"] = [os.fsdecode(value) for value in found["path"]]
+        return Predictions(**found)
+
+
+def read_run(folder: Path, *, parts: bool = False) -> Run:
+    """Return the run in a folder; with `parts`, after each has shown its SHA-256.
+
+    Raises
+    ------
+    FormatError
+        If it is missing, damaged, foreign or from a newer tlx.
+    StorageError
+        If the system refuses to read it.
+    """
+    info = RunInfo.from_json(read_info(folder, FORMAT, VERSION))
+    for part in info.parts if parts else ():
+        check_part(folder, part, info.parts)
+    return Run(folder.name, folder, info)
+
+
+def _lengths(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape that column `name` of the predictions must have; -1 for any length."""
+    if name == "probabilities":
+        return shape
+    if name == "trained_on":
+        return (-1, 32)
+    return (shape[0], 32) if name == "digest" else (shape[0],)
