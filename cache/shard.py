@@ -17,7 +17,7 @@ import json
 import os
 import time
 import zlib
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -109,9 +109,7 @@ def read_digests(path: Path, spec_json: str | None = None) -> np.ndarray:
         return file["digest"][:]
 
 
-def read_rows(
-    path: Path, spec_json: str | None = None, wanted: Container[bytes] | None = None
-) -> Rows:
+def read_rows(path: Path, spec_json: str | None = None, rows: np.ndarray | None = None) -> Rows:
     """Return rows of a shard, every one of them checked.
 
     Parameters
@@ -119,8 +117,8 @@ def read_rows(
     path : Path
     spec_json : str, optional
         The spec that the shard must have.
-    wanted : container of bytes, optional
-        Digests of the rows to read; all of them by default.
+    rows : ndarray of shape (m,), int, optional
+        Which rows to read, in any order; they may repeat. All by default.
 
     Raises
     ------
@@ -131,12 +129,9 @@ def read_rows(
     """
     with open_shard(path, spec_json) as file:
         digests, crc = file["digest"][:], file["crc"][:]
-        if wanted is None:
+        if rows is None:
             features = file["features"][:]
         else:
-            rows = np.array(
-                [i for i, d in enumerate(digest_bytes(digests)) if d in wanted], np.intp
-            )
             digests, crc, features = digests[rows], crc[rows], _read_features(file, rows)
     wrong = np.flatnonzero(row_crcs(digests, features) != crc)
     if len(wrong):

@@ -6,7 +6,7 @@ import contextlib
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
@@ -15,8 +15,9 @@ import numpy as np
 
 from ..errors import DataError, FormatError, StorageError
 from .files import make_folder, remove_stale_temporaries, write_atomic
-from .hdf5 import NewerFormatError
+from .hdf5 import NewerFormatError, damaged
 from .identity import fingerprint_of
+from .index import ShardIndex
 from .shard import (
     Rows,
     digest_bytes,
@@ -59,6 +60,8 @@ class FeatureStore:
         self.fingerprint = fingerprint_of(spec_json)
         self.folder = cache / self.fingerprint
         self.problems: list[str] = []
+        self._index = ShardIndex()
+        self._refused: set[Path] = set()  # damaged, and perhaps in a folder that is read-only
 
     def shards(self) -> list[Path]:
         """Return the shard files, in the order of their names."""
@@ -66,14 +69,11 @@ class FeatureStore:
 
     def digests(self) -> set[bytes]:
         """Return the digests of all stored images."""
-        found: set[bytes] = set()
-        for _, digests in self.sweep(lambda shard: read_digests(shard, self.spec_json)):
-            found.update(digest_bytes(digests))
-        return found
+        return set(self._index_now().digests)
 
     def has(self, digests: Iterable[bytes]) -> np.ndarray:
         """Return which of N `digests` are stored, shape (N,) bool."""
-        stored = self.digests()
+        stored = self._index_now().digests
         return np.array([digest in stored for digest in digests], bool)
 
     def feature_shape(self) -> tuple[int, ...] | None:
@@ -102,33 +102,89 @@ class FeatureStore:
             If two shards hold features of different shapes, so that one of them must be wrong.
         """
         wanted = list(digests)
-        places: dict[bytes, list[int]] = {}
-        for place, digest in enumerate(wanted):
-            places.setdefault(digest, []).append(place)
         if not wanted:
             return np.empty((0, *(self.feature_shape() or (0,))), np.float32)
+        ids = np.frombuffer(b"".join(wanted), np.uint8).reshape(len(wanted), -1)
         out: np.ndarray | None = None
-        missing = set(places)
-        for shard, found in self.sweep(lambda shard: read_rows(shard, self.spec_json, missing)):
-            if not len(found.digests):
-                continue
+        for shard, places, rows in self.visit(wanted, lambda s, r: read_rows(s, self.spec_json, r)):
             if out is None:
-                out = np.empty((len(wanted), *found.features.shape[1:]), found.features.dtype)
-            _check_same_shape(shard, found.features, out)
-            for digest, feature in zip(digest_bytes(found.digests), found.features, strict=True):
-                out[places[digest]] = feature
-                missing.discard(digest)
-            if not missing:
-                break
-        if missing or out is None:
-            aside = (
-                f" ({len(self.problems)} damaged shards were set aside)" if self.problems else ""
-            )
-            raise DataError(
-                f"{len(missing)} of {len(places)} images have no features of this spec{aside}.",
-                "Run tlx embed again: it embeds only what is missing.",
-            )
+                out = np.empty((len(wanted), *rows.features.shape[1:]), rows.features.dtype)
+            _check_same_shape(shard, rows.features, out)
+            if not np.array_equal(rows.digests, ids[places]):
+                raise damaged(shard, "it changed while it was read")
+            out[places] = rows.features
+        assert out is not None  # `visit` raises if any is missing
         return out
+
+    def visit(
+        self, digests: Sequence[bytes], read: Callable[[Path, np.ndarray], _T]
+    ) -> Iterator[tuple[Path, np.ndarray, _T]]:
+        """Read the shards that have `digests`, each once, wherever a merge may move them meanwhile.
+
+        Parameters
+        ----------
+        digests : sequence of N bytes
+            May repeat.
+        read : callable
+            Given a shard and m rows of it; raises FormatError if it is damaged.
+
+        Yields
+        ------
+        Path, ndarray of shape (m,), object
+            The shard, the places among `digests` that it serves, and what `read` returned.
+
+        Raises
+        ------
+        DataError
+            If any is not stored.
+        """
+        left = np.arange(len(digests))
+        for _ in range(_RELISTS):
+            found = self._index_now().locate([digests[place] for place in left.tolist()])
+            if sum(len(places) for _, places, _ in found) < len(left):
+                raise self._missing(digests)
+            failed: list[np.ndarray] = []
+            for shard, places, rows in found:
+                try:
+                    content = read(shard, rows)
+                except FileNotFoundError:  # its rows stand in another shard, which is listed next
+                    failed.append(left[places])
+                except FormatError as error:
+                    self._quarantine(shard, error)
+                    failed.append(left[places])
+                else:
+                    yield shard, left[places], content
+            if not failed:
+                return
+            left = np.concatenate(failed)
+        raise self._missing(digests)
+
+    def _missing(self, digests: Sequence[bytes]) -> DataError:
+        wanted = set(digests)
+        aside = f" ({len(self.problems)} damaged shards were set aside)" if self.problems else ""
+        return DataError(
+            f"{len(wanted - self._index_now().digests)} of {len(wanted)} images have no features "
+            f"of this spec{aside}.",
+            "Run tlx embed again: it embeds only what is missing.",
+        )
+
+    def _index_now(self) -> ShardIndex:
+        """Return the index after a look at which shards came and went.
+
+        A shard that went may have been merged into one that came after the last look, so it looks
+        again until none goes.
+        """
+        for _ in range(_RELISTS):
+            for shard, digests in self.sweep(
+                lambda shard: read_digests(shard, self.spec_json),
+                passed={*self._index.shards, *self._refused},
+            ):
+                self._index.add(shard, digest_bytes(digests))
+            gone = self._index.shards - set(self.shards()) | self._index.shards & self._refused
+            if not gone:
+                break
+            self._index.drop(gone)
+        return self._index
 
     def writer(
         self,
@@ -223,6 +279,7 @@ class FeatureStore:
         self,
         read: Callable[[Path], _T],
         on_damage: Callable[[Path, FormatError], None] | None = None,
+        passed: Iterable[Path] = (),
     ) -> Iterator[tuple[Path, _T]]:
         """Yield each shard with what `read` says of it.
 
@@ -236,9 +293,11 @@ class FeatureStore:
             Given a shard's path; raises FormatError if it is damaged.
         on_damage : callable, optional
             Given the path and the error; by default the shard is set aside.
+        passed : iterable of Path
+            Shards not to be read.
         """
         on_damage = on_damage or self._quarantine
-        done: set[Path] = set()
+        done = set(passed)
         quiet = 0
         for _ in range(_RELISTS):
             quiet += 1
@@ -272,6 +331,7 @@ class FeatureStore:
         if isinstance(error, NewerFormatError):  # good, but not for this tlx
             raise error
         self.problems.append(error.cause)
+        self._refused.add(shard)
         with contextlib.suppress(OSError):  # a read-only folder: it is passed over all the same
             shard.rename(shard.with_suffix(".h5.bad"))
 

@@ -87,6 +87,8 @@ class Faults:
         return wrapped
 
     def _open(self, path, mode="r"):
+        if mode.startswith("r"):
+            return builtins.open(path, mode)
         file = builtins.open(path, mode, buffering=0)  # noqa: SIM115
         write = file.write
         outer = self

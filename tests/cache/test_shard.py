@@ -6,7 +6,7 @@ import zlib
 import h5py
 import numpy as np
 import pytest
-from cache_helpers import DIM, OTHER_SPEC, SPEC, arrays, digest, digests
+from cache_helpers import DIM, OTHER_SPEC, SPEC, arrays
 
 from tlx.cache.hdf5 import NewerFormatError
 from tlx.cache.identity import canonical_json, fingerprint_of
@@ -28,23 +28,29 @@ def test_rows_come_back_bit_for_bit(shard):
     assert rows.features.tobytes() == features.tobytes()
 
 
-def test_rows_are_read_by_digest(shard):
-    rows = read_rows(shard, SPEC, {digest(3), digest(17), digest(99)})
-    assert np.array_equal(rows.features, arrays([3, 17])[1])
+def test_rows_are_read_by_number(shard):
+    rows = read_rows(shard, SPEC, np.array([17, 3, 17]))
+    assert np.array_equal(rows.features, arrays([17, 3, 17])[1])
+    assert np.array_equal(rows.digests, arrays([17, 3, 17])[0])
+
+
+def test_a_row_that_is_not_there_is_an_error(shard):
+    with pytest.raises(FormatError):
+        read_rows(shard, SPEC, np.array([20]))
 
 
 def test_no_rows_are_read_if_none_is_wanted(shard):
-    rows = read_rows(shard, SPEC, {digest(99)})
+    rows = read_rows(shard, SPEC, np.array([], np.intp))
     assert rows.digests.shape == (0, 32)
     assert rows.features.shape == (0, DIM)
 
 
-def test_rows_of_several_chunks_are_read_by_digest(tmp_path):
+def test_rows_of_several_chunks_are_read_by_number(tmp_path):
     path = tmp_path / "a.h5"
     path.write_bytes(shard_bytes(SPEC, *arrays(range(40), dim=20_000)))
     with h5py.File(path) as file:
         assert file["features"].chunks[0] < 10
-    rows = read_rows(path, SPEC, set(digests([0, 5, 39])))
+    rows = read_rows(path, SPEC, np.array([0, 5, 39]))
     assert np.array_equal(rows.features, arrays([0, 5, 39], dim=20_000)[1])
 
 
