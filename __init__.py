@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from .classify.fit import fit_head, fit_heads
     from .classify.predict import predict_images
     from .classify.runs.store import load_run
+    from .embed.embedder import ImageEmbedder
     from .embed.pipeline import embed_images
     from .errors import TlxError
     from .finetune.api import finetune_head
 
 _HOME = {
+    "ImageEmbedder": ".embed.embedder",
     "TlxError": ".errors",
     "compare_heads": ".classify.compare",
     "embed_images": ".embed.pipeline",
@@ -36,6 +38,7 @@ _HOME = {
 }
 
 __all__ = [
+    "ImageEmbedder",
     "TlxError",
     "__version__",
     "compare_heads",

@@ -67,6 +67,7 @@ _TAG_UNITS = (0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 0, 0, 8, 8, 8)  # bytes,
 _BYTE_TYPES = (1, 2, 6, 7)
 _OFFSET_TAGS = (273, 279, 324, 325)  # strip and tile offsets and sizes: numbers whatever the type
 
+_ORIENTATION = 274
 # Orientation of EXIF 2.32, 4.6.4.A: how the stored picture must be turned to stand upright.
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -190,6 +191,44 @@ def decode_image(
         raise ImageError(_reason(error, data)) from error
 
 
+def image_file(image: Image.Image | np.ndarray) -> bytes:
+    """Return the bytes of a file that holds exactly the pixels of `image`, for `decode_image`.
+
+    So pixels that come from no file have a digest, and go the one way that all images go. The file
+    is an uncompressed BMP, or a PNG where it has to say how the picture is to be turned.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image or ndarray
+        Of any mode, loaded or not; or uint8 (H, W), (H, W, 1), (H, W, 3) or (H, W, 4).
+
+    Raises
+    ------
+    ImageError
+        If the image cannot be loaded.
+    """
+    buffer = io.BytesIO()
+    try:
+        if isinstance(image, np.ndarray):
+            image = Image.fromarray(image[..., 0] if image.shape[2:] == (1,) else image)
+        image.load()
+        orientation = 1 if getattr(image, "format", "") == "TIFF" else orientation_of(image)
+        plain = flatten_image(image).copy()
+        plain.info = {}  # a profile or a resolution is no part of the pixels
+        if orientation in _UPRIGHT:
+            tags = Image.Exif()
+            tags[_ORIENTATION] = orientation
+            plain.save(buffer, "PNG", compress_level=0, exif=tags)
+        else:
+            plain.save(buffer, "BMP")
+    except ImageError:
+        raise
+    except Exception as error:  # as broad as in `decode_image`, and for the same reason
+        text = " ".join(str(error).split())
+        raise ImageError(f"it cannot be loaded: {text[:80] or type(error).__name__}") from error
+    return buffer.getvalue()
+
+
 def _decode(
     data: bytes, size: int, fit: str, interpolation: str, fraction: float, view: View | None
 ) -> Decoded:
@@ -211,9 +250,9 @@ def _decode(
         if reduced:
             box = _load_reduced(image, box, target)
         filter_ = Image.Resampling[interpolation.upper()]
-        small = _flatten(image).resize(target, filter_, box=box, reducing_gap=_GAP)
+        small = flatten_image(image).resize(target, filter_, box=box, reducing_gap=_GAP)
         # Turning the small picture is free, and equal: box and target are symmetric.
-        turn = None if image.format == "TIFF" else _UPRIGHT.get(_orientation(image))
+        turn = None if image.format == "TIFF" else _UPRIGHT.get(orientation_of(image))
     if turn is not None:
         small = small.transpose(turn)
         if turn in _SIDEWAYS:
@@ -264,7 +303,7 @@ def _centred(image: Image.Image, size: int) -> Image.Image:
     return square
 
 
-def _flatten(image: Image.Image) -> Image.Image:
+def flatten_image(image: Image.Image) -> Image.Image:
     """Return a loaded picture of any mode as opaque RGB, or as L if it is grey."""
     if image.mode.startswith("I"):
         return _from_integers(image)
@@ -410,7 +449,7 @@ def _tags(tiff: bytes) -> np.ndarray:
     return np.frombuffer(tiff, entry, fitting, start) if fitting else np.zeros(0, entry)
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation_of(image: Image.Image) -> int:
     """Return the EXIF orientation, 1 to 8; 1 if there is none, or if the EXIF data is broken.
 
     Read here and not by Pillow, which takes one from XMP as well: viewers do not. Broken EXIF is
@@ -420,7 +459,7 @@ def _orientation(image: Image.Image) -> int:
     if not exif:
         return 1
     tags = _tags(exif)
-    found = tags[(tags["tag"] == 274) & (tags["type"] == 3)]
+    found = tags[(tags["tag"] == _ORIENTATION) & (tags["type"] == 3)]
     if not len(found):
         return 1
     (value,) = struct.unpack_from("<H" if exif[:2] == b"II" else ">H", found[0]["value"].tobytes())
@@ -474,7 +513,12 @@ _decoding = threading.local()
 
 
 class _InDecodingThread:
-    """Stands for a filter's module pattern: matches Pillow in a thread that is decoding."""
+    """Stands for a filter's module pattern: matches Pillow in a thread that is decoding.
+
+    Who copies filters to other processes, as scikit-learn does, asks for the pattern's text.
+    """
+
+    pattern = r"PIL\."
 
     def match(self, module: str) -> bool:
         return getattr(_decoding, "active", False) and module.startswith("PIL.")

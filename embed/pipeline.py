@@ -9,7 +9,7 @@ import stat
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -305,7 +305,7 @@ def embed_images(
 
 
 def extract(
-    files: Sequence[str],
+    files: Iterable[str | bytes],
     spec: FeatureSpec,
     open_engine: Callable[[], Engine],
     known: Iterable[bytes] = (),
@@ -318,7 +318,8 @@ def extract(
 
     Parameters
     ----------
-    files : sequence of N str
+    files : iterable of N str or bytes
+        Paths, or what image files hold. It is read as far ahead as images are decoded.
     spec : FeatureSpec
     open_engine : callable
         Returns the engine for `spec`.
@@ -362,7 +363,9 @@ class _Claims:
             return True
 
 
-def _decode_ahead(files: Sequence[str], spec: FeatureSpec, claims: _Claims) -> Iterator[Outcome]:
+def _decode_ahead(
+    files: Iterable[str | bytes], spec: FeatureSpec, claims: _Claims
+) -> Iterator[Outcome]:
     """Yield the outcomes of `files` in order, decoding a bounded number ahead in threads."""
     pending: deque[Future[Outcome]] = deque()
     executor = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="tlx-decode")
@@ -377,7 +380,7 @@ def _decode_ahead(files: Sequence[str], spec: FeatureSpec, claims: _Claims) -> I
         executor.shutdown(wait=True, cancel_futures=True)
 
 
-def _prepare(index: int, file: str, spec: FeatureSpec, claims: _Claims) -> Outcome:
+def _prepare(index: int, file: str | bytes, spec: FeatureSpec, claims: _Claims) -> Outcome:
     """Read, hash and decode one file."""
     outcome = Outcome(index)
     try:
@@ -401,8 +404,10 @@ def _prepare(index: int, file: str, spec: FeatureSpec, claims: _Claims) -> Outco
     return outcome
 
 
-def _read(file: str) -> tuple[bytes, int, int]:
+def _read(file: str | bytes) -> tuple[bytes, int, int]:
     """Return a file's bytes with its size and mtime; mtime -1 if that may not tell a change."""
+    if isinstance(file, bytes):
+        return file, len(file), -1
     with open_binary(file) as stream:
         before = os.fstat(stream.fileno())
         if not stat.S_ISREG(before.st_mode):
