@@ -242,7 +242,6 @@ def test_fit_checks_the_parameters_and_loads_nothing(photos):
     embedder = tlx.ImageEmbedder(engine=open_engine).fit(photos[0])
     assert embedder.spec_.backbone == "efficientnet-lite0"
     for wrong in (
-        {"backbone": "efficientnet-lite7"},
         {"pooling": "mean"},
         {"resize": "stretch"},
         {"interpolation": "cubic"},
