@@ -12,7 +12,7 @@ from .embed import as_dict as embed_dict
 from .embed import as_text as embed_text
 from .fit_head import as_dict as run_dict
 from .fit_head import as_text as run_text
-from .render import progress
+from .progress import progress
 
 
 def demo(

@@ -18,7 +18,8 @@ from .common import (
     resumable,
     say,
 )
-from .render import counts, progress, table
+from .progress import progress
+from .render import counts, table
 
 if TYPE_CHECKING:
     from ..embed.pipeline import EmbedResult

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .common import DEFAULT_WORKSPACE, EngineOption, JsonOption, WorkspaceOption, emit, note, say
-from .render import confusion_table, metric_rows, percent, progress, table
+from .progress import progress
+from .render import confusion_table, metric_rows, percent, table
 
 if TYPE_CHECKING:
     from ..classify.evaluate import Assessment

@@ -19,7 +19,8 @@ from .common import (
     resumable,
     say,
 )
-from .render import METRIC_NAMES, progress, table
+from .progress import progress
+from .render import METRIC_NAMES, table
 
 if TYPE_CHECKING:
     from ..finetune.api import FinetuneResult

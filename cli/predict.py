@@ -15,7 +15,8 @@ import typer
 
 from ..errors import DataError
 from .common import DEFAULT_WORKSPACE, EngineOption, JsonOption, WorkspaceOption, emit, note, say
-from .render import counts, percent, progress, table
+from .progress import progress
+from .render import counts, percent, table
 
 if TYPE_CHECKING:
     from ..classify.predict import Prediction

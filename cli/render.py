@@ -1,13 +1,10 @@
-"""Text for people: tables, figures with their intervals, and progress."""
+"""Text for people: tables, figures with their intervals, and names."""
 
 from __future__ import annotations
 
 import os
-import sys
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ..classify.scoring.metrics import Metric
@@ -105,52 +102,6 @@ def counts(numbers: Mapping[str, int]) -> str:
         return ", ".join(f"{name} {n}" for name, n in numbers.items())
     least, most = min(numbers.values()), max(numbers.values())
     return f"{len(numbers)} classes of {least if least == most else f'{least} to {most}'} images"
-
-
-@contextmanager
-def progress(what: str) -> Iterator[Any]:
-    """Give a callable ``(done, total)`` that shows progress on stderr.
-
-    On a terminal it is a bar with the rate and the time left; elsewhere a plain line every five
-    seconds, so that a log stays readable.
-    """
-    if not sys.stderr.isatty():
-        yield _PlainProgress(what)
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.progress import TimeRemainingColumn as Left
-
-    columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()]
-    columns += [TextColumn("{task.fields[rate]}"), TextColumn("left"), Left()]
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None, rate="")
-        started = time.monotonic()
-
-        def update(done: int, total: int) -> None:
-            seconds = time.monotonic() - started
-            rate = f"{done / seconds:.0f}/s" if done and seconds > 0.5 else ""
-            bar.update(task, completed=done, total=total, rate=rate)
-
-        yield update
-
-
-class _PlainProgress:
-    """Progress as lines: at most one every five seconds, and none for short work."""
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-        self._started = self._told = time.monotonic()
-
-    def __call__(self, done: int, total: int) -> None:
-        now = time.monotonic()
-        if now - self._told < 5 or done == total:
-            return
-        self._told = now
-        rate = done / (now - self._started)
-        left = f", {(total - done) / rate:.0f} s left" if rate else ""
-        sys.stderr.write(f"{self._what}: {done} of {total} ({rate:.0f}/s{left})\n")
-        sys.stderr.flush()
 
 
 def _printable(text: str) -> str:

@@ -122,7 +122,9 @@ class Terminal:
     def shown(self) -> int:
         """How many images the bar has said to be done."""
         plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self._text)
-        return max((int(n) for n in re.findall(r"(\d+)/\d+\s", plain)), default=0)
+        return max(
+            (int(n.replace(",", "")) for n in re.findall(r"([\d,]+) of [\d,]", plain)), default=0
+        )
 
     def close(self) -> int:
         os.close(self.writer)

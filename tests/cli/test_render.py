@@ -1,9 +1,8 @@
-"""Text for people: tables, figures and progress."""
+"""Text for people: tables and figures."""
 
 from __future__ import annotations
 
 import os
-import sys
 
 import pytest
 
@@ -71,27 +70,3 @@ def test_paths_in_the_current_folder_are_relative(tmp_path, monkeypatch):
     assert render.short_path(str(tmp_path / "photos" / "a.jpg")) == os.path.join("photos", "a.jpg")
     beside = f"{tmp_path}-2/a.jpg"
     assert render.short_path(beside) == beside
-
-
-def test_progress_of_short_work_prints_nothing_in_a_log(capsys):
-    with render.progress("Embedding") as show:
-        for done in range(4):
-            show(done, 3)
-    assert capsys.readouterr().err == ""
-
-
-def test_progress_of_long_work_is_a_line_now_and_then(capsys, monkeypatch):
-    clock = iter([0.0, 1.0, 6.0, 7.0])
-    monkeypatch.setattr(render.time, "monotonic", lambda: next(clock))
-    with render.progress("Embedding") as show:
-        for done in (5, 60, 70):
-            show(done, 100)
-    assert capsys.readouterr().err == "Embedding: 60 of 100 (10/s, 4 s left)\n"
-
-
-def test_progress_on_a_terminal_is_a_bar(capsys, monkeypatch):
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    with render.progress("Embedding") as show:
-        show(0, 3)
-        show(3, 3)
-    assert capsys.readouterr().out == ""
