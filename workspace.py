@@ -78,7 +78,9 @@ class Workspace:
         """
         names = self.dataset_names()
         if not names:
-            raise DataError(f"nothing is embedded in {self.root} yet.", "Run tlx embed DATA first.")
+            raise DataError(
+                f"nothing is embedded in {self.root.absolute()} yet.", "Run tlx embed DATA first."
+            )
         if name is None:
             name = names[-1]
         if name not in names:

@@ -229,7 +229,9 @@ def _runs_of(workspace: Workspace, dataset: str | None) -> list[Run]:
     names = workspace.dataset_names()
     found = list_runs(workspace)
     if not found:
-        raise DataError(f"there are no runs in {workspace.root} yet.", "Run tlx fit-head first.")
+        raise DataError(
+            f"there are no runs in {workspace.root.absolute()} yet.", "Run tlx fit-head first."
+        )
     if dataset is not None:
         chosen = [run for run in found if run.info.dataset == dataset]
         if not chosen:

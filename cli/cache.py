@@ -10,10 +10,13 @@ import typer
 
 from .common import (
     DEFAULT_WORKSPACE,
+    MANNERS,
     DatasetOption,
     JsonOption,
     WorkspaceOption,
     emit,
+    in_workspace,
+    next_command,
     say,
 )
 from .render import table
@@ -148,13 +151,17 @@ COMMANDS = (
 )
 
 
-_NOTHING = "Nothing is cached yet. Next: tlx embed DATA"
+def nothing_cached() -> str:
+    """Return that there is nothing yet, where, and what to do."""
+    return (
+        f"Nothing is cached in {MANNERS.workspace.absolute()} yet. {next_command('tlx embed DATA')}"
+    )
 
 
 def info_text(specs: list[SpecReport]) -> str:
     """Return what a person wants to know of the cache."""
     if not specs:
-        return _NOTHING
+        return nothing_cached()
     rows = [[_name(s), s.fingerprint[:12], s.images, s.shards, size(s.bytes)] for s in specs]
     lines = [table(["spec", "fingerprint", "images", "shards", "size"], rows)]
     problems = [problem for spec in specs for problem in spec.problems]
@@ -173,8 +180,10 @@ def verify_text(specs: list[SpecReport], manifests: list[str]) -> str:
             *problems,
             "",
             f"{_number(len(problems), 'problem')}; the rest is good: {read}.",
-            "Run tlx cache compact, which sets damaged files aside, then tlx embed again: it "
-            "embeds only what is missing.",
+            in_workspace(
+                "Run tlx cache compact, which sets damaged files aside, then tlx embed again: it "
+                "embeds only what is missing."
+            ),
         ]
     )
 
@@ -183,9 +192,9 @@ def compact_text(changes: list[Change]) -> str:
     """Return what was merged."""
     rows = [[_name(c), c.images, f"{c.shards_before} -> {c.shards}", _sizes(c)] for c in changes]
     if not rows:
-        return _NOTHING
+        return nothing_cached()
     problems = [f"set aside: {problem}" for change in changes for problem in change.problems]
-    more = ["", *problems, "Run tlx embed again: it embeds only what is missing."]
+    more = ["", *problems, in_workspace("Run tlx embed again: it embeds only what is missing.")]
     return "\n".join(
         [table(["spec", "images", "shards", "size"], rows), *(more if problems else [])]
     )
@@ -198,7 +207,7 @@ def prune_text(changes: list[Change], dry_run: bool) -> str:
         for c in changes
     ]
     if not rows:
-        return _NOTHING
+        return nothing_cached()
     header = [
         "spec",
         "fingerprint",

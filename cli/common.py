@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import shlex
@@ -83,6 +84,14 @@ def fail(code: int, cause: str, remedy: str = "") -> NoReturn:
         shown = text if code == INTERRUPTED else f"{painted('Error:', 'red', sys.stderr)} {text}"
         _write(sys.stderr, shown)
     raise typer.Exit(code)
+
+
+class WarningsOfTheLibrary(logging.Handler):
+    """Prints what the library warns of, with commands for the workspace of this one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one warning."""
+        _write(sys.stderr, in_workspace(record.getMessage()))
 
 
 def emit(result: Any) -> None:

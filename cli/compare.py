@@ -15,8 +15,9 @@ from .common import (
     SeedOption,
     WorkspaceOption,
     emit,
+    in_workspace,
+    next_command,
     note,
-    quoted,
     say,
 )
 from .render import METRIC_NAMES, table
@@ -122,11 +123,11 @@ def as_text(found: Comparison, refit: bool) -> str:
         rows = [[out.run.id, out.reason] for out in found.left_out]
         lines += ["", table(["left out", "because"], rows)]
         if not refit:
-            lines.append("To compare them too: tlx compare --refit")
+            lines.append(in_workspace("To compare them too: tlx compare --refit"))
     if not several:
         lines += ["", "There is nothing to compare it with yet."]
-        return "\n".join([*lines, "Next: tlx fit-head --model svm"])
-    return "\n".join([*lines, "", f"Next: tlx predict {quoted(found.best.id)} PHOTO.jpg"])
+        return "\n".join([*lines, next_command("tlx fit-head --model svm")])
+    return "\n".join([*lines, "", next_command("tlx predict {} PHOTO.jpg", found.best.id)])
 
 
 def _ranking(found: Comparison) -> str:

@@ -15,6 +15,7 @@ from .common import (
     SeedOption,
     WorkspaceOption,
     emit,
+    next_command,
     resumable,
     say,
 )
@@ -126,7 +127,7 @@ def embed(
     else:
         say("\n\n".join(as_text(result) for result in results))
         if len(results[-1].classes) > 1:
-            say("\nNext: tlx fit-head --model logreg" + _features_option(results))
+            say("\n" + next_command("tlx fit-head --model logreg" + _features_option(results)))
 
 
 def _features_option(results: list[EmbedResult]) -> str:

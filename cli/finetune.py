@@ -15,6 +15,7 @@ from .common import (
     SeedOption,
     WorkspaceOption,
     emit,
+    next_command,
     note,
     resumable,
     say,
@@ -196,7 +197,7 @@ def as_text(result: FinetuneResult) -> str:
     if result.run is None:
         return "\n".join([*lines, "The run is with the first worker."])
     lines.append(f"run {result.run.id} in {result.run.folder} ({result.seconds:.1f} s)")
-    return "\n".join([*lines, f"Next: tlx predict {result.run.id} PHOTO.jpg"])
+    return "\n".join([*lines, next_command("tlx predict {} PHOTO.jpg", result.run.id)])
 
 
 class _Progress:

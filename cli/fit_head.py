@@ -14,6 +14,7 @@ from .common import (
     SeedOption,
     WorkspaceOption,
     emit,
+    next_command,
     note,
     say,
 )
@@ -167,7 +168,7 @@ def all_as_text(fitted: HeadsFit) -> str:
         *(f"{model} failed: {error.args[0]}" for model, error in fitted.failures.items()),
         "",
         f"{fitted.seconds:.1f} s for all heads",
-        "Next: tlx compare",
+        next_command("tlx compare"),
     ]
     return "\n".join(lines)
 
@@ -216,7 +217,7 @@ def as_text(run: Run) -> str:
     lines += [
         "",
         f"run {run.id} in {run.folder} ({info.seconds:.1f} s)",
-        f"Next: tlx predict {run.id} PHOTO.jpg",
+        next_command("tlx predict {} PHOTO.jpg", run.id),
     ]
     return "\n".join(lines)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import sys
 from typing import Annotated
 
@@ -22,7 +23,7 @@ from . import (
     predict,
     runs,
 )
-from .common import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption
+from .common import DEFAULT_WORKSPACE, JsonOption, WarningsOfTheLibrary, WorkspaceOption
 from .shell import Command, Group, run
 from .signals import listen
 
@@ -138,4 +139,5 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     if isinstance(sys.stdin, io.TextIOWrapper):  # a list of file names may not be UTF-8 either
         sys.stdin.reconfigure(errors="surrogateescape")
+    logging.getLogger("tlx").addHandler(WarningsOfTheLibrary())
     sys.exit(run(app, sys.argv[1:]))

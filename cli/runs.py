@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .common import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption, emit, say
+from .common import (
+    DEFAULT_WORKSPACE,
+    MANNERS,
+    JsonOption,
+    WorkspaceOption,
+    emit,
+    next_command,
+    say,
+)
 from .fit_head import as_dict, as_text
 from .render import table
 
@@ -75,7 +83,8 @@ def summary(run: Run) -> dict[str, Any]:
 def list_text(runs: list[Run]) -> str:
     """Return the runs as a table."""
     if not runs:
-        return "No runs yet. Next: tlx fit-head --model logreg"
+        first = next_command("tlx fit-head --model logreg")
+        return f"No runs in {MANNERS.workspace.absolute()} yet. {first}"
     rows = []
     for run in runs:
         accuracy = run.metrics["accuracy"]

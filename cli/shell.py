@@ -17,6 +17,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from ..errors import StorageError, TlxError
+from ..lazy_imports import set_verbose
 from .common import DEFAULT_WORKSPACE, INTERRUPTED, MANNERS, fail, in_workspace
 
 UsageError: Any = typer.BadParameter.__mro__[1]
@@ -70,12 +71,14 @@ def _check_workspace() -> None:
         )
 
 
-def _setter(attribute: str) -> Any:
-    def set_it(value: bool) -> None:
-        if value:
-            setattr(MANNERS, attribute, True)
+def _be_verbose(wanted: bool) -> None:
+    if wanted:
+        MANNERS.verbose = True
+        set_verbose()
 
-    return set_it
+
+def _be_quiet(wanted: bool) -> None:
+    MANNERS.quiet = MANNERS.quiet or wanted
 
 
 def _flags(
@@ -85,7 +88,7 @@ def _flags(
             "--verbose",
             "-v",
             expose_value=False,
-            callback=_setter("verbose"),
+            callback=_be_verbose,
             help="Show where errors come from, and the logs of TensorFlow and OpenVINO.",
         ),
     ] = False,
@@ -95,7 +98,7 @@ def _flags(
             "--quiet",
             "-q",
             expose_value=False,
-            callback=_setter("quiet"),
+            callback=_be_quiet,
             help="Print results, warnings and errors, but no progress and no notes.",
         ),
     ] = False,

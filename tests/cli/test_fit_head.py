@@ -120,17 +120,17 @@ def test_any_data_set_of_the_workspace_can_be_named(project, class_folders, grid
     ],
 )
 def test_errors_name_cause_and_remedy(options, cause, remedy, shared_project, tlx):
-    shown = tlx("fit-head", *options, "--json", cwd=shared_project, code=1)
+    shown = tlx("fit-head", *options, cwd=shared_project, code=1)
     assert shown.stdout == ""
     lines = shown.stderr.splitlines()
     assert cause in lines[0]
     assert remedy in lines[1]
 
 
-def test_nothing_embedded_yet(tlx):
+def test_nothing_embedded_yet(tlx, tmp_path):
     shown = tlx("fit-head", code=1)
     assert shown.stderr.splitlines() == [
-        "Error: nothing is embedded in .tlx yet.",
+        f"Error: nothing is embedded in {tmp_path / '.tlx'} yet.",
         "Run tlx embed DATA first.",
     ]
 

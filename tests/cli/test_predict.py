@@ -197,9 +197,9 @@ def test_errors_name_cause_and_remedy(arguments, cause, remedy, shared_project, 
     assert remedy in lines[1]
 
 
-def test_no_runs_yet(tlx):
+def test_no_runs_yet(tlx, tmp_path):
     assert tlx("predict", "best", "a.png", code=1).stderr.splitlines() == [
-        "Error: there are no runs in .tlx yet.",
+        f"Error: there are no runs in {tmp_path / '.tlx'} yet.",
         "Run tlx fit-head first.",
     ]
 

@@ -25,8 +25,9 @@ def test_runs_are_listed_oldest_first(project, tlx):
     assert [run["run"] for run in listed] == ["logreg-1", "logreg-2", "logreg-3"]
 
 
-def test_no_runs_yet(tlx):
-    assert tlx("runs").stdout == "No runs yet. Next: tlx fit-head --model logreg\n"
+def test_no_runs_yet(tlx, tmp_path):
+    told = f"No runs in {tmp_path / '.tlx'} yet. Next: tlx fit-head --model logreg\n"
+    assert tlx("runs").stdout == told
     assert json.loads(tlx("runs", "--json").stdout) == {"runs": []}
 
 

@@ -132,3 +132,14 @@ def test_completion_can_be_shown(tlx):
         "--show-completion", "bash", env={"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
     )
     assert "_TLX_COMPLETE" in shown.stdout
+
+
+def test_what_comes_next_has_the_workspace(two_workspaces, run_tlx):
+    few = ["--workspace", "few"]
+    fitted = run_tlx("fit-head", *few, "--name", "again", cwd=two_workspaces).stdout
+    assert fitted.endswith("Next: tlx predict --workspace few again PHOTO.jpg\n")
+    compared = run_tlx("compare", *few, cwd=two_workspaces).stdout
+    assert "\nNext: tlx predict --workspace few " in compared
+    (two_workspaces / "few" / "runs" / "again" / "run.json").write_text("{")
+    listed = run_tlx("runs", *few, cwd=two_workspaces)
+    assert "tlx runs rm --workspace few again" in listed.stderr
