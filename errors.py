@@ -10,6 +10,7 @@
     ├── FormatError        (ValueError)   a tlx file that is damaged, foreign or hostile
     ├── StorageError       (OSError)      the disk or folder refuses: full, read-only, vanished
     ├── FitError           (ValueError)   a head that cannot be fitted on this data
+    ├── ArgumentError      (TypeError)    an argument that a function does not have
     └── MissingExtraError  (ImportError)  an optional package that is not installed
 
 Each class is also the builtin it resembles, so ``except ValueError`` keeps working for callers who
@@ -81,6 +82,18 @@ class StorageError(TlxError, OSError):
 
 class FitError(TlxError, ValueError):
     """A head that cannot be fitted on this data."""
+
+
+class ArgumentError(TlxError, TypeError):
+    """An argument that a function does not have."""
+
+    @classmethod
+    def nearest_of(cls, function: str, name: str, known: Iterable[str]) -> ArgumentError:
+        """Say that `function` has no argument `name`, and which of `known` come closest."""
+        names = list(known)
+        close = difflib.get_close_matches(name, names, n=2, cutoff=0.6)
+        hint = f"Did you mean {' or '.join(close)}?" if close else f"It has: {', '.join(names)}."
+        return cls(f"{function}() has no argument {name!r}.", hint)
 
 
 class MissingExtraError(TlxError, ImportError):

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..arguments import says_nearest_argument
 from ..errors import DataError, UnknownNameError
 from ..workspace import Workspace
 from .heads.registry import GRIDS
@@ -123,6 +124,7 @@ class _Scored:
         return ""
 
 
+@says_nearest_argument
 def compare_heads(
     runs: Run | str | Iterable[Run | str] | None = None,
     *,

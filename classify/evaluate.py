@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..arguments import says_nearest_argument
 from ..cache.manifest import Manifest
 from ..cache.spec import FeatureSpec
 from ..embed.engines.registry import Engine
@@ -85,6 +86,7 @@ class Assessment:
     metrics_unseen: dict[str, Metric]
 
 
+@says_nearest_argument
 def evaluate_run(
     run: Run | str,
     data: str | os.PathLike[str],

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import says_nearest_argument
 from ..cache.spec import FeatureSpec
 from ..cache.store import FeatureStore
 from ..embed.backbones.registry import Backbone, get_backbone
@@ -53,6 +54,7 @@ class Prediction:
     error: str = ""
 
 
+@says_nearest_argument
 def predict_images(
     run: Run | str,
     paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import says_nearest_argument
 from ..cache.files import open_binary
 from ..cache.identity import digest_of
 from ..cache.manifest import Manifest
@@ -167,6 +168,7 @@ def make_spec(
     )
 
 
+@says_nearest_argument
 def embed_images(
     source: str | os.PathLike[str],
     *,

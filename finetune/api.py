@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import says_nearest_argument
 from ..cache.spec import FeatureSpec
 from ..classify.folds import stratified_group_folds
 from ..classify.heads.dense import DensePredictor
@@ -169,6 +170,7 @@ class _Problem:
     model: str
 
 
+@says_nearest_argument
 def finetune_head(
     seed_run: str = "best",
     unfreeze: int | str = 20,

@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from ..._version import __version__
+from ...arguments import says_nearest_argument
 from ...cache.files import fsync_folder, storage_error, write_atomic
 from ...cache.hdf5 import file_image, memory_file, text_array
 from ...errors import DataError, FormatError, StorageError, TlxError, UnknownNameError
@@ -174,6 +175,7 @@ def _claim(workspace: Workspace, temporary: Path, model: str, name: str | None) 
     raise _taken(name)
 
 
+@says_nearest_argument
 def load_run(run_id: str, workspace: str | os.PathLike[str] = ".tlx") -> Run:
     """Open a run by its id, by the path of its folder, or ``"best"``.
 
