@@ -25,8 +25,8 @@ from {__name__} import main
 main(*sys.argv[1:])"""
 
 
-def probe(kind: str, paths: Sequence[Path], seconds: float = _SECONDS) -> dict[Path, str]:
-    """Read files in a child process and return what is wrong with them.
+def check_apart(kind: str, paths: Sequence[Path], seconds: float = _SECONDS) -> dict[Path, str]:
+    """Read files apart from this process, in a child, and return what is wrong with them.
 
     Parameters
     ----------

@@ -101,7 +101,7 @@ def load_table(
         If there is no such data set, backbone or fingerprint.
     """
     manifest = workspace.load_manifest(dataset)
-    sources = _sources(manifest, features)
+    sources = choose_sources(manifest, features)
     if not manifest.class_names:
         raise DataError(
             f"data set {manifest.name!r} has no labels: its images lie in no class folders.",
@@ -192,8 +192,23 @@ def _gather(
     )
 
 
-def _sources(manifest: Manifest, features: str | None) -> list[dict[str, str]]:
-    """Return the sources that `features` names; of a backbone embedded twice the latest."""
+def choose_sources(manifest: Manifest, features: str | None) -> list[dict[str, str]]:
+    """Return the sources that `features` names; of a backbone embedded twice the latest.
+
+    Parameters
+    ----------
+    manifest : Manifest
+    features : str or None
+        A backbone's name, or the first digits of a fingerprint; several joined by ``+``. None for
+        the spec embedded last.
+
+    Raises
+    ------
+    DataError
+        If the data set has no features.
+    UnknownNameError
+        If there is no such backbone or fingerprint.
+    """
     if not manifest.sources:
         raise DataError(
             f"data set {manifest.name!r} has no features yet.", f"Run tlx embed {manifest.root}"

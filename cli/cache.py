@@ -19,10 +19,12 @@ from .common import (
     next_command,
     say,
 )
-from .render import table
+from .render import progress, table
 
 if TYPE_CHECKING:
-    from ..cache.maintain import Change, Exported, Merged, SpecReport
+    from ..cache.export import Exported
+    from ..cache.maintain import Change, SpecReport
+    from ..upkeep import Merged
 
 SpecOption = Annotated[
     str | None,
@@ -32,7 +34,7 @@ SpecOption = Annotated[
 
 def info(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOption = False) -> None:
     """Show which features are cached and how much room they take."""
-    from ..cache.maintain import cache_info
+    from ..upkeep import cache_info
     from ..workspace import Workspace
 
     specs = cache_info(Workspace(workspace))
@@ -44,10 +46,11 @@ def verify(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOption =
 
     Exits with 1 if anything is wrong.
     """
-    from ..cache.maintain import verify_cache
+    from ..upkeep import verify_cache
     from ..workspace import Workspace
 
-    found = verify_cache(Workspace(workspace))
+    with progress("Reading files") as show:
+        found = verify_cache(Workspace(workspace), show)
     if as_json:
         emit({"specs": [asdict(spec) for spec in found.specs], "manifests": found.manifests})
     else:
@@ -65,10 +68,11 @@ def compact(
 
     Safe while other processes embed and read.
     """
-    from ..cache.maintain import compact_cache
+    from ..upkeep import compact_cache
     from ..workspace import Workspace
 
-    changes = compact_cache(Workspace(workspace), spec)
+    with progress("Merging files") as show:
+        changes = compact_cache(Workspace(workspace), spec, show)
     emit({"specs": [asdict(c) for c in changes]}) if as_json else say(compact_text(changes))
 
 
@@ -91,7 +95,7 @@ def prune(
     as_json: JsonOption = False,
 ) -> None:
     """Drop the features of images that no data set and no run names any more."""
-    from ..cache.maintain import prune_cache
+    from ..upkeep import prune_cache
     from ..workspace import Workspace
 
     changes = prune_cache(Workspace(workspace), spec, force=force, dry_run=dry_run)
@@ -112,10 +116,11 @@ def merge(
 
     The other workspace is only read. Exits with 1 if a file of it was refused.
     """
-    from ..cache.maintain import merge_workspace
+    from ..upkeep import merge_workspace
     from ..workspace import Workspace
 
-    merged = merge_workspace(Workspace(workspace), Workspace(other))
+    with progress("Checking files") as show:
+        merged = merge_workspace(Workspace(workspace), Workspace(other), show)
     emit(asdict(merged)) if as_json else say(merge_text(merged))
     if merged.problems:
         raise typer.Exit(1)
@@ -134,7 +139,7 @@ def export(
 
     It holds features, path, label, split and class_names, for h5py, MATLAB, Julia and others.
     """
-    from ..cache.maintain import export_features
+    from ..upkeep import export_features
     from ..workspace import Workspace
 
     done = export_features(Workspace(workspace), file, dataset, spec)

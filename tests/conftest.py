@@ -17,6 +17,8 @@ from PIL import Image
 
 import tlx
 
+sys.path.insert(0, str(Path(__file__).parent / "cache"))  # for cache_helpers
+
 ROOT = Path(tlx.__file__).parent
 NOT_OF_THE_PACKAGE = {"tests", "benchmarks", "docs", "examples", "build", "demo"}
 NOBODY = 65534

@@ -28,11 +28,11 @@ from cache_helpers import DIM, SPEC, arrays, digest, digests, feature, holds, ma
 
 from tlx.cache import files
 from tlx.cache.files import remove_stale_temporaries
-from tlx.cache.maintain import compact_cache, verify_cache
 from tlx.cache.manifest import Manifest
 from tlx.cache.shard import read_rows, shard_bytes
 from tlx.cache.store import FeatureStore
 from tlx.errors import FormatError, StorageError
+from tlx.upkeep import compact_cache, verify_cache
 from tlx.workspace import Workspace
 
 STORAGE_ERROR, OTHER_ERROR = 3, 4

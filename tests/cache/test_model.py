@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from tlx.cache.files import host
-from tlx.cache.maintain import compact_cache, merge_workspace, prune_cache, verify_cache
 from tlx.cache.shard import digest_bytes, read_digests
 from tlx.cache.store import FeatureStore
 from tlx.errors import DataError, FormatError
+from tlx.upkeep import compact_cache, merge_workspace, prune_cache, verify_cache
 from tlx.workspace import Workspace
 
 NUMBERS = st.lists(st.integers(0, 30), max_size=8, unique=True)

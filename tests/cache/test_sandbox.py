@@ -1,11 +1,11 @@
-"""The probe: whatever a file does to the process that reads it, it does to a child."""
+"""The sandbox: whatever a file does to the process that reads it, it does to a child."""
 
 import time
 
 import pytest
 from cache_helpers import SPEC, arrays, manifest_of, run_python
 
-from tlx.cache.sandbox import probe
+from tlx.cache.sandbox import check_apart
 from tlx.cache.shard import shard_bytes
 
 
@@ -18,21 +18,21 @@ def files(tmp_path):
 
 
 def test_good_files_have_no_problem(files):
-    assert probe("shard", files) == {}
+    assert check_apart("shard", files) == {}
 
 
 def test_a_damaged_file_is_named(files):
     files[2].write_bytes(b"")
-    assert list(probe("shard", files)) == [files[2]]
+    assert list(check_apart("shard", files)) == [files[2]]
 
 
 def test_manifests_are_read_as_manifests(files, tmp_path):
     manifest_of(range(3)).save(tmp_path / "data.h5")
-    assert list(probe("manifest", [tmp_path / "data.h5", files[0]])) == [files[0]]
+    assert list(check_apart("manifest", [tmp_path / "data.h5", files[0]])) == [files[0]]
 
 
 def test_a_missing_file_is_named(tmp_path):
-    assert list(probe("shard", [tmp_path / "none.h5"])) == [tmp_path / "none.h5"]
+    assert list(check_apart("shard", [tmp_path / "none.h5"])) == [tmp_path / "none.h5"]
 
 
 # A reader that misbehaves at one name stands for libhdf5 doing so; no file is known that makes the
@@ -40,15 +40,15 @@ def test_a_missing_file_is_named(tmp_path):
 MISBEHAVING = """
 import json, os, signal, time
 from pathlib import Path
-from tlx.cache import sandbox as probe
-probe._START = probe._START.replace("main(*", '''import os, signal, time
-from tlx.cache import sandbox as probe
+from tlx.cache import sandbox
+sandbox._START = sandbox._START.replace("main(*", '''import os, signal, time
+from tlx.cache import sandbox
 def read(path):
     if path.name == "2.h5":
         {}
-probe._readers = lambda: dict(shard=read)
+sandbox._readers = lambda: dict(shard=read)
 main(*''')
-found = probe.probe("shard", [Path(p) for p in sys.argv[1:]], seconds=2)
+found = sandbox.check_apart("shard", [Path(p) for p in sys.argv[1:]], seconds=2)
 print(json.dumps([[p.name, why] for p, why in found.items()]))
 """
 
@@ -72,8 +72,8 @@ def test_python_files_in_the_current_folder_are_not_run(files, tmp_path):
 import os
 sys.path[:] = [p for p in sys.path if p]
 from pathlib import Path
-from tlx.cache.sandbox import probe
+from tlx.cache.sandbox import check_apart
 os.chdir(sys.argv[1])
-print(probe("shard", [Path("0.h5")]))
+print(check_apart("shard", [Path("0.h5")]))
 """
     assert run_python(code, tmp_path).stdout == "{}\n"

@@ -116,7 +116,10 @@ def test_merge_a_second_time_says_that_nothing_is_new(tlx, project):
 
 def test_export_to_where_no_file_can_be_says_to_name_another(tlx, project):
     told = tlx("cache", "export", "data", cwd=project, code=1).stderr.splitlines()
-    assert told == ["Error: data: Is a directory.", "Name another file to write."]
+    assert told == [
+        "Error: data cannot be written: Is a directory.",
+        "Name another file, in a folder that you may write to.",
+    ]
 
 
 def test_export_writes_a_file_that_h5py_reads(tlx, project):

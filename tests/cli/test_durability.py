@@ -24,9 +24,9 @@ import h5py
 import numpy as np
 import pytest
 
-from tlx.cache.maintain import verify_cache
 from tlx.cache.manifest import Manifest
 from tlx.cache.store import FeatureStore
+from tlx.upkeep import verify_cache
 from tlx.workspace import Workspace
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs POSIX signals")

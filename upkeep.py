@@ -1,0 +1,374 @@
+"""Care of a whole workspace: its stores, data sets and runs together."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NoReturn
+
+from .cache.export import Exported, export_file
+from .cache.files import remove_stale_temporaries
+from .cache.maintain import (
+    Change,
+    SpecReport,
+    compact,
+    fields_of,
+    look,
+    prune,
+    shard_files,
+    spec_folders,
+    stored,
+    stores_in,
+    verify,
+)
+from .cache.manifest import Manifest
+from .cache.sandbox import check_apart
+from .cache.shard import digest_bytes, read_rows, read_spec
+from .cache.store import FeatureStore
+from .classify.runs.store import list_runs
+from .classify.table import choose_sources
+from .errors import DataError, FormatError, TlxError, UnknownNameError
+from .workspace import Workspace
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass
+class Verification:
+    """What a full read found: of each spec, and of each manifest that cannot be read."""
+
+    specs: list[SpecReport]
+    manifests: list[str]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.manifests and not any(spec.problems for spec in self.specs)
+
+
+@dataclass
+class Merged:
+    """What came in from another workspace.
+
+    Attributes
+    ----------
+    images : dict of str to int
+        New features by fingerprint.
+    datasets : list of str
+        Data sets that were added.
+    left_out : list of str
+        Data sets that are here already, and stay as they are; their new features are there.
+    problems : list of str
+        Files that were refused.
+    """
+
+    images: dict[str, int] = field(default_factory=dict)
+    datasets: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def _silent(done: int, total: int) -> None: ...
+
+
+def cache_info(workspace: Workspace) -> list[SpecReport]:
+    """Tell what the cache holds, from the headers of its shards alone.
+
+    `problems` names damaged heads, shards that were set aside, and what killed processes left.
+    """
+    return [look(store) for store in stores_in(workspace.cache)]
+
+
+def verify_cache(workspace: Workspace, progress: Progress = _silent) -> Verification:
+    """Read every byte of every shard and manifest, and change nothing.
+
+    `progress` is called with the number of shards read and their total.
+    """
+    stores = stores_in(workspace.cache)
+    tick = _counter(progress, sum(len(store.shards()) for store in stores))
+    specs = [verify(store, tick) for store in stores]
+    broken = []
+    for path in _manifests(workspace):
+        try:
+            Manifest.load(path)
+        except FileNotFoundError:
+            continue
+        except FormatError as error:
+            broken.append(error.cause)
+    return Verification(specs, broken)
+
+
+def compact_cache(
+    workspace: Workspace, spec: str | None = None, progress: Progress = _silent
+) -> list[Change]:
+    """Merge the shards of each spec into as few as their size allows, each image once.
+
+    Every row is checked on the way, and damaged shards are set aside. Full shards are left as they
+    are. Safe while others read, embed and compact.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    spec : str, optional
+        A backbone's name or the first digits of a fingerprint; by default all specs.
+    progress : callable, optional
+        Called with the number of shards dealt with, each once as it is read and once as it is
+        merged, and their total.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such spec.
+    StorageError
+        If the disk is full or the like. Nothing is lost: a shard is removed only after its rows
+        stand elsewhere.
+    """
+    remove_stale_temporaries(workspace.root / "datasets")
+    stores = _select(workspace, spec)
+    tick = _counter(progress, 2 * sum(len(store.shards()) for store in stores))
+    return [compact(store, tick) for store in stores]
+
+
+def prune_cache(
+    workspace: Workspace, spec: str | None = None, *, force: bool = False, dry_run: bool = False
+) -> list[Change]:
+    """Drop the features that nothing needs, and the damaged shards that were set aside.
+
+    Needed are the images that any manifest names and those that a run was fitted or scored on, with
+    the spec of that run. An embedding pass at work may lose what it sealed before its first
+    manifest was saved, and would embed that again later.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    spec : str, optional
+        A backbone's name or the first digits of a fingerprint: these specs are dropped as a whole,
+        except for what runs need, and the others are left alone.
+    force : bool, default=False
+        Drop what runs need, too.
+    dry_run : bool, default=False
+        Only tell.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such spec.
+    FormatError
+        If a manifest, or without `force` a run, cannot be read: what it needs is then not known.
+    """
+    named = set() if spec else _named_digests(workspace)
+    needed = {} if force else _needed_by_runs(workspace)
+    changes = []
+    for store in _select(workspace, spec):
+        for_runs = needed.get(store.fingerprint, set())
+        only_for_runs = len((stored(store) & for_runs) - named)
+        change = prune(store, named | for_runs, dry_run=dry_run)
+        change.kept_for_runs = only_for_runs
+        changes.append(change)
+    return changes
+
+
+def merge_workspace(workspace: Workspace, other: Workspace, progress: Progress = _silent) -> Merged:
+    """Take in the features and manifests of another workspace, each file checked first.
+
+    Files of others are treated as hostile: they are first read in a process of their own (see
+    `tlx.cache.sandbox`), then row by row here, and what is good is written anew. The other
+    workspace is only read. Its runs are not taken in.
+
+    Parameters
+    ----------
+    workspace, other : Workspace
+    progress : callable, optional
+        Called with the number of shards dealt with, each once as it is checked and once as it is
+        read, and their total.
+
+    Raises
+    ------
+    DataError
+        If `other` is no workspace, or the same as `workspace`.
+    """
+    if not other.cache.is_dir() and not (other.root / "datasets").is_dir():
+        raise DataError(
+            f"{other.root} is no workspace: it has no cache.", "Name a folder such as other/.tlx"
+        )
+    if workspace.root.exists() and other.root.resolve() == workspace.root.resolve():
+        raise DataError(f"{other.root} is this very workspace.", "Name another one.")
+    merged = Merged()
+    shards = {folder: shard_files(folder) for folder in spec_folders(other.cache)}
+    tick = _counter(progress, 2 * sum(map(len, shards.values())))
+    for folder, foreign in shards.items():
+        _merge_spec(workspace.cache, folder.name, foreign, merged, tick)
+    paths = _manifests(other)
+    refused = check_apart("manifest", paths)
+    merged.problems += refused.values()
+    for path in paths:
+        if path not in refused:
+            _merge_manifest(workspace, path, merged)
+    return merged
+
+
+def export_features(
+    workspace: Workspace,
+    path: str | os.PathLike[str],
+    dataset: str | None = None,
+    spec: str | None = None,
+) -> Exported:
+    """Write the features of a data set as one plain HDF5 file, replacing it whole.
+
+    See `tlx.cache.export.export_file` for what it holds.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    path : path
+    dataset : str, optional
+        By default the one embedded last.
+    spec : str, optional
+        A backbone's name or the first digits of a fingerprint; by default the one embedded last.
+
+    Raises
+    ------
+    DataError
+        If features are missing.
+    UnknownNameError
+        If there is no such data set or spec.
+    StorageError
+        If the file cannot be written. An older one is then still there.
+    """
+    manifest = workspace.load_manifest(dataset)
+    sources = choose_sources(manifest, spec)
+    if len(sources) > 1:
+        raise DataError(
+            f"{spec!r} names several kinds of features.", "Export them one after the other."
+        )
+    return export_file(workspace.cache, manifest, sources[0], path)
+
+
+def _counter(progress: Progress, total: int) -> Callable[[int], None]:
+    """Return a function that adds to a count and tells `progress` of it."""
+    done = 0
+
+    def tick(more: int) -> None:
+        nonlocal done
+        done = min(done + more, total)  # other processes may add shards meanwhile
+        progress(done, total)
+
+    return tick
+
+
+def _select(workspace: Workspace, spec: str | None) -> list[FeatureStore]:
+    stores = stores_in(workspace.cache)
+    if spec is None:
+        return stores
+    names = [str(fields_of(s).get("backbone", s.fingerprint[:12])) for s in stores]
+    chosen = [
+        store
+        for store, name in zip(stores, names, strict=True)
+        if name == spec or store.fingerprint.startswith(spec)
+    ]
+    if not chosen:
+        raise UnknownNameError.nearest("spec", spec, names)
+    return chosen
+
+
+def _manifests(workspace: Workspace) -> list[Path]:
+    return shard_files(workspace.root / "datasets")
+
+
+def _named_digests(workspace: Workspace) -> set[bytes]:
+    """Return the digests of all images of all data sets."""
+    named: set[bytes] = set()
+    for path in _manifests(workspace):
+        manifest = Manifest.load(path)
+        named.update(digest_bytes(manifest.digest[manifest.hashed]))
+    return named
+
+
+def _needed_by_runs(workspace: Workspace) -> dict[str, set[bytes]]:
+    """Return the digests that runs were fitted or scored on, by fingerprint."""
+
+    def not_known(run_id: str, error: TlxError) -> NoReturn:
+        raise FormatError(
+            f"what run {run_id} needs is not known: {error.cause}",
+            f"Remove it with tlx runs rm {run_id}, or use --force to prune what runs need, too.",
+        ) from error
+
+    needed: dict[str, set[bytes]] = {}
+    for run in list_runs(workspace, not_known):
+        try:
+            scored = run.predictions()
+        except TlxError as error:
+            not_known(run.id, error)
+        for source in run.info.sources:
+            digests = needed.setdefault(source["fingerprint"], set())
+            digests.update(digest_bytes(scored.digest), digest_bytes(scored.trained_on))
+    return needed
+
+
+def _merge_spec(
+    cache: Path, fingerprint: str, foreign: list[Path], merged: Merged, tick: Callable[[int], None]
+) -> None:
+    """Take in the shards of one spec of another workspace."""
+    refused = check_apart("shard", foreign)
+    tick(len(foreign))
+    merged.problems += refused.values()
+    store: FeatureStore | None = None
+    added: list[Path] = []
+    for shard in foreign:
+        tick(1)
+        if shard in refused:
+            continue
+        try:
+            spec = read_spec(shard)
+            store = store or FeatureStore(cache, spec)
+            if store.fingerprint != fingerprint:
+                raise FormatError(f"{shard} lies in the folder of another spec.")
+            rows = read_rows(shard, store.spec_json)
+            shape = store.feature_shape()
+            if shape not in (None, rows.features.shape[1:]):
+                raise FormatError(f"{shard} holds features of another shape than those here.")
+        except FileNotFoundError:
+            continue
+        except FormatError as error:
+            merged.problems.append(error.cause)
+            continue
+        ids = digest_bytes(rows.digests)
+        first = {digest: row for row, digest in reversed(list(enumerate(ids)))}
+        known = store.has(ids)
+        new = [row for row, digest in enumerate(ids) if not known[row] and first[digest] == row]
+        if new:
+            added.append(store.add_shard(rows.digests[new], rows.features[new]))
+            merged.images[fingerprint] = merged.images.get(fingerprint, 0) + len(new)
+    if store is not None and len(added) > 1:
+        store.rewrite(added)
+
+
+def _merge_manifest(workspace: Workspace, path: Path, merged: Merged) -> None:
+    try:
+        when = path.stat().st_mtime_ns
+        theirs = Manifest.load(path)
+        if theirs.name != workspace.manifest_name(Path(theirs.root), path.stem):
+            raise FormatError(f"{path} says that it is data set {theirs.name!r}.")
+    except FileNotFoundError:
+        return
+    except (DataError, FormatError) as error:
+        merged.problems.append(error.cause)
+        return
+    root_hash = hashlib.sha256(os.fsencode(theirs.root)).hexdigest()[:6]
+    for name in (theirs.name, f"{theirs.name}-{root_hash}"):
+        target = workspace.manifest_path(name)
+        if not target.exists():
+            dataclasses.replace(theirs, name=name).save(target)
+            with contextlib.suppress(OSError):
+                # The default is the data set embedded last, which a merge is no reason to change.
+                os.utime(target, ns=(when, when))
+            merged.datasets.append(name)
+            return
+        if Manifest.load(target).root == theirs.root:
+            break
+    merged.left_out.append(theirs.name)
