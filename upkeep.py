@@ -33,9 +33,8 @@ from .cache.store import FeatureStore
 from .classify.runs.store import list_runs
 from .classify.table import choose_sources
 from .errors import DataError, FormatError, TlxError, UnknownNameError
+from .progress import Progress, silent
 from .workspace import Workspace
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass
@@ -73,9 +72,6 @@ class Merged:
     problems: list[str] = field(default_factory=list)
 
 
-def _silent(done: int, total: int) -> None: ...
-
-
 def cache_info(workspace: Workspace) -> list[SpecReport]:
     """Tell what the cache holds, from the headers of its shards alone.
 
@@ -84,7 +80,7 @@ def cache_info(workspace: Workspace) -> list[SpecReport]:
     return [look(store) for store in stores_in(workspace.cache)]
 
 
-def verify_cache(workspace: Workspace, progress: Progress = _silent) -> Verification:
+def verify_cache(workspace: Workspace, progress: Progress = silent) -> Verification:
     """Read every byte of every shard and manifest, and change nothing.
 
     `progress` is called with the number of shards read and their total.
@@ -104,7 +100,7 @@ def verify_cache(workspace: Workspace, progress: Progress = _silent) -> Verifica
 
 
 def compact_cache(
-    workspace: Workspace, spec: str | None = None, progress: Progress = _silent
+    workspace: Workspace, spec: str | None = None, progress: Progress = silent
 ) -> list[Change]:
     """Merge the shards of each spec into as few as their size allows, each image once.
 
@@ -173,7 +169,7 @@ def prune_cache(
     return changes
 
 
-def merge_workspace(workspace: Workspace, other: Workspace, progress: Progress = _silent) -> Merged:
+def merge_workspace(workspace: Workspace, other: Workspace, progress: Progress = silent) -> Merged:
     """Take in the features and manifests of another workspace, each file checked first.
 
     Files of others are treated as hostile: they are first read in a process of their own (see

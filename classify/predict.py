@@ -20,6 +20,7 @@ from ..embed.dataset import image_paths
 from ..embed.engines.registry import Engine, load_engine
 from ..embed.pipeline import Outcome, extract
 from ..errors import DataError, WeightsError
+from ..progress import Progress, silent
 from ..workspace import Workspace, several
 from .runs.checks import head_probabilities
 from .runs.run import Run
@@ -63,7 +64,7 @@ def predict_images(
     tta: int = 0,
     reject: float | Rejection | None = None,
     engine: str = "auto",
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = silent,
 ) -> list[Prediction]:
     """Predict images with a run; an image that cannot be read is a row with its reason.
 

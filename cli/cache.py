@@ -19,7 +19,8 @@ from .common import (
     next_command,
     say,
 )
-from .render import progress, table
+from .progress import progress
+from .render import table
 
 if TYPE_CHECKING:
     from ..cache.export import Exported
