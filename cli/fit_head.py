@@ -162,7 +162,7 @@ def all_as_text(fitted: HeadsFit) -> str:
         f"{len(rows)} heads on {best.info.dataset!r}: {best.info.n} images "
         f"({', '.join(sorted(protocols))})",
         "",
-        table(header, rows),
+        table(header, rows, best=0),
         "",
         *(f"run {run.id} in {run.folder}" for run in fitted.runs),
         *(f"{model} failed: {error.args[0]}" for model, error in fitted.failures.items()),

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
+
+from .common import painted
 
 if TYPE_CHECKING:
     from ..classify.scoring.metrics import Metric
@@ -20,10 +25,31 @@ METRIC_NAMES = {
 }
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+def table(
+    header: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    *,
+    optional: Sequence[str] = (),
+    best: int | None = None,
+    width: int | None = None,
+) -> str:
     """Return rows under a header: text to the left, numbers to the right.
 
     What does not print, such as a line end or a terminal's escape code in a file name, is escaped.
+    On a terminal the table fits it: optional columns go first, then long texts are shortened in the
+    middle, figures never.
+
+    Parameters
+    ----------
+    header : sequence of str
+    rows : sequence of sequences
+    optional : sequence of str, default=()
+        Columns that may be left out, the first one first.
+    best : int, optional
+        The row that is green on a terminal.
+    width : int, optional
+        Columns of the terminal; by default those of standard output, and without bound where it is
+        none.
 
     Examples
     --------
@@ -31,21 +57,93 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     class  images
     cats      700
     dogs      699
+    >>> print(table(["path", "n"], [["photos/summer/2024/IMG_0042.jpg", 7]], width=29))
+    path                        n
+    photos/summer…IMG_0042.jpg  7
     """
+    room = screen_width() if width is None else width
     cells = [[_printable(str(cell)) for cell in row] for row in [header, *rows]]
-    widths = [max(_width(row[i]) for row in cells) for i in range(len(header))]
     numeric = [
         bool(rows) and all(isinstance(row[i], (int, float)) for row in rows)
         for i in range(len(header))
     ]
+    for name in optional:
+        if room and _table_width(cells) > room:
+            drop = header.index(name)
+            header = [*header[:drop], *header[drop + 1 :]]
+            numeric.pop(drop)
+            for row in cells:
+                row.pop(drop)
+    widths = _widths(cells, room)
     lines = []
     for row in cells:
-        padded = [
-            " " * (w - _width(c)) + c if right else c + " " * (w - _width(c))
-            for c, w, right in zip(row, widths, numeric, strict=True)
-        ]
+        padded = []
+        for cell, wide, right in zip(row, widths, numeric, strict=True):
+            short = shortened(cell, wide)
+            gap = " " * (wide - text_width(short))
+            padded.append(gap + short if right else short + gap)
         lines.append("  ".join(padded).rstrip())
+    if best is not None:
+        lines[1 + best] = painted(lines[1 + best], "green", sys.stdout)
     return "\n".join(lines)
+
+
+_LEAST = 12  # columns to which a text may be shortened
+_FIGURES = re.compile(r"[-+−]?[\d.,%<±e()\s/+−-]*(to)?[\d.,%±()\s+−-]*(s|kB|MB|GB|B)?")
+
+
+def _table_width(cells: Sequence[Sequence[str]]) -> int:
+    columns = list(zip(*cells, strict=True))
+    return sum(max(map(text_width, column)) for column in columns) + 2 * (len(columns) - 1)
+
+
+def _widths(cells: Sequence[Sequence[str]], room: int) -> list[int]:
+    """Return the width of each column; the widest texts give way until all fits into `room`."""
+    columns = list(zip(*cells, strict=True))
+    widths = [max(map(text_width, column)) for column in columns]
+    least = []
+    for (title, *column), wide in zip(columns, widths, strict=True):
+        figures = all(_FIGURES.fullmatch(cell) for cell in column)
+        kept = max(map(text_width, column), default=0) if figures else 0
+        least.append(max(kept, min(_LEAST, wide), min(_LEAST, text_width(title))))
+    excess = sum(widths) + 2 * (len(widths) - 1) - room
+    while room and excess > 0:
+        able = [i for i in range(len(widths)) if widths[i] > least[i]]
+        if not able:
+            break
+        widths[max(able, key=widths.__getitem__)] -= 1
+        excess -= 1
+    return widths
+
+
+def shortened(text: str, width: int) -> str:
+    """Return `text` in at most `width` columns; what is too long loses its middle.
+
+    Examples
+    --------
+    >>> shortened("photos/summer/IMG_0042.jpg", 17)
+    'photos/s…0042.jpg'
+    """
+    if text_width(text) <= width:
+        return text
+    half = (width - 1) // 2
+    left, right = _first_columns(text, width - 1 - half), _first_columns(text[::-1], half)[::-1]
+    return f"{left}…{right}"
+
+
+def _first_columns(text: str, width: int) -> str:
+    """Return the longest beginning of `text` that takes at most `width` columns."""
+    end = min(width, len(text))
+    while text_width(text[:end]) > width:
+        end -= 1
+    return text[:end]
+
+
+def screen_width() -> int:
+    """Return the columns of the terminal; 0 if standard output is none, and so has no bound."""
+    if sys.stdout is None or not sys.stdout.isatty():
+        return 0
+    return shutil.get_terminal_size().columns
 
 
 def metric_rows(metrics: Mapping[str, Metric]) -> list[list[str]]:
@@ -58,9 +156,11 @@ def metric_rows(metrics: Mapping[str, Metric]) -> list[list[str]]:
 
 def confusion_table(confusion: Sequence[Sequence[int]], class_names: Sequence[str]) -> str:
     """Return the confusion matrix as a table; of many classes only the pairs most confused."""
-    if len(class_names) <= 12:
-        header = ["true \\ predicted", *class_names]
-        rows = [[name, *row] for name, row in zip(class_names, confusion, strict=True)]
+    header = ["true \\ predicted", *class_names]
+    rows = [[name, *row] for name, row in zip(class_names, confusion, strict=True)]
+    room = screen_width()
+    fits = not room or _table_width([header, *([str(c) for c in row] for row in rows)]) <= room
+    if len(class_names) <= 12 and (fits or len(class_names) <= 3):
         return table(header, rows)
     pairs = [
         (confusion[i][j], class_names[i], class_names[j])
@@ -111,10 +211,10 @@ def _printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def _width(text: str) -> int:
+def text_width(text: str) -> int:
     """Return the columns that `text` takes on a terminal: two for wide characters."""
     if text.isascii():
         return len(text)
-    from unicodedata import combining, east_asian_width
+    from rich.cells import cell_len
 
-    return sum(0 if combining(c) else 2 if east_asian_width(c) in "WF" else 1 for c in text)
+    return cell_len(text)

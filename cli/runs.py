@@ -92,4 +92,4 @@ def list_text(runs: list[Run]) -> str:
         row = [run.id, run.info.model, run.info.dataset, run.info.protocol]
         rows.append([*row, f"{accuracy.value:.4f}", interval, run.info.created])
     header = ["run", "model", "data set", "protocol", "accuracy", "95% interval", "created"]
-    return table(header, rows)
+    return table(header, rows, optional=["protocol", "model"])

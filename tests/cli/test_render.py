@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import pytest
 
@@ -70,3 +71,53 @@ def test_paths_in_the_current_folder_are_relative(tmp_path, monkeypatch):
     assert render.short_path(str(tmp_path / "photos" / "a.jpg")) == os.path.join("photos", "a.jpg")
     beside = f"{tmp_path}-2/a.jpg"
     assert render.short_path(beside) == beside
+
+
+# On a terminal of some width
+
+
+def test_a_table_fits_the_terminal_and_figures_stay_whole():
+    rows = [["photos/" + "x" * 90 + "/0001.jpg", "0.9500 to 0.9700", "taken for " + "y" * 30]]
+    shown = render.table(["path", "95% interval", "label"], rows, width=80).splitlines()
+    assert all(render.text_width(line) <= 80 for line in shown)
+    assert "0.9500 to 0.9700" in shown[1]
+    assert shown[1].startswith("photos/xxx")
+    assert "/0001.jpg  " in shown[1]
+
+
+def test_wide_characters_are_shortened_to_whole_ones():
+    shown = render.table(["class", "n"], [["猫" * 30, 7]], width=20).splitlines()
+    assert shown[1].startswith("猫猫")
+    assert "…" in shown[1]
+    assert render.text_width(shown[1]) <= 20
+
+
+def test_optional_columns_go_first():
+    header, rows = ["run", "time", "p"], [["a" * 20, "1.5 s", "0.5"]]
+    assert "time" in render.table(header, rows, optional=["time"], width=32)
+    narrow = render.table(header, rows, optional=["time"], width=28)
+    assert "time" not in narrow
+    assert "a" * 20 in narrow
+
+
+def test_what_is_not_a_terminal_has_no_bound():
+    assert "x" * 300 in render.table(["path"], [["x" * 300]])
+
+
+def test_a_matrix_that_is_too_wide_becomes_pairs(monkeypatch):
+    names = [f"a class with a long name {i}" for i in range(9)]
+    matrix = [[5 if i == j else 0 for j in range(9)] for i in range(9)]
+    matrix[1][2] = 3
+    monkeypatch.setattr(render, "screen_width", lambda: 80)
+    shown = render.confusion_table(matrix, names).splitlines()
+    assert shown[0].split() == ["true", "predicted", "images"]
+    assert len(shown) == 2
+
+
+@pytest.mark.parametrize(("colourful", "lines"), [(True, 1), (False, 0)])
+def test_the_best_is_green_on_a_terminal_that_may_have_colour(colourful, lines, monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("NO_COLOR", "" if colourful else "1")
+    shown = render.table(["run"], [["a"], ["b"]], best=0)
+    assert shown.count("\x1b[32m") == lines
