@@ -20,7 +20,7 @@ do not know tlx.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class TlxError(Exception):
@@ -54,18 +54,96 @@ class ImageError(TlxError, ValueError):
 class UnknownNameError(TlxError, LookupError):
     """A name that stands for nothing.
 
-    Use :meth:`nearest` to build one that suggests the closest known names.
+    Use :meth:`nearest` to build one that suggests the known names closest by meaning or by letters.
     """
 
     @classmethod
     def nearest(
         cls, kind: str, name: str, known: Iterable[str], remedy: str = ""
     ) -> UnknownNameError:
-        """Say that `name` is no `kind`, and which of `known` come closest."""
+        """Say that `name` is no `kind`, and which of `known` come closest.
+
+        Examples
+        --------
+        >>> UnknownNameError.nearest("split", "val", ["train", "validation", "test"]).remedy
+        'Did you mean validation?'
+        """
         names = sorted(known)
-        close = difflib.get_close_matches(name, names, n=3, cutoff=0.5) or names[:8]
-        hint = f"Did you mean {', '.join(close)}?" if close else f"There is no {kind} yet."
+        close = _closest(name, names)
+        if close:
+            hint = f"Did you mean {_one_of(close)}?"
+        elif names:
+            hint = f"There is {', '.join(names[:8])}{' and more' if names[8:] else ''}."
+        else:
+            hint = f"There is no {kind} yet."
         return cls(f"unknown {kind}: {name!r}.", f"{hint} {remedy}".strip())
+
+
+# What else people call things, in letters and digits only.
+_ALSO = {
+    "dev": "validation",
+    "eval": "validation",
+    "holdout": "test",
+    "logistic": "logreg",
+    "logisticregression": "logreg",
+    "lr": "logreg",
+    "softmax": "logreg",
+    "svc": "svm",
+    "linearsvc": "svm",
+    "discriminant": "lda",
+    "lineardiscriminantanalysis": "lda",
+    "kneighbors": "knn",
+    "kneighborsclassifier": "knn",
+    "nearestneighbours": "knn",
+    "nearestneighbors": "knn",
+    "ncm": "centroid",
+    "nearestcentroid": "centroid",
+    "prototype": "centroid",
+    "mlp": "dense",
+    "neuralnetwork": "dense",
+    "nn": "dense",
+    "effnet": "efficientnet-lite0",
+    "vgg": "vgg16",
+    "inception": "inceptionv3",
+    "acc": "accuracy",
+    "auc": "roc_auc",
+    "f1": "macro_f1",
+    "loss": "log_loss",
+    "crossentropy": "log_loss",
+    "nll": "log_loss",
+    "tf": "tensorflow",
+    "keras": "tensorflow",
+    "ov": "openvino",
+    "latest": "best",
+    "last": "best",
+}
+
+
+def _closest(name: str, names: Sequence[str]) -> list[str]:
+    """Return at most three names: other words for it, then its continuations, then look-alikes."""
+    wanted = _bare(name)
+    if not wanted:
+        return []
+    by_bare = {_bare(each): each for each in names}
+    other = by_bare.get(_bare(_ALSO.get(wanted, "")))
+    begun = [n for n in names if _bare(n).startswith(wanted) or wanted.startswith(_bare(n) or "-")]
+    within = [n for n in names if len(wanted) > 2 and wanted in _bare(n)]
+    alike = difflib.get_close_matches(wanted, by_bare, n=3, cutoff=0.5)
+    found = [
+        *([other] if other else []),
+        *sorted(begun, key=lambda each: (abs(len(each) - len(name)), each)),
+        *within,
+        *([] if begun else (by_bare[each] for each in alike)),
+    ]
+    return list(dict.fromkeys(found))[:3]
+
+
+def _bare(name: str) -> str:
+    return "".join(c for c in name.lower() if c.isalnum())
+
+
+def _one_of(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
 
 
 class WeightsError(TlxError, ValueError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -322,7 +323,23 @@ def _tap(network: keras.Model, name: str) -> Any:
         if isinstance(inner, keras.Model) and name in _layer_names(inner):
             (tensor,) = inner._inbound_nodes[-1].input_tensors
             return keras.Model(inner.inputs[0], _tap(inner, name), name=inner.name)(tensor)
-    raise UnknownNameError.nearest("layer", name, _layer_names(network))
+    raise UnknownNameError.nearest("layer", name, _layer_names(network), _whose(name))
+
+
+_LAYERS_OF = {  # names that recipes use, and the backbone whose they are
+    r"mixed\d+": "inceptionv3",
+    r"block\d_(conv\d|pool)": "vgg16",
+    r"conv\d_block\d+_\w+": "resnet50",
+    r"block\d[a-z]_\w+": "efficientnetb0",
+}
+
+
+def _whose(layer: str) -> str:
+    """Return what to say of a layer whose name is known from another backbone."""
+    for pattern, backbone in _LAYERS_OF.items():
+        if re.fullmatch(pattern, layer):
+            return f"{layer} is a layer of {backbone}: add --backbone {backbone}."
+    return ""
 
 
 def _real_layers(network: keras.Model) -> list[Any]:

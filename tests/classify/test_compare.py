@@ -164,7 +164,7 @@ def test_only_runs_of_the_data_set_asked_for(fit, place, add_dataset, draw) -> N
     second = fit()
     assert compare_heads(workspace=place.root).best.id == second.id
     assert compare_heads(workspace=place.root, dataset="d").best.id == first.id
-    with pytest.raises(UnknownNameError, match="Did you mean d, e"):
+    with pytest.raises(UnknownNameError, match="There is d, e"):
         compare_heads(workspace=place.root, dataset="f")
 
 

@@ -154,6 +154,10 @@ class TestFeatureModel:
         with pytest.raises(UnknownNameError, match="block2_add"):
             feature_model(lite0, spec_of(lite0, layer="block2_ad"))
 
+    def test_a_layer_known_from_another_backbone_names_it(self, lite0):
+        with pytest.raises(UnknownNameError, match="mixed7 is a layer of inceptionv3"):
+            feature_model(lite0, spec_of(lite0, layer="mixed7"))
+
     def test_pixels_may_be_uint8(self, lite0):
         model = feature_model(lite0, spec_of(lite0, layer="block2_add"))
         batch = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), np.uint8)
