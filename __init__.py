@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .classify.evaluate import evaluate_run
     from .classify.fit import fit_head, fit_heads
     from .classify.predict import predict_images
-    from .classify.runs.store import load_run
+    from .classify.runs.best import load_run
     from .embed.embedder import ImageEmbedder
     from .embed.pipeline import embed_images
     from .errors import TlxError
@@ -33,7 +33,7 @@ _HOME = {
     "fit_head": ".classify.fit",
     "fit_heads": ".classify.fit",
     "learning_curve": ".classify.curve",
-    "load_run": ".classify.runs.store",
+    "load_run": ".classify.runs.best",
     "predict_images": ".classify.predict",
 }
 

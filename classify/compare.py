@@ -14,11 +14,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..arguments import says_nearest_argument
-from ..errors import DataError, UnknownNameError
+from ..errors import DataError, FormatError, StorageError, UnknownNameError
 from ..workspace import Workspace
 from .heads.registry import GRIDS
+from .runs.best import load_run, runs_of
 from .runs.run import Run, RunInfo
-from .runs.store import by_age, list_runs, load_run, save_evaluation
+from .runs.store import by_age, save_evaluation, warn_of_damage
 from .scoring.crossval import Recipe
 from .scoring.metrics import Metric
 from .scoring.paired import Difference, compare_paired, holm
@@ -181,8 +182,8 @@ def compare_heads(
     named = runs is not None
     if isinstance(runs, Run | str):
         runs = [runs]
-    candidates = _distinct(runs, workspace) if runs is not None else _runs_of(workspace, dataset)
-    scored = [_Scored(run) for run in candidates]
+    candidates = _distinct(runs, workspace) if runs is not None else runs_of(workspace, dataset)
+    scored, damaged = _read(candidates, raises=named)
     reference = scored[-1]
     refitted: dict[str, str] = {}
     if refit:
@@ -194,12 +195,12 @@ def compare_heads(
         for s in group
         if refit and _can_be_refitted(s.run)
     }
-    left_out = [
+    left_out = [*damaged] + [
         LeftOut(s.run, twins.get(_recipe(s.run), why))
         for s, why in zip(scored, objections, strict=True)
         if why and s.run.id not in refitted
     ]
-    refused = [out for out in left_out if not (refit and _can_be_refitted(out.run))]
+    refused = [out for out in left_out[len(damaged) :] if not (refit and _can_be_refitted(out.run))]
     if named and refused:
         run = refused[0].run
         raise DataError(
@@ -219,38 +220,26 @@ def compare_heads(
     )
 
 
-def best_of(workspace: Workspace, dataset: str | None = None) -> Run:
-    """Return the first run of the default comparison, without the tests."""
-    scored = [_Scored(run) for run in _runs_of(workspace, dataset)]
-    group = [s.run for s in scored if not s.objection(scored[-1])]
-    return max(group, key=lambda run: _merit(run, "accuracy"))
-
-
-def _runs_of(workspace: Workspace, dataset: str | None) -> list[Run]:
-    """Return the runs of a data set, the oldest first; of the one embedded last by default."""
-    names = workspace.dataset_names()
-    found = list_runs(workspace)
-    if not found:
-        raise DataError(
-            f"there are no runs in {workspace.root.absolute()} yet.", "Run tlx fit-head first."
-        )
-    if dataset is not None:
-        chosen = [run for run in found if run.info.dataset == dataset]
-        if not chosen:
-            known = {run.info.dataset for run in found}
-            raise UnknownNameError.nearest("data set with runs", dataset, known)
-        return chosen
-    of_latest = [run for run in found if names and run.info.dataset == names[-1]]
-    # Without runs of that data set (or without the data set), those of the newest run's.
-    return of_latest or [r for r in found if r.info.dataset == found[-1].info.dataset]
-
-
 def _distinct(runs: Iterable[Run | str], workspace: str | os.PathLike[str]) -> list[Run]:
     loaded = [load_run(run, workspace) if isinstance(run, str) else run for run in runs]
     unique = list({run.folder.resolve(): run for run in loaded}.values())
     if not unique:
         raise DataError("no runs to compare.", "Name some, or none to compare all.")
     return sorted(unique, key=by_age)
+
+
+def _read(runs: list[Run], *, raises: bool) -> tuple[list[_Scored], list[LeftOut]]:
+    """Read the predictions of runs; the damaged ones are told and left out unless `raises`."""
+    scored, damaged = [], []
+    for run in runs:
+        try:
+            scored.append(_Scored(run))
+        except (FormatError, StorageError) as error:
+            if raises or len(damaged) + 1 == len(runs):
+                raise
+            warn_of_damage(run.id, error)
+            damaged.append(LeftOut(run, f"damaged: {error.cause}"))
+    return scored, damaged
 
 
 def _rank(scored: Sequence[_Scored], metric: str, resamples: int, seed: int) -> list[Row]:

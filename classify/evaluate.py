@@ -17,9 +17,9 @@ from ..cache.spec import FeatureSpec
 from ..embed.engines.registry import Engine
 from ..errors import DataError, UnknownNameError, WeightsError
 from ..workspace import Workspace
+from .runs.best import load_run
 from .runs.checks import head_probabilities
 from .runs.run import Run
-from .runs.store import load_run
 from .scoring.calibrate import calibration_error
 from .scoring.metrics import Metric, confusion_matrix, score
 from .table import FeatureTable, load_table
@@ -62,7 +62,7 @@ class Assessment:
     n : int
         Images scored.
     metrics : dict of str to Metric
-        As of a run; ``ece_calibrated`` is the calibration error of what the run predicts.
+        As of a run; ``ece`` is the calibration error of what the run predicts.
     confusion : ndarray of shape (C, C), int
         Rows are true classes, columns predicted ones.
     per_class : list of ClassReport
@@ -186,7 +186,7 @@ def class_reports(
 
 
 def _metrics(y: np.ndarray, proba: np.ndarray, groups: np.ndarray) -> dict[str, Metric]:
-    return {**score(y, proba, groups), "ece_calibrated": calibration_error(y, proba, groups)}
+    return {**score(y, proba, groups), "ece": calibration_error(y, proba, groups)}
 
 
 def _dataset(

@@ -22,9 +22,9 @@ from ..embed.pipeline import Outcome, extract
 from ..errors import DataError, WeightsError
 from ..progress import Progress, silent
 from ..workspace import Workspace, several
+from .runs.best import load_run
 from .runs.checks import head_probabilities
 from .runs.run import Run
-from .runs.store import load_run
 from .scoring.calibrate import UNKNOWN, Rejection, choose_threshold
 
 _BLOCK = 1024  # files whose features are held at a time

@@ -38,10 +38,13 @@ def evaluate(
 ) -> None:
     """Score a finished run on a data set, best on one that it has never seen."""
     from ..classify.evaluate import evaluate_run
+    from ..classify.runs.best import load_run
 
+    loaded = load_run(run, workspace)
+    note(f"Using {loaded.describe()}.")
     with progress("Embedding") as show:
         found = evaluate_run(
-            run, data, split=split, workspace=workspace, engine=engine, progress=show
+            loaded, data, split=split, workspace=workspace, engine=engine, progress=show
         )
     warning = seen_warning(found)
     if warning:

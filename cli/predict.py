@@ -65,12 +65,13 @@ def predict(
     """
     from ..cache.files import write_output
     from ..classify.predict import predict_images, rejection
-    from ..classify.runs.store import load_run
+    from ..classify.runs.best import load_run
 
     if output is not None and output.suffix.lower() not in (".csv", ".json"):
         raise DataError(f"--output {output} is neither .csv nor .json.", "Name it labels.csv, say.")
     files = _expand(paths)
     loaded = load_run(run, workspace)
+    note(f"Using {loaded.describe()}.")
     chosen = None if reject is None else rejection(loaded, reject)
     with progress("Predicting") as show:
         found = predict_images(

@@ -20,8 +20,8 @@ METRIC_NAMES = {
     "macro_f1": "macro F1",
     "log_loss": "log loss",
     "roc_auc": "ROC AUC",
-    "ece": "calibration error before",
-    "ece_calibrated": "calibration error",
+    "ece_raw": "calibration error before",
+    "ece": "calibration error",
 }
 
 

@@ -46,7 +46,7 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show the numbers of one run."""
-    from ..classify.runs.store import load_run
+    from ..classify.runs.best import load_run
 
     loaded = load_run(run, workspace)
     emit(as_dict(loaded)) if as_json else say(as_text(loaded))

@@ -16,8 +16,9 @@ from ..cache.spec import FeatureSpec
 from ..classify.folds import stratified_group_folds
 from ..classify.heads.dense import DensePredictor
 from ..classify.heads.linear import LinearPredictor, softmax
+from ..classify.runs.best import best_run, load_run
 from ..classify.runs.run import Finetuning, Predictions, Run, RunInfo
-from ..classify.runs.store import check_name, list_runs, load_run, save_run
+from ..classify.runs.store import check_name, save_run
 from ..classify.scoring.calibrate import apply_temperature, calibration_error, cross_calibrate
 from ..classify.scoring.metrics import Metric, confusion_matrix, image_loss, score
 from ..classify.table import FeatureTable, load_table
@@ -236,6 +237,7 @@ def finetune_head(
     check_name(workspace, name)
     devices = open_devices(settings.strategy, watch.tell)  # first of all, see there
     run = find_seed(workspace, seed_run, dataset)
+    watch.tell(f"Using {run.describe()}.")
     problem = _prepare(workspace, run, settings.seed)
     if problem.refitted:
         watch.tell(f"The head is fitted again without the held-out images ({problem.protocol}).")
@@ -342,7 +344,7 @@ def finetune_head(
 
 
 def find_seed(workspace: Workspace, seed_run: str, dataset: str | None = None) -> Run:
-    """Return the run to start from; ``"best"`` is the most accurate that can be a seed.
+    """Return the run to start from; ``"best"`` is the best that can be a seed.
 
     Raises
     ------
@@ -365,20 +367,13 @@ def find_seed(workspace: Workspace, seed_run: str, dataset: str | None = None) -
                 else f"Start from {origin} again, with other options.",
             )
         return run
-    if dataset is None and workspace.dataset_names():
-        dataset = workspace.dataset_names()[-1]
-    runs = [run for run in list_runs(workspace) if run.info.model in SEEDS]
-    runs = [run for run in runs if run.info.dataset == dataset]
-    if not runs:
+    try:
+        return best_run(workspace, dataset, lambda run: run.info.model in SEEDS)
+    except DataError as error:
         raise DataError(
-            f"there is no run of data set {dataset!r} whose head could become a layer.",
+            f"there is no run whose head could become a layer: {error.cause}",
             f"Run tlx fit-head --model logreg first (or {', '.join(SEEDS[1:])}).",
-        )
-
-    def rank(run: Run) -> tuple[float, float]:
-        return run.metrics["accuracy"].value, -run.metrics["log_loss"].value
-
-    return load_run(max(runs, key=rank).id, workspace.root)
+        ) from error
 
 
 def _prepare(workspace: Workspace, run: Run, seed: int) -> _Problem:
@@ -423,8 +418,8 @@ def _score(y: np.ndarray, raw: np.ndarray, groups: np.ndarray, seed: int) -> _Sc
     proba, temperature = cross_calibrate(y, raw, np.zeros(len(y), int), groups, seed)
     metrics = {
         **score(y, proba, groups),
-        "ece": calibration_error(y, raw, groups),
-        "ece_calibrated": calibration_error(y, proba, groups),
+        "ece_raw": calibration_error(y, raw, groups),
+        "ece": calibration_error(y, proba, groups),
     }
     own = apply_temperature(raw, temperature)[np.arange(len(y)), y]
     loss = float(image_loss(own).mean())

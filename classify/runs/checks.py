@@ -57,9 +57,9 @@ def read_info(folder: Path, form: str, version: int) -> dict[str, Any]:
         raise FormatError(f"{folder} is no run: {_short(error)}.", REFIT) from error
     if not isinstance(info, dict) or info.get("format") != form:
         raise FormatError(f"{folder} is no run of tlx.", REFIT)
-    if type(info.get("version")) is not int or info["version"] != version:
+    if type(info.get("version")) is not int or not 1 <= info["version"] <= version:
         raise FormatError(
-            f"{folder} has format {_shown(info.get('version'))}, and this tlx reads format "
+            f"{folder} has format {_shown(info.get('version'))}, and this tlx reads formats 1 to "
             f"{version}.",
             "Run: pip install --upgrade tlx-vision",
         )
@@ -302,9 +302,11 @@ def _is_source(value: Any) -> bool:
 
 
 def _are_parts(value: Any) -> bool:
-    return isinstance(value, dict) and all(
-        isinstance(digest, str) and _HASH.fullmatch(digest) for digest in value.values()
-    )
+    return isinstance(value, dict) and all(map(_is_hash, value.values()))
+
+
+def _is_hash(value: Any) -> bool:
+    return isinstance(value, str) and bool(_HASH.fullmatch(value))
 
 
 def _are_settings(value: Any) -> bool:
@@ -351,6 +353,8 @@ _OPTIONAL: dict[str, _Check] = {
     "trained_on": _COUNT,
     "views": _COUNT,
     "temperature": ("a positive number", lambda v: _is_number(v) and v > 0),
+    "scored_id": ("a SHA-256", _is_hash),
+    "trained_id": ("a SHA-256", _is_hash),
     "predict_seconds": (
         "a number of seconds",
         lambda v: v is None or (_is_number(v) and v >= 0),

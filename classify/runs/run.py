@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import asdict, dataclass, field, fields
+from datetime import datetime, timezone
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,8 @@ from ..scoring.metrics import Metric
 from .checks import REFIT, check_head, check_outputs, check_part, open_part, read_info
 
 FORMAT = "tlx-run"
-VERSION = 1
+VERSION = 2  # of before, 1: "ece" was told as "ece_calibrated", and "ece_raw" as "ece"
+_RENAMED = {1: {"ece": "ece_raw", "ece_calibrated": "ece"}, VERSION: {}}
 PREDICTIONS = "predictions.h5"
 
 
@@ -81,6 +85,9 @@ class RunInfo:
         Of a fine-tuned run.
     created : str
         Time in UTC, ISO 8601.
+    scored_id, trained_id : str
+        What the run was scored on, and what its head learned from: see `scored_id` and
+        `trained_id`. Empty in old runs.
     environment : dict
         Versions it was made with.
     parts : dict of str to str
@@ -106,8 +113,19 @@ class RunInfo:
     recipe: Recipe | None = None
     finetune: Finetuning | None = None
     created: str = ""
+    scored_id: str = ""
+    trained_id: str = ""
     environment: dict[str, str] = field(default_factory=dict)
     parts: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def time(self) -> datetime:
+        """When the run was made; of an unreadable time the beginning of all."""
+        try:
+            time = datetime.fromisoformat(self.created)
+        except ValueError:
+            return datetime.min.replace(tzinfo=timezone.utc)
+        return time if time.tzinfo else time.replace(tzinfo=timezone.utc)
 
     @classmethod
     def from_json(cls, found: dict[str, Any]) -> RunInfo:
@@ -115,7 +133,8 @@ class RunInfo:
         known = {f.name for f in fields(cls)}
         values = {key: value for key, value in found.items() if key in known}
         values["class_names"] = tuple(found["class_names"])
-        values["metrics"] = {name: Metric(**m) for name, m in found["metrics"].items()}
+        renamed = _RENAMED[found["version"]]
+        values["metrics"] = {renamed.get(k, k): Metric(**m) for k, m in found["metrics"].items()}
         if "settings" in found:
             s = found["settings"]
             values["recipe"] = Recipe(found["model"], s["folds"], s["grid"], s["options"])
@@ -167,8 +186,40 @@ class Predictions:
     probabilities: np.ndarray
     trained_on: np.ndarray
 
+    @property
+    def scored_id(self) -> str:
+        """See `scored_id`."""
+        return scored_id(self.digest, self.label)
+
+    @property
+    def trained_id(self) -> str:
+        """See `trained_id`."""
+        return trained_id(self.trained_on)
+
     def __repr__(self) -> str:
         return f"Predictions({len(self.path)} images, {self.probabilities.shape[1]} classes)"
+
+
+def scored_id(digest: np.ndarray, label: np.ndarray) -> str:
+    """Return what is equal for the same images with the same labels, in whatever order.
+
+    Parameters
+    ----------
+    digest : ndarray of shape (M, 32), uint8
+    label : ndarray of shape (M,), int
+    """
+    labels = np.ascontiguousarray(label, "<i4").view(np.uint8).reshape(len(label), 4)
+    return _id_of(np.hstack([digest, labels]))
+
+
+def trained_id(digest: np.ndarray) -> str:
+    """Return what is equal for the same images, in whatever order and however often each."""
+    return _id_of(np.unique(digest, axis=0))
+
+
+def _id_of(rows: np.ndarray) -> str:
+    ordered = sorted(map(bytes, rows))
+    return hashlib.sha256(b"".join(ordered)).hexdigest()
 
 
 _COLUMNS = {
@@ -214,6 +265,24 @@ class Run:
     def metrics(self) -> dict[str, Metric]:
         """What the run is worth: ``run.metrics["accuracy"].value``."""
         return self.info.metrics
+
+    @cached_property
+    def scored_id(self) -> str:
+        """What the run was scored on: see `scored_id`. An old run's predictions are read for it."""
+        return self.info.scored_id or self.predictions().scored_id
+
+    @cached_property
+    def trained_id(self) -> str:
+        """What its head learned from: see `trained_id`."""
+        return self.info.trained_id or self.predictions().trained_id
+
+    def describe(self) -> str:
+        """Return in one line what the run is, for people."""
+        accuracy, loss = self.metrics["accuracy"].value, self.metrics["log_loss"].value
+        return (
+            f"run {self.id}: {self.info.model} on {self.info.dataset!r}, log loss {loss:.4f}, "
+            f"accuracy {accuracy:.4f} of {self.info.n} images"
+        )
 
     @property
     def source(self) -> dict[str, str]:

@@ -18,14 +18,13 @@ import shlex
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
 from ..._version import __version__
-from ...arguments import says_nearest_argument
 from ...cache.files import fsync_folder, storage_error, write_atomic
 from ...cache.hdf5 import file_image, memory_file, text_array
 from ...errors import DataError, FormatError, StorageError, TlxError, UnknownNameError
@@ -113,7 +112,8 @@ def save_run(
     ----------
     workspace : Workspace
     info : RunInfo
-        All but ``created``, ``environment`` and ``parts``, which are filled in here.
+        All but ``created``, ``scored_id``, ``trained_id``, ``environment`` and ``parts``, which
+        are filled in here.
     parts : dict of str to bytes
         The files of the head.
     predictions : Predictions
@@ -135,7 +135,9 @@ def save_run(
     parts = {**parts, PREDICTIONS: _predictions_bytes(predictions)}
     info = replace(
         info,
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        created=_time_of_next(workspace).isoformat(timespec="microseconds"),
+        scored_id=predictions.scored_id,
+        trained_id=predictions.trained_id,
         environment=_environment(),
         parts={part: hashlib.sha256(data).hexdigest() for part, data in parts.items()},
     )
@@ -152,6 +154,13 @@ def save_run(
         raise storage_error(error, temporary) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _time_of_next(workspace: Workspace) -> datetime:
+    """Return the time for a new run: now, and later than all runs here, whatever the clock says."""
+    now = datetime.now(timezone.utc)
+    taken = [run.info.time for run in list_runs(workspace, lambda run_id, error: None)]
+    return max([now, *(time + timedelta(microseconds=1) for time in taken)])
 
 
 def _claim(workspace: Workspace, temporary: Path, model: str, name: str | None) -> str:
@@ -175,29 +184,6 @@ def _claim(workspace: Workspace, temporary: Path, model: str, name: str | None) 
     raise _taken(name)
 
 
-@says_nearest_argument
-def load_run(run_id: str, workspace: str | os.PathLike[str] = ".tlx") -> Run:
-    """Open a run by its id, by the path of its folder, or ``"best"``.
-
-    Every part is checked against its SHA-256.
-
-    Raises
-    ------
-    UnknownNameError
-        If there is no such run.
-    FormatError
-        If a part is missing or does not have its SHA-256.
-    """
-    workspace = Workspace(workspace)
-    if run_id == "best":
-        return best_run(workspace)
-    for folder in (workspace.runs / run_id if os.sep not in run_id else None, Path(run_id)):
-        if folder is not None and _is_run(folder, workspace):
-            return read_run(folder, parts=True)
-    known = [run.id for run in list_runs(workspace)]
-    raise UnknownNameError.nearest("run", run_id, [*known, "best"] if known else [])
-
-
 def list_runs(
     workspace: Workspace, on_damage: Callable[[str, TlxError], None] | None = None
 ) -> list[Run]:
@@ -210,7 +196,7 @@ def list_runs(
         Given the id of each run that cannot be opened, and why. By default the logger ``tlx``
         is told, which says it on stderr unless it was configured otherwise.
     """
-    on_damage = on_damage or _warn
+    on_damage = on_damage or warn_of_damage
     runs = []
     for folder in _folders(workspace):
         try:
@@ -226,7 +212,8 @@ def _folders(workspace: Workspace) -> list[Path]:
     return sorted(f for f in workspace.runs.glob("*") if not f.name.startswith(".") and f.is_dir())
 
 
-def _warn(run_id: str, error: TlxError) -> None:
+def warn_of_damage(run_id: str, error: TlxError) -> None:
+    """Tell the logger ``tlx`` that a run cannot be used."""
     _log.warning(
         "Warning: run %s is left out: %s\nFit it again, or: tlx runs rm %s",
         run_id,
@@ -235,7 +222,7 @@ def _warn(run_id: str, error: TlxError) -> None:
     )
 
 
-def _is_run(folder: Path, workspace: Workspace) -> bool:
+def is_run(folder: Path, workspace: Workspace) -> bool:
     """Return whether `folder` is meant to be a run; within the workspace, all folders are."""
     try:
         inside = folder.parent == workspace.runs and folder.name not in ("", "..")
@@ -244,9 +231,11 @@ def _is_run(folder: Path, workspace: Workspace) -> bool:
         return False
 
 
-def by_age(run: Run) -> tuple[str, tuple[str, int]]:
-    """Return a key that sorts runs, the oldest first; within a second, by their numbers."""
-    return run.info.created, _natural(run.id)
+def by_age(run: Run) -> tuple[datetime, tuple[str, int]]:
+    """Return a key that sorts runs, the oldest first; at the same time, by their numbers."""
+    stem, _, number = run.id.rpartition("-")
+    natural = (stem, int(number)) if number.isdigit() else (run.id, 0)
+    return run.info.time, natural
 
 
 def remove_runs(
@@ -291,17 +280,6 @@ def remove_runs(
     return list(chosen)
 
 
-def best_run(workspace: Workspace, dataset: str | None = None) -> Run:
-    """Return the run that ``tlx compare`` ranks first.
-
-    It has the highest accuracy of those on the same images and folds as the newest run of the data
-    set, by default the one embedded last. Ties go to the lower log loss, then to the newer run.
-    """
-    from ..compare import best_of
-
-    return read_run(best_of(workspace, dataset).folder, parts=True)
-
-
 def _predictions_bytes(predictions: Predictions) -> bytes:
     columns = {
         "path": text_array(predictions.path),
@@ -325,8 +303,3 @@ def _environment() -> dict[str, str]:
         "platform": platform.platform(),
         **{package: version(package) for package in _PACKAGES},
     }
-
-
-def _natural(run_id: str) -> tuple[str, int]:
-    stem, _, number = run_id.rpartition("-")
-    return (stem, int(number)) if number.isdigit() else (run_id, 0)

@@ -7,7 +7,7 @@ chosen by inner folds that never saw it either. Either way the choice is by mean
 uses the whole probability and so is less noisy than accuracy when images are few.
 
 The probabilities scored and kept are those that the head will give: calibrated, each by a
-temperature that was fitted without the image. Only ``ece`` tells of those before.
+temperature that was fitted without the image. Only ``ece_raw`` tells of those before.
 """
 
 from __future__ import annotations
@@ -209,20 +209,41 @@ def make_plan(
 
     everything = np.arange(len(table))
     plain = table.view == 0
-    validation = table.split == "validation"
-    if validation.any():
-        shared = ~validation & np.isin(table.groups, table.groups[validation])
-        _check_validation(table, ~validation & ~shared, validation)
-        kept = add(everything[~validation & ~shared], everything[validation & plain])
+    if (table.split == "validation").any():
+        train, validation = divide_by_split(table.split, table.groups)
+        _check_validation(table, train, validation)
+        kept = add(everything[train], everything[validation & plain])
         protocol = "validation split"
-        if shared.any():
-            protocol += f", {shared.sum()} train images left out that are in validation too"
+        shared = np.count_nonzero(~validation & ~train)
+        if shared:
+            protocol += f", {shared} train images left out that are in validation too"
         return Plan(protocol, problems, [kept], kept)
     fold = stratified_group_folds(table.y, table.groups, n_folds, seed, table.class_names)
     outer = [add(everything[fold != k], everything[(fold == k) & plain]) for k in range(n_folds)]
     # The outer folds choose for the head that is kept, unless it learns from far fewer images.
     kept = add(everything, everything[:0], outer if max_per_class is None else None)
     return Plan(f"nested {n_folds}-fold" if search else f"{n_folds}-fold", problems, outer, kept)
+
+
+def divide_by_split(split: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return which rows the head that is kept learns from, and which are scored.
+
+    With a validation split, that is scored, and rows of its groups are not learned from. Without
+    one, folds let every row be both.
+
+    Parameters
+    ----------
+    split : ndarray of shape (N,), str
+    groups : ndarray of shape (N,), int
+
+    Returns
+    -------
+    train, held_out : ndarray of shape (N,), bool
+    """
+    validation = split == "validation"
+    if not validation.any():
+        return np.ones(len(split), bool), np.ones(len(split), bool)
+    return ~validation & ~np.isin(groups, groups[validation]), validation
 
 
 def evaluate_head(
@@ -375,8 +396,8 @@ def _evaluate(
         params={**params, **steps[chosen[plan.kept]]},
         metrics={
             **allow_for_folds(score(y, proba, groups), len(plan.scored)),
-            "ece": calibration_error(y, raw, groups),
-            "ece_calibrated": calibration_error(y, proba, groups),
+            "ece_raw": calibration_error(y, raw, groups),
+            "ece": calibration_error(y, proba, groups),
         },
         confusion=confusion_matrix(y, proba.argmax(axis=1), len(table.class_names)),
         rows=rows,

@@ -10,7 +10,8 @@ import pytest
 
 from tlx.classify.compare import compare_heads
 from tlx.classify.fit import fit_head
-from tlx.classify.runs.store import list_runs, load_run
+from tlx.classify.runs.best import load_run
+from tlx.classify.runs.store import list_runs
 from tlx.errors import DataError, UnknownNameError
 
 
@@ -190,7 +191,7 @@ def tuned(add_dataset, draw, place):
     run = fit_head("logreg", workspace=place.root)
     info = json.loads((run.folder / "run.json").read_text())
     del info["settings"]
-    info |= {"model": "finetune", "protocol": "held-out fifth", "created": "2999-01-01T00:00:00"}
+    info |= {"model": "finetune", "protocol": "held-out fifth", "created": "2000-01-01T00:00:00"}
     (run.folder / "run.json").write_text(json.dumps(info))
     run.folder.rename(run.folder.with_name("finetune-1"))
     add_dataset("d", X, y)
@@ -199,6 +200,8 @@ def tuned(add_dataset, draw, place):
 
 def test_heads_are_fitted_again_on_the_images_that_a_fine_tuning_learned_from(tuned, place) -> None:
     head = fit_head("centroid", workspace=place.root)
+    info = json.loads((tuned.folder / "run.json").read_text())
+    (tuned.folder / "run.json").write_text(json.dumps({**info, "created": "2999-01-01T00:00:00"}))
     found = compare_heads(workspace=place.root, refit=True)
     assert list(found.refitted) == [head.id]
     assert {row.run.id for row in found.rows} == {"finetune-1", found.refitted[head.id]}
@@ -210,8 +213,6 @@ def test_heads_are_fitted_again_on_the_images_that_a_fine_tuning_learned_from(tu
 
 
 def test_a_fine_tuned_run_is_left_out_where_it_would_have_to_be_fitted_again(tuned, place) -> None:
-    info = json.loads((tuned.folder / "run.json").read_text())
-    (tuned.folder / "run.json").write_text(json.dumps({**info, "created": "2000-01-01T00:00:00"}))
     head = fit_head("centroid", workspace=place.root)
     found = compare_heads(workspace=place.root, refit=True)
     assert found.refitted == {}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tlx.classify.fit import fit_head, fit_heads
-from tlx.classify.runs.store import load_run
+from tlx.classify.runs.best import load_run
 from tlx.classify.scoring.crossval import average_draws, evaluate_head, make_plan
 from tlx.classify.scoring.metrics import Metric
 from tlx.errors import DataError, FitError, UnknownNameError

@@ -81,7 +81,7 @@ def test_no_paths_at_all_is_an_error(photos):
 
 
 def test_a_rejection_may_be_given_as_chosen(photos):
-    from tlx.classify.runs.store import load_run
+    from tlx.classify.runs.best import load_run
 
     run = load_run("best", photos / ".tlx")
     data = [photos / "holiday"]

@@ -582,7 +582,7 @@ def test_a_reader_written_from_the_page_alone_finds_what_tlx_says(small, run_tlx
 
     folder = root / "runs" / "logreg-1"
     info = json.loads((folder / "run.json").read_text())
-    assert (info["format"], info["version"]) == ("tlx-run", 1)
+    assert (info["format"], info["version"]) == ("tlx-run", 2)
     for part, sha256 in info["parts"].items():
         assert hashlib.sha256((folder / part).read_bytes()).hexdigest() == sha256
     with h5py.File(folder / "head.h5") as file:

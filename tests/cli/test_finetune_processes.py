@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from tlx.classify.fit import fit_head
-from tlx.classify.runs.store import load_run
+from tlx.classify.runs.best import load_run
 from tlx.embed.pipeline import embed_images
 from tlx.lazy_imports import import_keras
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tlx.cache.store import FeatureStore
-from tlx.classify.runs.store import load_run
+from tlx.classify.runs.best import load_run
 from tlx.workspace import Workspace
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from tlx.classify.predict import predict_images, rejection
-from tlx.classify.runs.store import load_run
+from tlx.classify.runs.best import load_run
 
 
 def test_images_below_the_threshold_are_unknown(shared_project) -> None:

@@ -14,7 +14,7 @@ import pytest
 from tlx.classify.evaluate import evaluate_run
 from tlx.classify.fit import fit_head
 from tlx.classify.predict import predict_images
-from tlx.classify.runs.store import load_run
+from tlx.classify.runs.best import load_run
 from tlx.classify.table import load_table
 from tlx.embed.backbones.registry import get_backbone
 from tlx.embed.images import decode_image

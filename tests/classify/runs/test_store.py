@@ -21,7 +21,8 @@ import pytest
 
 from tlx.classify.fit import fit_head, fit_heads
 from tlx.classify.runs import checks as run_checks
-from tlx.classify.runs.store import list_runs, load_run, remove_runs
+from tlx.classify.runs.best import load_run
+from tlx.classify.runs.store import list_runs, remove_runs
 from tlx.errors import DataError, FormatError, StorageError, TlxError, UnknownNameError
 
 NUMBERS = ("n", "seconds", "seed", "trained_on", "views", "temperature", "predict_seconds")
@@ -99,6 +100,7 @@ KEYS = [
     ),
     *("protocol", "n", "trained_on", "views", "metrics", "confusion", "params", "temperature"),
     *("seconds", "predict_seconds", "settings", "seed", "environment"),
+    *("scored_id", "trained_id"),
 ]
 VALUES = {
     "null": None,
@@ -117,7 +119,7 @@ GOOD = {  # what is as good as what tlx writes
     *((key, "a text") for key in ("model", "created", "dataset", "root", "protocol")),
     *((key, "an object") for key in ("params", "environment")),
     *((key, "nothing") for key in ("trained_on", "views", "temperature", "predict_seconds")),
-    *((key, "nothing") for key in ("settings", "environment")),
+    *((key, "nothing") for key in ("settings", "environment", "scored_id", "trained_id")),
     ("predict_seconds", "null"),
 }
 
@@ -141,7 +143,9 @@ def test_a_key_of_another_type_is_refused_by_its_name(run, kind):
 
 
 def refused_as_newer(run: Path) -> None:
-    with pytest.raises(FormatError, match=r"has format .*, and this tlx reads format 1") as caught:
+    with pytest.raises(
+        FormatError, match=r"has format .*, and this tlx reads formats 1 to 2"
+    ) as caught:
         use(run)
     assert "upgrade" in caught.value.remedy
 
