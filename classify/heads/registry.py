@@ -16,7 +16,8 @@ import numpy as np
 
 from ...errors import FitError, UnknownNameError
 from .linear import LinearPredictor, both_logits, softmax
-from .logistic import PathPoint, logistic_path
+from .logistic import logistic_path
+from .solver import Solution
 
 # The candidates of each head, the strongest regularisation first. Features are scaled to a
 # mean variance of 1, and there are from 64 to a few thousand of them for 50 to 50,000 images.
@@ -233,7 +234,7 @@ class PredictorStep:
 
 
 class _LogisticStep:
-    def __init__(self, point: PathPoint) -> None:
+    def __init__(self, point: Solution) -> None:
         self.params = {"C": point.C}
         self._point = point
 

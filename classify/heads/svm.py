@@ -1,8 +1,8 @@
 """Regularisation paths of a linear support vector machine, over all folds at once.
 
 One machine a class against the rest, with the squared hinge loss and an L2 penalty, as
-`sklearn.svm.LinearSVC` has them. The loss is convex and smooth, so the solver of logistic
-regression minimises it too, with all it shares between folds and strengths: only the loss differs.
+`sklearn.svm.LinearSVC` has them. The loss is convex and smooth, so `tlx.classify.heads.solver`
+minimises it like that of logistic regression, with all it shares between folds and strengths.
 """
 
 from __future__ import annotations
@@ -13,9 +13,47 @@ import numpy as np
 
 from .inner import fit_scale, inner_folds
 from .linear import LinearPredictor, both_logits
-from .logistic import _CHUNK, _SLOPE, _TRIALS, _Batch, _dot, _Features, _newton_or_bisect, _penalty
+from .solver import SharedFeatures, batches_of, solve
 
 _FOLDS = 3  # in which a problem's own rows are held out to scale its probabilities
+
+
+class SquaredHingeLoss:
+    """max(0, 1 - s d)^2 of decision values d, and its derivatives; s is 1 for the class, else -1.
+
+    The state is the second derivatives.
+
+    Parameters
+    ----------
+    mine : ndarray of shape (N,), int
+        1 for rows of the class, else 0.
+    """
+
+    columns = 1
+    flat = 1e-2
+
+    def __init__(self, mine: np.ndarray) -> None:
+        self.mine, self.sign = mine, (2 * mine - 1).astype(np.float32)
+
+    def start(self, weight: np.ndarray) -> np.ndarray:
+        """Return the log odds (A, 1) of the class."""
+        share = weight @ np.eye(2, dtype=np.float32)[self.mine]
+        return np.log(share[:, 1:] / share[:, :1])
+
+    def residual(self, logits: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return second derivatives, and weighted first derivatives, both (A, 1, N)."""
+        short = np.maximum(1 - self.sign * logits, 0)
+        residual = -2 * self.sign * short
+        residual *= weight[:, None]
+        return 2 * (short > 0).astype(np.float32), residual
+
+    def curvature(self, state: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        """Return the mean second derivative (A, 1)."""
+        return np.einsum("fkn,fn->fk", state, weight)
+
+    def bend(self, state: np.ndarray, change: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        """Return the second derivative along the change (A,)."""
+        return np.einsum("fkn,fkn,fkn,fn->f", state, change, change, weight)
 
 
 def svm_path(
@@ -103,73 +141,23 @@ def _decision_path(
     max_iter: int,
 ) -> Iterator[tuple[float, np.ndarray, np.ndarray, np.ndarray]]:
     """Yield C, weights (F, D, K'), intercepts (F, K') and decision values (F, N, K')."""
-    data = _Features.of(X, True)
+    data = SharedFeatures.of(X)
     classes = [1] if y.max() == 1 else range(y.max() + 1)
-    stride = max(1, _CHUNK // max(X.shape))
-    batches = []  # (class, problems, batch)
-    for k in classes:
+    fits = []  # column, problems, batches
+    for column, k in enumerate(classes):
         mine = (y == k).astype(np.intp)
         both = np.flatnonzero((weights @ mine > 0) & (weights @ (1 - mine) > 0))
-        for start in range(0, len(both), stride):
-            part = both[start : start + stride]
-            batches.append((k, part, _Hinge(data, mine, weights[part].astype(np.float32), True)))
-    column = {k: i for i, k in enumerate(classes)}
-    shape = (len(weights), len(column))
+        if len(both):
+            weight = weights[both].astype(np.float32)
+            fits.append((column, both, batches_of(data, SquaredHingeLoss(mine), weight)))
+    shape = (len(weights), len(classes))
     for C in sorted(Cs):
         coef = np.zeros((shape[0], X.shape[1], shape[1]), np.float32)
         intercept = np.full(shape, -1, np.float32)  # a class that a problem lacks is never near
         decisions = np.full((shape[0], len(X), shape[1]), -1, np.float32)
-        for k, part, batch in batches:
-            point = batch.solve(C, tol, max_iter)
-            coef[part, :, column[k]] = point.coef[..., 0]
-            intercept[part, column[k]] = point.intercept[:, 0]
-            decisions[part, :, column[k]] = point.logits[..., 0]
+        for column, both, batches in fits:
+            found = solve(batches, C, tol, max_iter)
+            coef[both, :, column] = found.coef[..., 0]
+            intercept[both, column] = found.intercept[:, 0]
+            decisions[both, :, column] = found.logits[..., 0]
         yield C, coef, intercept, decisions
-
-
-class _Hinge(_Batch):
-    """The problems of one class against the rest, under the squared hinge loss."""
-
-    def _residual(self, logits: np.ndarray, active: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Second derivatives, and weighted first derivatives, of max(0, 1 - s d)^2."""
-        sign = (2 * self.y - 1).astype(np.float32)
-        short = np.maximum(1 - sign * logits, 0)
-        residual = -2 * sign * short
-        residual *= self.weight[active][:, None]
-        return 2 * (short > 0).astype(np.float32), residual
-
-    def _curvature(self, probability: np.ndarray, active: np.ndarray) -> np.ndarray:
-        """Mean second derivative (A, 1), never quite zero."""
-        return np.maximum(np.einsum("fkn,fn->fk", probability, self.weight[active]), 1e-2)
-
-    def _line_search(
-        self,
-        gradient: np.ndarray,
-        ridge: np.ndarray,
-        step: np.ndarray,
-        change: np.ndarray,
-        active: np.ndarray,
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """As for logistic regression, with the second derivative of this loss."""
-        length = np.ones(len(active), np.float32)
-        low, high = np.zeros_like(length), np.full_like(length, np.inf)
-        enough = _SLOPE * np.abs(_dot(gradient, step))
-        pull = _dot(_penalty(ridge, self.theta[active]), step)
-        stiffness = _dot(_penalty(ridge, step), step)
-        for _ in range(_TRIALS):
-            bend, residual = self._residual(
-                self.logits[active] + length[:, None, None] * change, active
-            )
-            slope = _dot(residual, change) + pull + length * stiffness
-            far = np.abs(slope) > enough
-            if not far.any():
-                break
-            low = np.where(far & (slope < 0), length, low)
-            high = np.where(far & (slope > 0), length, high)
-            curve = np.einsum("fkn,fkn,fkn,fn->f", bend, change, change, self.weight[active])
-            better = _newton_or_bisect(length, slope, curve + stiffness, low, high)
-            length = np.where(far, better, length)
-        bend, residual = self._residual(
-            self.logits[active] + length[:, None, None] * change, active
-        )
-        return length, bend, residual

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tlx.classify.heads.logistic import PathPoint, logistic_path
+from tlx.classify.heads.logistic import logistic_path
+from tlx.classify.heads.solver import Solution
 from tlx.errors import FitError
 
 
@@ -25,7 +26,7 @@ def _data(n, d, classes, seed=0, noise=0.1):
     return X, y
 
 
-def _last(*args, **options) -> PathPoint:
+def _last(*args, **options) -> Solution:
     return list(logistic_path(*args, **options))[-1]
 
 
@@ -135,7 +136,7 @@ def test_problems_do_not_depend_on_their_company():
 
 
 def test_many_problems_are_solved_in_several_batches(monkeypatch):
-    import tlx.classify.heads.logistic as module
+    import tlx.classify.heads.solver as module
 
     X, y = _data(90, 10, 3)
     weight = _folds(90)
