@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 if TYPE_CHECKING:
+    from . import heads
     from .classify.compare import compare_heads
     from .classify.curve import learning_curve
     from .classify.evaluate import evaluate_run
@@ -32,6 +33,7 @@ _HOME = {
     "finetune_head": ".finetune.api",
     "fit_head": ".classify.fit",
     "fit_heads": ".classify.fit",
+    "heads": ".heads",
     "learning_curve": ".classify.curve",
     "load_run": ".classify.runs.best",
     "predict_images": ".classify.predict",
@@ -47,6 +49,7 @@ __all__ = [
     "finetune_head",
     "fit_head",
     "fit_heads",
+    "heads",
     "learning_curve",
     "load_run",
     "predict_images",
@@ -56,7 +59,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOME[name], __name__), name)
+    module = importlib.import_module(_HOME[name], __name__)
+    return module if name == "heads" else getattr(module, name)
 
 
 def __dir__() -> list[str]:

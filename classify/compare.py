@@ -16,7 +16,7 @@ import numpy as np
 from ..arguments import says_nearest_argument
 from ..errors import DataError, FormatError, StorageError, UnknownNameError
 from ..workspace import Workspace
-from .heads.registry import GRIDS
+from .heads.registry import heads
 from .runs.best import load_run, runs_of
 from .runs.run import Run, RunInfo
 from .runs.store import by_age, save_evaluation, warn_of_damage
@@ -310,13 +310,13 @@ def _refit(
         return new
 
     new = None
-    heads = [s for s in scored if _can_be_refitted(s.run)]
-    for s in heads:
+    able = [s for s in scored if _can_be_refitted(s.run)]
+    for s in able:
         if s.objection(reference) and _recipe(s.run) not in present:
             new = again(s)
     if new is not None and new.objection(reference):  # the images have changed since
         present = {_recipe(s.run) for s in out if not s.objection(new)}
-        for s in heads:
+        for s in able:
             if s.objection(new) and _recipe(s.run) not in present:
                 again(s)
         reference = new
@@ -324,7 +324,7 @@ def _refit(
 
 
 def _can_be_refitted(run: Run) -> bool:
-    return run.info.model in GRIDS and run.info.recipe is not None
+    return run.info.model in heads() and run.info.recipe is not None
 
 
 def _fit_again(workspace: Workspace, run: Run, like: _Scored) -> Run:

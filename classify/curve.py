@@ -17,7 +17,7 @@ import numpy as np
 
 from ..errors import DataError
 from ..workspace import Workspace
-from .heads.registry import fit_path
+from .heads.registry import fit_grid
 from .scoring.calibrate import halve_groups
 from .scoring.crossval import allow_for_folds, make_plan
 from .scoring.metrics import Metric, image_loss, score
@@ -121,7 +121,7 @@ def learning_curve(
     Parameters
     ----------
     model : str, default="logreg"
-        A key of `tlx.classify.heads.registry.GRIDS`.
+        A name of `tlx.classify.heads.registry.heads`.
     dataset, features : str, optional
         See `tlx.classify.table.load_table`.
     workspace : path, default=".tlx"
@@ -257,7 +257,7 @@ def _fit_all(
         for weight, train in zip(weights, trains, strict=True):
             weight[np.searchsorted(rows, train)] = 1
         steps = []
-        for step in fit_path(
+        for step in fit_grid(
             model, X, table.y[rows], weights, grid, groups=groups, seed=seed, **params
         ):
             proba = [

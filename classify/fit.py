@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import TlxError, UnknownNameError
 from ..workspace import Workspace, several
-from .heads.registry import GRIDS, OPTIONS, check_options, grid_of
+from .heads.registry import heads, resolve
 from .runs.run import Run
 from .runs.store import check_name, save_evaluation
 from .scoring.crossval import evaluate_head
@@ -49,7 +49,6 @@ def fit_head(
     folds: int = 5,
     seed: int = 0,
     name: str | None = None,
-    C: float | None = None,
     max_per_class: int | None = None,
     repeats: int | None = None,
     **params: Any,
@@ -59,7 +58,7 @@ def fit_head(
     Parameters
     ----------
     model : str, default="logreg"
-        A key of `tlx.classify.heads.registry.GRIDS`.
+        A name of `tlx.classify.heads.registry.heads`.
     dataset : str, optional
         Name of the data set; by default the one embedded last.
     features : str, optional
@@ -76,13 +75,11 @@ def fit_head(
         Of the folds and of all else that is random.
     name : str, optional
         Of the run.
-    C : float, optional
-        Use this inverse strength of regularisation (``logreg`` and ``svm``), and search no other.
     max_per_class, repeats : int, optional
         Few-shot: see `tlx.classify.scoring.crossval.evaluate_head`.
     **params
-        Fixed parameters of the head (`tlx.classify.heads.registry.OPTIONS` lists them):
-        ``class_weight``, and for ``dense`` also ``hidden``, ``dropout`` and ``output``.
+        Options of the head (`tlx.classify.heads.registry.heads` lists them), such as
+        ``class_weight``. One that is searched otherwise, such as ``C``, is fixed.
 
     Returns
     -------
@@ -99,11 +96,11 @@ def fit_head(
         If there is one class only, or the head has no such option.
     """
     workspace = Workspace(workspace)
-    _check(model, C, params)
+    _check(model, params)
     check_name(workspace, name)
     table = load_table(workspace, dataset, features, views=views, allow_missing=allow_missing)
     few = {"max_per_class": max_per_class, "repeats": repeats}
-    return _fit(workspace, table, model, folds, seed, name, C, {**params, **few})
+    return _fit(workspace, table, model, folds, seed, name, {**params, **few})
 
 
 def fit_heads(
@@ -117,7 +114,6 @@ def fit_heads(
     folds: int = 5,
     seed: int = 0,
     name: str | None = None,
-    C: float | None = None,
     max_per_class: int | None = None,
     repeats: int | None = None,
     **params: Any,
@@ -127,11 +123,11 @@ def fit_heads(
     Parameters
     ----------
     models : str, sequence of str or "all", default="all"
-        Keys of `tlx.classify.heads.registry.GRIDS`. With ``"all"`` an option goes to the heads
+        Names of `tlx.classify.heads.registry.heads`. With ``"all"`` an option goes to the heads
         that have it.
     name : str, optional
         Start of the runs' names: that of logreg is ``NAME-logreg``. None may be taken yet.
-    dataset, features, views, allow_missing, workspace, folds, seed, C, max_per_class, repeats,
+    dataset, features, views, allow_missing, workspace, folds, seed, max_per_class, repeats,
     **params
         See `fit_head`.
 
@@ -150,14 +146,14 @@ def fit_heads(
     """
     started = time.perf_counter()
     workspace = Workspace(workspace)
-    chosen = list(GRIDS) if models == "all" else list(dict.fromkeys(several(models)))
-    taken: dict[str, tuple[float | None, dict[str, Any]]] = {}
+    chosen = list(heads()) if models == "all" else list(dict.fromkeys(several(models)))
+    taken: dict[str, dict[str, Any]] = {}
     for model in chosen:
-        if model not in GRIDS:
-            raise UnknownNameError.nearest("model", model, [*GRIDS, "all"])
-        own = {k: v for k, v in params.items() if models != "all" or k in OPTIONS[model]}
-        taken[model] = (C if models != "all" or "C" in OPTIONS[model] else None), own
-        _check(model, *taken[model])
+        if model not in heads():
+            raise UnknownNameError.nearest("model", model, [*heads(), "all"])
+        takes = heads()[model].takes
+        taken[model] = {k: v for k, v in params.items() if models != "all" or takes(k)}
+        _check(model, taken[model])
     labels = {model: None if name is None else f"{name}-{model}" for model in taken}
     for label in labels.values():
         check_name(workspace, label)
@@ -165,10 +161,10 @@ def fit_heads(
     few = {"max_per_class": max_per_class, "repeats": repeats}
     runs: list[Run] = []
     failures: dict[str, Exception] = {}
-    for model, (own_C, own) in taken.items():
+    for model, own in taken.items():
         options = {**own, **few}
         try:
-            runs.append(_fit(workspace, table, model, folds, seed, labels[model], own_C, options))
+            runs.append(_fit(workspace, table, model, folds, seed, labels[model], options))
         except (
             TlxError,
             ImportError,
@@ -182,9 +178,8 @@ def fit_heads(
     return HeadsFit(sorted(runs, key=_rank), failures, time.perf_counter() - started)
 
 
-def _check(model: str, C: float | None, params: dict[str, Any]) -> None:
-    grid_of(model, C)
-    check_options(model, {k: v for k, v in params.items() if k != "grid"})
+def _check(model: str, params: dict[str, Any]) -> None:
+    resolve(model, {k: v for k, v in params.items() if k != "grid"}, params.get("grid"))
 
 
 def _fit(
@@ -194,11 +189,8 @@ def _fit(
     folds: int,
     seed: int,
     name: str | None,
-    C: float | None,
     options: dict[str, Any],
 ) -> Run:
-    if C is not None:
-        options = {**options, "grid": grid_of(model, C)}
     evaluation = evaluate_head(table, model, n_folds=folds, seed=seed, **options)
     return save_evaluation(workspace, table, evaluation, seed=seed, name=name)
 

@@ -372,7 +372,7 @@ def find_seed(workspace: Workspace, seed_run: str, dataset: str | None = None) -
     except DataError as error:
         raise DataError(
             f"there is no run whose head could become a layer: {error.cause}",
-            f"Run tlx fit-head --model logreg first (or {', '.join(SEEDS[1:])}).",
+            f"Run tlx fit-head --model logreg first (or another of {', '.join(SEEDS)}).",
         ) from error
 
 

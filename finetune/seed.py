@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..classify.heads.dense import DensePredictor
-from ..classify.heads.linear import LinearPredictor, both_logits
+from ..classify.heads.registry import heads
 from ..errors import FitError
 from ..lazy_imports import import_keras
 from .cut import Cut, split
@@ -17,7 +16,7 @@ from .cut import Cut, split
 if TYPE_CHECKING:
     import keras
 
-SEEDS = ("logreg", "svm", "lda", "ridge", "centroid", "dense")  # heads made of layers
+SEEDS = tuple(head.name for head in heads().values() if head.seeds)  # heads made of layers
 PARITY_IMAGES = 64
 # By how much logits may differ, relative to the largest logit (or 1): storing activations in
 # float16 rounds each by 5e-4 of itself, which averages out over the thousands behind a logit.
@@ -91,7 +90,7 @@ def seed_head(predictor: Any, model: str) -> SeedHead:
 
     Parameters
     ----------
-    predictor : LinearPredictor, DensePredictor or other
+    predictor : predictor
         What a run predicts with. A linear head is one layer; two classes have two logits, as
         softmax of two is the logistic function of their difference.
     model : str
@@ -102,11 +101,8 @@ def seed_head(predictor: Any, model: str) -> SeedHead:
     FitError
         If the head is of another kind.
     """
-    if isinstance(predictor, LinearPredictor):
-        return SeedHead(((predictor.weights, predictor.bias),))
-    if isinstance(predictor, DensePredictor):
-        weights, bias = predictor.layers[-1]
-        return SeedHead((*predictor.layers[:-1], (both_logits(weights), both_logits(bias))))
+    if hasattr(predictor, "dense_layers"):
+        return SeedHead(predictor.dense_layers())
     raise FitError(
         f"a {model} head has no weights that could become a layer of the network.",
         f"Heads that can: {', '.join(SEEDS)}.",

@@ -27,6 +27,7 @@ import numpy as np
 from ..cache.files import write_atomic
 from ..cache.identity import canonical_json
 from ..classify.heads.linear import softmax
+from ..classify.heads.weighting import class_weights
 from ..classify.scoring.metrics import image_loss
 from ..errors import FitError, UnknownNameError
 from ..lazy_imports import import_keras, import_tensorflow
@@ -317,7 +318,7 @@ class _Loop:
             )
             self._optimizer.build(self._variables)
         self.start = self.weights()
-        self._weights = _image_weights(y, top.output_shape[-1], settings.class_weight)
+        self._weights = class_weights(y, settings.class_weight).astype(np.float32)
         self._step = self._compile()
 
     def epoch(self, number: int, rows: Rows, y: np.ndarray) -> float:
@@ -476,11 +477,3 @@ def _forward(top: keras.Model) -> Any:
 def _assign(top: keras.Model, values: list[np.ndarray]) -> None:
     for variable, value in zip(top.trainable_variables, values, strict=True):
         variable.assign(value)
-
-
-def _image_weights(y: np.ndarray, classes: int, class_weight: str | None) -> np.ndarray:
-    """Return a factor for each image, shape (N,) float32."""
-    if class_weight is None:
-        return np.ones(len(y), np.float32)
-    counts = np.bincount(y, minlength=classes)
-    return (len(y) / (np.count_nonzero(counts) * np.maximum(counts, 1)))[y].astype(np.float32)

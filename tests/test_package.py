@@ -56,10 +56,14 @@ def test_public_names_live_where_the_type_checker_is_told():
         for node in guarded.body
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
+        if node.module
     }
-    assert sorted(["__version__", *told]) == tlx.__all__
+    modules = {"heads"}
+    assert sorted(["__version__", *told, *modules]) == tlx.__all__
     for name, (module, inner) in told.items():
         assert getattr(tlx, name) is getattr(importlib.import_module(module), inner)
+    for name in modules:
+        assert getattr(tlx, name) is importlib.import_module(f"tlx.{name}")
 
 
 def test_no_public_name_is_that_of_a_subpackage(packages):

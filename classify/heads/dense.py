@@ -6,20 +6,19 @@ that predicting with a run needs neither TensorFlow nor the seconds of its impor
 
 from __future__ import annotations
 
-import re
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-import h5py
 import numpy as np
 
-from ...cache.shard import checked_dataset, file_image, memory_file
-from ...errors import FitError, FormatError
+from ...errors import FitError
 from ...lazy_imports import import_keras, import_tensorflow
+from .arrays import head_parts
+from .head import CLASS_WEIGHT, Head, Layers, Option, PredictorPoint, Problems, describe
 from .inner import inner_folds
 from .linear import LinearPredictor, both_logits, softmax
 from .scaling import fit_scaling
@@ -36,7 +35,7 @@ _DECAY = 0.01  # of AdamW, which multiplies it by the rate
 _HELD = 5  # one row in so many is held out to stop early
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class DensePredictor:
     """Layers as arrays: ReLU between them, and softmax (or the sigmoid) at the end.
 
@@ -49,8 +48,22 @@ class DensePredictor:
         Of the Keras model between the hidden layers; it does nothing to predictions.
     """
 
+    kind: ClassVar[str] = "dense"
     layers: Sequence[tuple[np.ndarray, np.ndarray]]
     dropout: float = 0.0
+
+    def __repr__(self) -> str:
+        return describe(self)
+
+    @property
+    def n_features(self) -> int:
+        """D."""
+        return self.layers[0][0].shape[0]
+
+    @property
+    def n_classes(self) -> int:
+        """C; one unit is two classes."""
+        return max(2, self.layers[-1][0].shape[1])
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
         """Return probabilities, shape (N, C) float64."""
@@ -72,6 +85,11 @@ class DensePredictor:
             return None
         weights, bias = self.layers[0]
         return LinearPredictor(both_logits(weights), both_logits(bias))
+
+    def dense_layers(self) -> Layers:
+        """Return the head as layers of a network, ReLU between them, the last a unit a class."""
+        weights, bias = self.layers[-1]
+        return (*self.layers[:-1], (both_logits(weights), both_logits(bias)))
 
     def keras_model(self) -> Any:
         """Return the head as a Keras model of Dense and Dropout layers."""
@@ -97,41 +115,22 @@ class DensePredictor:
                 self.keras_model().save(path)
             model = path.read_bytes()
         linear = self.linear()
-        arrays = self.to_bytes() if linear is None else linear.to_bytes()
-        return {"head.h5": arrays, "head.keras": model}
+        return {**(linear.parts() if linear else self._arrays()), "head.keras": model}
 
-    def to_bytes(self) -> bytes:
-        """Return the bytes of an HDF5 file with ``weights_0``, ``bias_0``, ``weights_1`` …."""
-        with memory_file() as file:
-            for i, (weights, bias) in enumerate(self.layers):
-                file.create_dataset(f"weights_{i}", data=weights, dtype=np.float32)
-                file.create_dataset(f"bias_{i}", data=bias, dtype=np.float32)
-            return file_image(file)
+    def _arrays(self) -> dict[str, bytes]:
+        """Return the file with ``weights_0``, ``bias_0``, ``weights_1`` …."""
+        arrays = {}
+        for i, (weights, bias) in enumerate(self.layers):
+            arrays |= {f"weights_{i}": np.float32(weights), f"bias_{i}": np.float32(bias)}
+        return head_parts(self.kind, arrays)
 
     @classmethod
-    def load(cls, path: Path) -> DensePredictor:
-        """Read a file that `to_bytes` made.
-
-        Raises
-        ------
-        FormatError
-            If the file is damaged or foreign.
-        """
-        try:
-            size = path.stat().st_size
-            with h5py.File(path, "r", locking=False) as file:
-                depth = sum(re.fullmatch(r"weights_\d+", str(name)) is not None for name in file)
-                layers = tuple(
-                    (
-                        checked_dataset(path, file, f"weights_{i}", size)[:],
-                        checked_dataset(path, file, f"bias_{i}", size)[:],
-                    )
-                    for i in range(depth)
-                )
-        except (OSError, KeyError, RuntimeError, ValueError) as error:
-            raise FormatError(f"{path} is no dense head: {error}.", "Fit it again.") from error
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> DensePredictor:
+        """Return the head with ``weights_0``, ``bias_0``, ``weights_1`` …, if they fit."""
+        depth = sum(name.startswith("weights_") for name in arrays)
+        layers = tuple((arrays[f"weights_{i}"], arrays[f"bias_{i}"]) for i in range(depth))
         if not _chained(layers):
-            raise FormatError(f"{path} is no dense head: its layers do not fit.", "Fit it again.")
+            raise ValueError("its layers do not fit")
         return cls(layers)
 
 
@@ -140,107 +139,43 @@ def _chained(layers: Sequence[tuple[np.ndarray, np.ndarray]]) -> bool:
     units = None
     for weights, bias in layers:
         fits = weights.ndim == 2 and bias.shape == weights.shape[1:]
-        if not fits or weights.dtype != np.float32 or units not in (None, weights.shape[0]):
+        fits = fits and weights.dtype == bias.dtype == np.float32
+        if not fits or units not in (None, weights.shape[0]):
             return False
         units = weights.shape[1]
     return units is not None
 
 
-@dataclass(frozen=True)
-class DenseStep:
-    """All problems of a dense head, each trained once.
-
-    Attributes
-    ----------
-    params : dict
-    X : ndarray of shape (N, D)
-    heads : list of F DensePredictor
-    epochs : list of F int
-        After which the weights that were kept had been trained.
-    """
-
-    params: dict[str, Any]
-    X: np.ndarray
-    heads: list[DensePredictor]
-    epochs: list[int]
-
-    def proba(self, problem: int, rows: np.ndarray) -> np.ndarray:
-        """Return the probabilities that problem `problem` gives `rows`, shape (len(rows), C)."""
-        return self.heads[problem].predict_proba(self.X[rows])
-
-    def head(self, problem: int) -> DensePredictor:
-        """Return the fitted head of problem `problem`."""
-        return self.heads[problem]
-
-
-def dense_path(
-    X: np.ndarray,
-    y: np.ndarray,
-    weights: np.ndarray,
-    *,
-    groups: np.ndarray,
-    seed: int = 0,
-    hidden: Sequence[int] = (),
-    dropout: float = 0.0,
-    output: str = "softmax",
-) -> DenseStep:
+def _fit(
+    problems: Problems,
+    grid: Mapping[str, Sequence[float]],
+    hidden: Sequence[int],
+    dropout: float,
+    output: str,
+) -> Iterator[PredictorPoint]:
     """Train a dense head on every weighting of the rows, with AdamW and early stopping.
 
     Features are centred and scaled by a problem's own rows; this is folded into the first layer
     afterwards. A fifth of the rows (groups stay whole) is held out: training stops when their log
     loss has not fallen for 10 epochs, and the best weights are kept. If no class has two groups,
-    nothing can be held out, and it stops after 30 epochs.
-
-    Parameters
-    ----------
-    X : ndarray of shape (N, D)
-    y : ndarray of shape (N,), int
-    weights : ndarray of shape (F, N)
-    groups : ndarray of shape (N,), int
-    seed : int, default=0
-        Of the first weights, the order of rows, dropout and the rows held out.
-    hidden : sequence of int, default=()
-        Units of each hidden layer; without any, the head is linear.
-    dropout : float, default=0.0
-        Share of each hidden layer's values that is dropped in training.
-    output : {"softmax", "sigmoid"}, default="softmax"
-        The sigmoid has one unit and is for two classes.
-
-    Returns
-    -------
-    DenseStep
-
-    Raises
-    ------
-    FitError
-        If an option makes no sense.
+    nothing can be held out, and it stops after 30 epochs. The seed is that of the first weights,
+    the order of rows, dropout and the rows held out.
     """
-    hidden = tuple(hidden)
-    C = int(y.max()) + 1
-    _check(hidden, dropout, output, C)
-    trainer = _Trainer(X, y, hidden, dropout, 1 if output == "sigmoid" else C, seed)
-    heads, epochs = [], []
-    for weight in weights:
-        layers, epoch = trainer.train(np.flatnonzero(weight > 0), weight, groups)
-        heads.append(DensePredictor(layers, dropout))
-        epochs.append(epoch)
-    params = {"hidden": list(hidden), "dropout": dropout, "output": output}
-    return DenseStep(params, X, heads, epochs)
-
-
-def _check(hidden: tuple[int, ...], dropout: float, output: str, C: int) -> None:
-    if any(units < 1 for units in hidden):
-        raise FitError(f"hidden layers of {hidden} units.", "Use positive numbers, such as 256.")
-    if not 0 <= dropout < 1:
-        raise FitError(f"a dropout of {dropout}.", "Use a number from 0 to below 1, such as 0.3.")
+    hidden, C = tuple(hidden), problems.n_classes
     if dropout and not hidden:
         raise FitError(
             f"a dropout of {dropout} without hidden layers.", "Add --hidden 256, or leave it out."
         )
-    if output not in ("softmax", "sigmoid"):
-        raise FitError(f"unknown output: {output!r}.", "Use softmax or sigmoid.")
     if output == "sigmoid" and C != 2:
         raise FitError(f"a sigmoid output for {C} classes.", "Use --output softmax.")
+    units = 1 if output == "sigmoid" else C
+    trainer = _Trainer(problems.X, problems.y, hidden, dropout, units, problems.seed)
+    heads = [
+        DensePredictor(trainer.train(np.flatnonzero(w > 0), w, problems.groups), dropout)
+        for w in problems.weights
+    ]
+    params = {"hidden": list(hidden), "dropout": dropout, "output": output}
+    yield PredictorPoint(params, problems.X, heads)
 
 
 class _Trainer:
@@ -287,10 +222,8 @@ class _Trainer:
         )
         self.loss = tf.function(self._loss, input_signature=[floats, labels, vector])
 
-    def train(
-        self, rows: np.ndarray, weight: np.ndarray, groups: np.ndarray
-    ) -> tuple[tuple[tuple[np.ndarray, np.ndarray], ...], int]:
-        """Train on `rows`; return the layers on raw features, and after how many epochs."""
+    def train(self, rows: np.ndarray, weight: np.ndarray, groups: np.ndarray) -> Layers:
+        """Train on `rows`; return the layers on raw features."""
         for variable, value in zip(self.state, self.initial, strict=True):
             variable.assign(value)
         fold, n = inner_folds(self.y[rows], groups[rows], _HELD, self.seed)
@@ -314,7 +247,7 @@ class _Trainer:
         for epoch in range(1, limit + 1):
             self.epoch(*training, tf.constant(rng.permutation(len(learn)).astype(np.int32)))
             if not n:
-                kept, epoch_kept = None, epoch
+                kept = None
                 continue
             loss = float(self.loss(*validation))
             if loss < best:
@@ -322,7 +255,7 @@ class _Trainer:
             elif epoch - epoch_kept >= _PATIENCE:
                 break
         arrays = kept if kept is not None else self.model.get_weights()
-        return _folded(arrays, mean, scale), epoch_kept
+        return _folded(arrays, mean, scale)
 
     def _epoch(self, Z: Any, y: Any, weight: Any, order: Any) -> None:
         tf = self.tf
@@ -352,9 +285,7 @@ class _Trainer:
         return tf.reduce_sum(weight * each) / tf.cast(tf.shape(y)[0], tf.float32)
 
 
-def _folded(
-    arrays: Sequence[np.ndarray], mean: np.ndarray, scale: np.ndarray
-) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+def _folded(arrays: Sequence[np.ndarray], mean: np.ndarray, scale: np.ndarray) -> Layers:
     """Return the layers, the scaling folded into the first."""
     layers = list(zip(arrays[::2], arrays[1::2], strict=True))
     weights, bias = layers[0]
@@ -362,3 +293,44 @@ def _folded(
     offset = bias - mean @ folded
     layers[0] = folded.astype(np.float32), offset.astype(np.float32)
     return tuple(layers)
+
+
+HEAD = Head(
+    name="dense",
+    help="dense layers, trained by Keras",
+    estimator="DenseHead",
+    notes=(
+        "AdamW on batches, with early stopping on a fifth of the rows. Without hidden layers "
+        "the head is linear."
+    ),
+    fit=_fit,
+    predictors=(DensePredictor, LinearPredictor),
+    options=(
+        Option(
+            "hidden",
+            "Units of a hidden layer; several with commas or by repeating the option",
+            tuple,
+            (),
+            fits=lambda value: all(units >= 1 for units in value),
+            allowed="positive numbers, such as 256",
+        ),
+        Option(
+            "dropout",
+            "Share of hidden values dropped in training",
+            float,
+            0.0,
+            fits=lambda value: 0 <= value < 1,
+            allowed="a number from 0 to below 1, such as 0.3",
+        ),
+        Option(
+            "output",
+            "Last layer; the sigmoid is for two classes",
+            str,
+            "softmax",
+            choices=("softmax", "sigmoid"),
+        ),
+        CLASS_WEIGHT,
+    ),
+    random=True,
+    seeds=True,
+)

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
+from .arrays import head_parts
+from .head import CLASS_WEIGHT, Head, Option, Problems, describe
 from .scaling import fit_scaling
 
 _BLOCK = 2**24  # similarities held at once
+_ARRAYS = {  # of the file
+    "rows": np.float32,
+    "labels": np.int64,
+    "weight": np.float64,
+    "mean": np.float32,
+    "scale": np.float32,
+}
 _TOUCH = 1e-6  # least cosine distance: a copy of an image counts for no more than 1e6 others
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class NeighborsPredictor:
     """Votes of the `k` rows with the smallest cosine distance.
 
@@ -37,6 +46,7 @@ class NeighborsPredictor:
         What is subtracted from features, and what they are then divided by.
     """
 
+    kind: ClassVar[str] = "neighbors"
     rows: np.ndarray
     labels: np.ndarray
     weight: np.ndarray
@@ -45,6 +55,14 @@ class NeighborsPredictor:
     mean: np.ndarray
     scale: np.ndarray
 
+    def __repr__(self) -> str:
+        return describe(self)
+
+    @property
+    def n_features(self) -> int:
+        """D."""
+        return self.rows.shape[1]
+
     @classmethod
     def of(
         cls, X: np.ndarray, labels: np.ndarray, weight: np.ndarray, n_classes: int, k: int
@@ -52,7 +70,8 @@ class NeighborsPredictor:
         """Learn rows of features X (n, D)."""
         mean, scale = (found.astype(np.float32) for found in fit_scaling(X))
         rows = unit_rows((X - mean) / scale)
-        return cls(rows, labels, weight.astype(np.float64), n_classes, min(k, len(X)), mean, scale)
+        weight, labels = weight.astype(np.float64), labels.astype(np.int64)
+        return cls(rows, labels, weight, n_classes, min(k, len(X)), mean, scale)
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
         """Return probabilities, shape (N, C) float64."""
@@ -76,17 +95,33 @@ class NeighborsPredictor:
         return places, distances
 
     def parts(self) -> dict[str, bytes]:
-        """Return the file ``head.skops``: a scikit-learn estimator whose classes are indices."""
-        import skops.io
+        """Return the file that a run keeps, ``head.h5``."""
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        sizes = {"k": np.int64(self.k), "n_classes": np.int64(self.n_classes)}
+        return head_parts(self.kind, {**arrays, **sizes})
 
-        from .estimators import KNNHead
-
-        return {"head.skops": skops.io.dumps(KNNHead.of(self))}
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> NeighborsPredictor:
+        """Return the head that `parts` wrote, if its arrays fit together."""
+        found = {name: arrays[name] for name in _ARRAYS}
+        k, C = (arrays[name] for name in ("k", "n_classes"))
+        if not k.shape == C.shape == () or not k.dtype == C.dtype == np.int64:
+            raise ValueError(f"k {k.shape} {k.dtype} and n_classes {C.shape} {C.dtype}")
+        types = {name: array.dtype for name, array in found.items()}
+        if types != {name: np.dtype(kind) for name, kind in _ARRAYS.items()}:
+            raise ValueError(f"arrays of types {', '.join(map(str, types.values()))}")
+        rows, labels = found["rows"], found["labels"]
+        fit = rows.ndim == 2 and labels.shape == found["weight"].shape == rows.shape[:1]
+        if not fit or not found["mean"].shape == found["scale"].shape == rows.shape[1:]:
+            raise ValueError("arrays of shapes that do not fit together")
+        if not 1 <= k <= len(rows) or labels.min() < 0 or labels.max() >= C:
+            raise ValueError(f"{k} neighbours of {len(rows)} rows, {C} classes")
+        return cls(**found, k=int(k), n_classes=int(C))
 
 
 def knn_path(
     X: np.ndarray, y: np.ndarray, weights: np.ndarray, ks: Sequence[int]
-) -> Iterator[_NeighborsStep]:
+) -> Iterator[_NeighborsPoint]:
     """Fit nearest neighbours with every k, from the largest; each row is searched for once.
 
     Parameters
@@ -99,16 +134,16 @@ def knn_path(
 
     Yields
     ------
-    PathStep
+    GridPoint
     """
     found: dict[int, tuple[np.ndarray, Any]] = {}
     last: dict[int, NeighborsPredictor] = {}
     for k in sorted(ks, reverse=True):
-        yield _NeighborsStep({"k": k}, X, y, weights, max(ks), found, last)
+        yield _NeighborsPoint({"k": k}, X, y, weights, max(ks), found, last)
 
 
 @dataclass(frozen=True)
-class _NeighborsStep:
+class _NeighborsPoint:
     params: dict[str, Any]
     X: np.ndarray
     y: np.ndarray
@@ -169,3 +204,33 @@ def unit_rows(X: np.ndarray) -> np.ndarray:
     X = X.astype(np.float32)
     length = np.sqrt(np.einsum("nd,nd->n", X, X, dtype=np.float64)).astype(np.float32)
     return X / np.where(length > 0, length, 1)[:, None]
+
+
+def _fit(problems: Problems, grid: Mapping[str, Sequence[float]]) -> Iterator[_NeighborsPoint]:
+    ks = [int(k) for k in grid["k"]]
+    yield from knn_path(problems.X, problems.y, problems.weights, ks)
+
+
+HEAD = Head(
+    name="knn",
+    help="nearest neighbours by angle",
+    estimator="KNNHead",
+    notes=(
+        "Neighbours by cosine distance d have a vote of 1 / d each. One more neighbour with "
+        "the class frequencies is added, so that no class has probability 0."
+    ),
+    fit=_fit,
+    predictors=(NeighborsPredictor,),
+    options=(
+        Option(
+            "k",
+            "Neighbours that vote",
+            int,
+            20,
+            grid=(100, 50, 20, 10, 5, 3, 1),
+            fits=lambda value: value == int(value) and value >= 1,
+            allowed="1 or more",
+        ),
+        CLASS_WEIGHT,
+    ),
+)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from typing import ClassVar
 
-import h5py
 import numpy as np
 
-from ...cache.shard import checked_dataset, file_image, memory_file
-from ...errors import FormatError
+from .arrays import head_parts
+from .head import Layers, describe
 
 _BLOCK = 2**20  # numbers in a block of rows, so that float64 temporaries stay small
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LinearPredictor:
     """Logits that are linear in the features.
 
@@ -25,8 +25,22 @@ class LinearPredictor:
     bias : ndarray of shape (C,), float32
     """
 
+    kind: ClassVar[str] = "linear"
     weights: np.ndarray
     bias: np.ndarray
+
+    def __repr__(self) -> str:
+        return describe(self)
+
+    @property
+    def n_features(self) -> int:
+        """D."""
+        return self.weights.shape[0]
+
+    @property
+    def n_classes(self) -> int:
+        """C."""
+        return self.weights.shape[1]
 
     def logits(self, X: np.ndarray) -> np.ndarray:
         """Return ``X @ weights + bias``, shape (N, C) float64.
@@ -38,13 +52,6 @@ class LinearPredictor:
         for rows in row_blocks(X):
             logits[rows] = X[rows].astype(np.float64) @ weights + self.bias
         return logits
-
-    def to_bytes(self) -> bytes:
-        """Return the bytes of an HDF5 file with the data sets ``weights`` and ``bias``."""
-        with memory_file() as file:
-            file.create_dataset("weights", data=self.weights, dtype=np.float32)
-            file.create_dataset("bias", data=self.bias, dtype=np.float32)
-            return file_image(file)
 
     def scaled(self, factor: float) -> LinearPredictor:
         """Return the head whose logits are those of this one times `factor`."""
@@ -64,35 +71,28 @@ class LinearPredictor:
         bias[absent] = bias[~absent].mean() - 30
         return LinearPredictor(weights, bias)
 
+    def dense_layers(self) -> Layers:
+        """Return the head as layers of a network: a single one."""
+        return ((self.weights, self.bias),)
+
     def parts(self) -> dict[str, bytes]:
         """Return the file that a run keeps, ``head.h5``."""
-        return {"head.h5": self.to_bytes()}
+        return head_parts(
+            self.kind, {"weights": np.float32(self.weights), "bias": np.float32(self.bias)}
+        )
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
         """Return the softmax of the logits, shape (N, C) float64."""
         return softmax(self.logits(X))
 
     @classmethod
-    def load(cls, path: Path) -> LinearPredictor:
-        """Read a file that `to_bytes` made.
-
-        Raises
-        ------
-        FormatError
-            If the file is damaged or foreign.
-        """
-        try:
-            size = path.stat().st_size
-            with h5py.File(path, "r", locking=False) as file:
-                weights = checked_dataset(path, file, "weights", size)[:]
-                bias = checked_dataset(path, file, "bias", size)[:]
-        except (OSError, KeyError, RuntimeError, ValueError) as error:
-            raise FormatError(f"{path} is no linear head: {error}.", "Fit it again.") from error
-        if weights.ndim != 2 or bias.shape != weights.shape[1:] or weights.dtype != np.float32:
-            raise FormatError(
-                f"{path} is no linear head: weights {weights.shape}, bias {bias.shape}.",
-                "Fit it again.",
-            )
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> LinearPredictor:
+        """Return the head with ``weights`` and ``bias``, if they fit together."""
+        weights, bias = arrays["weights"], arrays["bias"]
+        if weights.ndim != 2 or bias.shape != weights.shape[1:]:
+            raise ValueError(f"weights {weights.shape} and bias {bias.shape} do not fit")
+        if weights.dtype != np.float32 or bias.dtype != np.float32:
+            raise ValueError(f"weights are {weights.dtype} and bias is {bias.dtype}")
         return cls(weights, bias)
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ...errors import FitError
+from .head import CLASS_WEIGHT, Head, Problems, strength
+from .linear import LinearPredictor, both_logits, softmax
 from .solver import SharedFeatures, Solution, batches_of, solve
 
 _ABSENT = -30.0  # logit of a class that a problem has not seen: a probability of 1e-13
@@ -145,3 +149,52 @@ def _checked(
             "Use fewer folds, or more images of the rarest class.",
         )
     return y.astype(np.intp), weight, sorted(float(C) for C in Cs)
+
+
+@dataclass(frozen=True)
+class _LogisticPoint:
+    """A point of the grid, whose logits the solver has left."""
+
+    solution: Solution
+
+    @property
+    def params(self) -> dict[str, Any]:
+        return {"C": self.solution.C}
+
+    def proba(self, problem: int, rows: np.ndarray) -> np.ndarray:
+        return softmax(both_logits(self.solution.logits[problem, rows]))
+
+    def head(self, problem: int) -> LinearPredictor:
+        coef, intercept = self.solution.coef[problem], self.solution.intercept[problem]
+        return LinearPredictor(both_logits(coef).copy(), both_logits(intercept).copy())
+
+
+def _fit(problems: Problems, grid: Mapping[str, Sequence[float]]) -> Iterator[_LogisticPoint]:
+    for solution in logistic_path(problems.X, problems.y, problems.weights, grid["C"]):
+        yield _LogisticPoint(solution)
+
+
+HEAD = Head(
+    name="logreg",
+    help="logistic regression",
+    estimator="LogisticHead",
+    notes=(
+        "With an L2 penalty, as `sklearn.linear_model.LogisticRegression` has it. Embeddings "
+        "have about as many features as a small data set has images, so good values of C are "
+        "far below 1."
+    ),
+    fit=_fit,
+    predictors=(LinearPredictor,),
+    options=(
+        # Features are scaled to a mean variance of 1, and there are from 64 to a few thousand of
+        # them for 50 to 50,000 images: with about as many as images, good values are far below 1.
+        strength(
+            "C",
+            "Inverse strength of regularisation",
+            1e-2,
+            np.logspace(-5, 1, 10),
+        ),
+        CLASS_WEIGHT,
+    ),
+    seeds=True,
+)

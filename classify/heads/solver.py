@@ -395,10 +395,14 @@ def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def batches_of(
-    data: SharedFeatures, loss: Loss, weight: np.ndarray, pareto: bool = True
+    data: SharedFeatures,
+    loss: Loss,
+    weight: np.ndarray,
+    pareto: bool = True,
+    floats: int = _CHUNK,
 ) -> list[Batch]:
-    """Share problems out to batches whose arrays of logits have at most 128 MB."""
-    stride = max(1, _CHUNK // (max(data.Z.shape) * loss.columns))
+    """Share problems out to batches whose arrays of logits have at most so many floats: 128 MB."""
+    stride = max(1, floats // (max(data.Z.shape) * loss.columns))
     return [
         Batch(data, loss, weight[start : start + stride], pareto)
         for start in range(0, len(weight), stride)

@@ -7,7 +7,6 @@ left is arithmetic on arrays.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import errno
 import hashlib
@@ -15,7 +14,6 @@ import json
 import os
 import re
 import stat
-import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +26,7 @@ from ...cache.files import open_binary, storage_error
 from ...cache.hdf5 import checked_dataset
 from ...cache.spec import FeatureSpec
 from ...errors import FormatError, TlxError
+from ..heads.predictors import head_file
 
 REFIT = "The run cannot be trusted: fit it again with tlx fit-head."
 INFO_BYTES = 64 * 2**20  # of run.json: the confusion matrix of 2,000 classes has 30 MiB
@@ -88,29 +87,20 @@ def check_part(folder: Path, part: str, parts: dict[str, str]) -> Path:
     return folder / part
 
 
-def check_head(folder: Path, parts: dict[str, str]) -> None:
-    """Check the files that a run's head is read from; none of them can claim more than it has.
+def check_head(folder: Path, parts: dict[str, str]) -> Path:
+    """Return the file that a run's head is read from; what is in it, `load_predictor` checks.
 
     Raises
     ------
     FormatError
     """
-    if "head.skops" in parts:
-        path = check_part(folder, "head.skops", parts)
-        size = path.stat().st_size
-        # Not a zip file at all: skops will say so.
-        with contextlib.suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
-            claimed = sum(max(0, member.file_size) for member in archive.infolist())
-            if claimed > size:  # tlx compresses nothing
-                raise FormatError(f"{path} claims {claimed:,} bytes in a file of {size:,}.", REFIT)
-    elif "head.h5" in parts:
-        with open_part(folder, "head.h5", parts):
-            pass
-    else:
+    name = head_file(parts)
+    if name is None:
         raise FormatError(f"run {folder.name} has no head.", REFIT)
+    return check_part(folder, name, parts)
 
 
-def check_outputs(folder: Path, head: Any, C: int) -> None:
+def check_outputs(path: Path, head: Any, C: int) -> None:
     """Check that a head turns one embedding into C probabilities.
 
     Raises
@@ -118,14 +108,11 @@ def check_outputs(folder: Path, head: Any, C: int) -> None:
     FormatError
         If it has other classes than its run, or values that are not finite.
     """
-    if hasattr(head, "rows"):  # nearest neighbours
-        D = head.rows.shape[1]
-    else:
-        D = (head.layers[0][0] if hasattr(head, "layers") else head.weights).shape[0]
-    with np.errstate(all="ignore"):
-        found = head.predict_proba(np.ones((1, D), np.float32))
+    found = np.empty(0)
+    if head.n_classes == C:
+        with np.errstate(all="ignore"):
+            found = head.predict_proba(np.ones((1, head.n_features), np.float32))
     if found.shape != (1, C) or not np.isfinite(found).all():
-        path = folder / ("head.skops" if hasattr(head, "rows") else "head.h5")
         raise FormatError(f"{path} does not give probabilities of the run's {C} classes.", REFIT)
 
 

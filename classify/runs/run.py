@@ -311,12 +311,12 @@ class Run:
         FormatError
             If its files are missing, damaged, foreign or hostile.
         """
-        check_head(self.folder, self.info.parts)
+        path = check_head(self.folder, self.info.parts)
         try:
             head = load_predictor(self.folder, self.info.parts)
         except FormatError as error:
             raise FormatError(" ".join(error.cause.split()), REFIT) from error
-        check_outputs(self.folder, head, len(self.class_names))
+        check_outputs(path, head, len(self.class_names))
         return calibrate_head(head, self.info.temperature, folded=True)
 
     def predictions(self) -> Predictions:

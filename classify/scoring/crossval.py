@@ -20,7 +20,7 @@ import numpy as np
 
 from ...errors import DataError, FitError
 from ..folds import groups_per_class, stratified_group_folds
-from ..heads.registry import fit_path, grid_of, points
+from ..heads.registry import fit_grid, points, resolve
 from ..table import FeatureTable
 from .calibrate import calibrate_head, calibration_error, cross_calibrate
 from .metrics import Metric, confusion_matrix, image_loss, score
@@ -263,7 +263,7 @@ def evaluate_head(
     ----------
     table : FeatureTable
     model : str, default="logreg"
-        A key of `tlx.classify.heads.registry.GRIDS`.
+        A name of `tlx.classify.heads.registry.heads`.
     n_folds, seed : int
         See `make_plan`.
     grid : dict, optional
@@ -275,7 +275,7 @@ def evaluate_head(
         With `max_per_class`: how many times the images are drawn, by default 5. The metrics are
         means over the draws (see `average_draws`); all else is of the first draw.
     **params
-        Fixed parameters of the head.
+        Options of the head; one that is searched otherwise is fixed.
 
     Returns
     -------
@@ -286,7 +286,7 @@ def evaluate_head(
     DataError
         If there are repeats without `max_per_class`, or fewer than one. Also see `make_plan`.
     FitError, UnknownNameError
-        See `make_plan` and `tlx.classify.heads.registry.fit_path`.
+        See `make_plan` and `tlx.classify.heads.registry.fit_grid`.
     """
     if max_per_class is None:
         if repeats is not None:
@@ -359,7 +359,7 @@ def _evaluate(
     draw: int = 0,
 ) -> Evaluation:
     started = time.perf_counter()
-    search = points(grid or grid_of(model)) > 1
+    search = points(resolve(model, params, grid)[0]) > 1
     plan = make_plan(table, n_folds, seed, search=search, max_per_class=max_per_class, draw=draw)
     weights = np.zeros((len(plan.problems), len(table)), np.float32)
     for weight, problem in zip(weights, plan.problems, strict=True):
@@ -369,7 +369,7 @@ def _evaluate(
     losses: list[list[float]] = []  # (steps, problems)
     probabilities: list[dict[int, np.ndarray]] = []  # of the scored problems, by step
     heads = []
-    for step in fit_path(
+    for step in fit_grid(
         model, table.X, table.y, weights, grid, groups=table.groups, seed=seed, **params
     ):
         proba = [step.proba(k, p.held_out) for k, p in enumerate(plan.problems)]

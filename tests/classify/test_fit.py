@@ -54,7 +54,12 @@ def test_a_head_that_fails_does_not_stop_the_others(place):
 
 
 def test_if_all_fail_the_first_error_is_raised(place):
-    with pytest.raises(FitError, match="is no strength"):
+    with pytest.raises(DataError, match="fewer than the 1000 folds"):
+        fit_heads(["logreg", "svm"], workspace=place.root, folds=1000)
+
+
+def test_a_strength_that_makes_no_sense_is_refused(place):
+    with pytest.raises(FitError, match="logreg cannot have C = -1"):
         fit_heads(["logreg", "svm"], workspace=place.root, C=-1.0)
 
 
@@ -68,7 +73,8 @@ def test_a_fixed_strength_is_not_searched_for(place):
     run = fit_head("svm", workspace=place.root, C=0.01)
     assert run.info.params["C"] == 0.01
     assert run.info.protocol == "5-fold"
-    assert run.info.recipe.grid == {"C": [0.01]}
+    assert run.info.recipe.fixed == {"C": 0.01}
+    assert fit_head("knn", workspace=place.root, k=3).info.params["k"] == 3
 
 
 def test_options_go_to_the_heads_that_have_them(place):

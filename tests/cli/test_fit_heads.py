@@ -24,7 +24,7 @@ def test_all_heads(project, tlx):
         assert run.keys() >= {"run", "model", "protocol", "n", "classes", "metrics", "seconds"}
     folder = project / ".tlx" / "runs" / "try-dense"
     assert (folder / "head.keras").is_file()
-    assert (project / ".tlx" / "runs" / "try-knn" / "head.skops").is_file()
+    assert (project / ".tlx" / "runs" / "try-knn" / "head.h5").is_file()
 
 
 def test_several_heads_as_a_ranked_table(project, tlx):
@@ -71,7 +71,7 @@ def test_a_fixed_strength_and_balanced_classes(project, tlx):
         (["--model", "svm,knm"], "unknown model: 'knm'.", "Did you mean knn"),
         (["--repeats", "3"], "3 repeats of the same.", "--max-per-class"),
         (["--max-per-class", "0"], "0 images a class.", "--max-per-class 1"),
-        (["--C", "-1"], "C = -1.0 is no strength.", "1.0"),
+        (["--C", "-1"], "logreg cannot have C = -1.0.", "1.0"),
     ],
 )
 def test_options_that_do_not_apply(options, cause, remedy, shared_project, tlx):

@@ -135,18 +135,6 @@ def test_problems_do_not_depend_on_their_company():
     np.testing.assert_allclose(together.logits[1], alone.logits[0], atol=1e-3)
 
 
-def test_many_problems_are_solved_in_several_batches(monkeypatch):
-    import tlx.classify.heads.solver as module
-
-    X, y = _data(90, 10, 3)
-    weight = _folds(90)
-    whole = _last(X, y, weight, [1e-2, 1.0], tol=1e-6)
-    monkeypatch.setattr(module, "_CHUNK", 2 * 90 * 3)
-    parts = _last(X, y, weight, [1e-2, 1.0], tol=1e-6)
-    np.testing.assert_allclose(parts.logits, whole.logits, atol=1e-3)
-    assert parts.converged.shape == (3,)
-
-
 def test_constant_feature_gets_no_weight():
     X, y = _data(80, 6, 2)
     X[:, 2] = 0.1

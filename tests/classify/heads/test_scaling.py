@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tlx.classify.heads.estimators import HEADS
+import tlx.heads
+from tlx.classify.heads.registry import heads
 from tlx.classify.heads.scaling import pareto_scale
 
 
@@ -28,7 +29,7 @@ def test_constant_features_vanish_and_do_not_count():
     assert np.isinf(scale[1]).all()
 
 
-@pytest.mark.parametrize("name", [name for name in HEADS if name != "dense"])
+@pytest.mark.parametrize("name", [name for name in heads() if name != "dense"])
 def test_features_that_hardly_vary_do_not_drown_those_that_tell(name):
     """Ten images: 20 features tell the classes apart, 1,000 of a fiftieth their size are noise.
 
@@ -44,5 +45,5 @@ def test_features_that_hardly_vary_do_not_drown_those_that_tell(name):
     scores = []
     for _ in range(5):
         (X, y), (new, truth) = draw(10), draw(500)
-        scores.append(HEADS[name]().fit(X, y).score(new, truth))
+        scores.append(getattr(tlx.heads, heads()[name].estimator)().fit(X, y).score(new, truth))
     assert np.mean(scores) > 0.97

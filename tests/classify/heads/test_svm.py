@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from sklearn.svm import LinearSVC
 
-from tlx.classify.heads.estimators import SVMHead
 from tlx.classify.heads.svm import svm_path
+from tlx.heads import SVMHead
 
 
 @pytest.mark.parametrize("shape", [(80, 2, 10), (120, 3, 10), (40, 2, 60)])

@@ -428,9 +428,30 @@ def test_a_pickle_in_a_head_of_neighbours_is_refused_and_not_run(run, tmp_path):
     knn = run.with_name("knn-1")
     for data in (pickle.dumps(Evil(tmp_path / "ran")), pickled_zip(Evil(tmp_path / "ran"))):
         (knn / "head.skops").write_bytes(data)
-        seal(knn)
+        list_old_head(knn)
         refused(knn, r"head\.skops")
     assert not (tmp_path / "ran").exists()
+
+
+def list_old_head(run: Path) -> None:
+    """Make a run one of before, whose head is a ``head.skops``."""
+    parts = json.loads((run / "run.json").read_text())["parts"]
+    change(run, parts={"head.skops": "", "predictions.h5": parts["predictions.h5"]})
+    seal(run)
+
+
+def test_a_run_of_neighbours_of_before_is_read(run):
+    knn = run.with_name("knn-1")
+    data = Path(__file__).parents[1] / "heads" / "data"
+    (knn / "head.skops").write_bytes((data / "head.skops").read_bytes())
+    list_old_head(knn)
+    with pytest.raises(
+        FormatError, match=r"head\.skops does not give probabilities of the run's 2"
+    ):
+        load_run("knn-1", knn.parents[1]).head()
+    change(knn, class_names=["a", "b", "c"], confusion=[[0] * 3] * 3)
+    found = load_run("knn-1", knn.parents[1]).head().predict_proba(np.load(data / "X.npy"))
+    np.testing.assert_allclose(found, np.load(data / "p.npy"), atol=0.2)  # the run is calibrated
 
 
 def pickled_zip(evil: object) -> bytes:
@@ -446,7 +467,7 @@ def test_a_zip_bomb_is_refused_before_it_is_unpacked(run):
     knn = run.with_name("knn-1")
     with zipfile.ZipFile(knn / "head.skops", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("array.npy", bytes(50_000_000))
-    seal(knn)
+    list_old_head(knn)
     refused(knn, r"head\.skops claims 50,000,000 bytes in a file of")
 
 

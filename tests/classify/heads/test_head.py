@@ -1,26 +1,19 @@
-"""Every head keeps the same promises; the dense one, which needs TensorFlow, in `test_dense`."""
+"""The contract that every head keeps; the dense one, which needs TensorFlow, in `test_dense`."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from tlx.classify.heads.estimators import (
-    HEADS,
-    CentroidHead,
-    KNNHead,
-    LDAHead,
-    LogisticHead,
-    RidgeHead,
-    SVMHead,
-)
+import tlx.heads
+from tlx.classify.heads.head import CLASS_WEIGHT, Option
+from tlx.classify.heads.linear import LinearPredictor
 from tlx.classify.heads.predictors import load_predictor
-from tlx.classify.heads.registry import GRIDS, fit_path
+from tlx.classify.heads.registry import fit_grid, heads
 from tlx.errors import FitError
 
-LIGHT = ["logreg", "svm", "lda", "ridge", "knn", "centroid"]
-LINEAR = [name for name in LIGHT if name != "knn"]
+LIGHT = [name for name in heads() if name != "dense"]
+LINEAR = [name for name in LIGHT if heads()[name].predictors == (LinearPredictor,)]
 CASES = {
     # name: (images, classes, features)
     "two classes": (60, 2, 8),
@@ -30,19 +23,60 @@ CASES = {
 }
 
 
-@parametrize_with_checks(
-    [LogisticHead(), SVMHead(), LDAHead(), RidgeHead(), KNNHead(), CentroidHead()],
-    expected_failed_checks=lambda head: {
-        "check_sample_weight_equivalence_on_dense_data": "features are scaled by each image "
-        "once, whatever its weight, and neighbours are counted in images",
-    },
-)
-def test_scikit_learn_contract(estimator, check):
-    check(estimator)
+def estimator(name, **params):
+    return getattr(tlx.heads, heads()[name].estimator)(**params)
 
 
-def test_every_model_has_a_head_and_a_grid():
-    assert HEADS.keys() == GRIDS.keys()
+@pytest.mark.parametrize("head", heads().values(), ids=heads())
+def test_a_head_says_what_it_is(head):
+    assert head.name.isidentifier()
+    assert head.help
+    assert not head.help.endswith(".")
+    assert head.notes.endswith(".")
+    assert head.estimator.endswith("Head")
+    assert len({option.name for option in head.options}) == len(head.options)
+    for option in head.options:
+        assert option.help
+        assert not option.help.endswith(".")
+        assert not option.choices or option.type is str
+        option.check(head.name, option.default)
+        for value in option.grid:
+            option.check(head.name, value)
+
+
+def test_what_several_heads_have_is_the_same_everywhere():
+    """So that one option of the command line stands for all of them."""
+    first = {}
+    for head in heads().values():
+        for option in head.options:
+            known = first.setdefault(option.name, option)
+            assert (option.help, option.type, option.choices) == (
+                known.help,
+                known.type,
+                known.choices,
+            )
+
+
+def test_an_option_refuses_what_makes_no_sense():
+    with pytest.raises(FitError, match=r"logreg cannot have C = -1.\nUse more than 0"):
+        heads()["logreg"].options[0].check("logreg", -1)
+    with pytest.raises(FitError, match=r"unknown class weight: 'even'.\nUse balanced"):
+        CLASS_WEIGHT.check("logreg", "even")
+    Option("any", "Anything", float, 1.0).check("logreg", "anything")
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_a_head_that_can_seed_a_network_has_layers(name, draw):
+    X, y = draw(40, 3)
+    head = next(fit_grid(name, X, y, np.ones((1, 40)))).head(0)
+    assert hasattr(head, "dense_layers") == heads()[name].seeds
+    if heads()[name].seeds:
+        hidden = X.astype(np.float64)
+        for weights, bias in head.dense_layers():
+            hidden = hidden @ weights + bias
+        e = np.exp(hidden - hidden.max(axis=1, keepdims=True))
+        expected = e / e.sum(axis=1, keepdims=True)
+        np.testing.assert_allclose(head.predict_proba(X), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -50,7 +84,7 @@ def test_every_model_has_a_head_and_a_grid():
 def test_probabilities_are_finite_and_sum_to_one(name, case, draw):
     n, classes, dim = CASES[case]
     X, y = draw(n, classes, dim)
-    head = HEADS[name]().fit(X, y)
+    head = estimator(name).fit(X, y)
     new, truth = draw(200, classes, dim, seed=1)
     p = head.predict_proba(new)
     assert p.shape == (200, classes)
@@ -64,7 +98,7 @@ def test_probabilities_are_finite_and_sum_to_one(name, case, draw):
 def test_classes_may_be_strings(name, draw):
     X, y = draw(60)
     names = np.array(["cat", "dog"])[y]
-    head = HEADS[name]().fit(X, names)
+    head = estimator(name).fit(X, names)
     assert head.classes_.tolist() == ["cat", "dog"]
     assert set(head.predict(X)) <= {"cat", "dog"}
 
@@ -72,7 +106,7 @@ def test_classes_may_be_strings(name, draw):
 @pytest.mark.parametrize("name", LIGHT)
 def test_the_same_data_gives_the_same_head(name, draw):
     X, y = draw(60, 3)
-    first, second = (HEADS[name]().fit(X, y).predict_proba(X) for _ in range(2))
+    first, second = (estimator(name).fit(X, y).predict_proba(X) for _ in range(2))
     np.testing.assert_array_equal(first, second)
 
 
@@ -80,11 +114,11 @@ def test_the_same_data_gives_the_same_head(name, draw):
 def test_a_constant_feature_is_harmless(name, draw):
     X, y = draw(60)
     X[:, 3] = 0.1  # whose mean is not exactly 0.1
-    p = HEADS[name]().fit(X, y).predict_proba(X)
+    p = estimator(name).fit(X, y).predict_proba(X)
     assert np.isfinite(p).all()
     if name != "knn":
         X[:, 3] = 7
-        np.testing.assert_allclose(HEADS[name]().fit(X, y).predict_proba(X), p, atol=1e-5)
+        np.testing.assert_allclose(estimator(name).fit(X, y).predict_proba(X), p, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", LIGHT)
@@ -92,7 +126,7 @@ def test_very_uneven_classes(name, draw):
     X, y = draw(200)
     rare = np.flatnonzero(y == 1)[3:]
     X, y = np.delete(X, rare, axis=0), np.delete(y, rare)
-    p = HEADS[name]().fit(X, y).predict_proba(X)
+    p = estimator(name).fit(X, y).predict_proba(X)
     assert np.isfinite(np.log(p)).all()
 
 
@@ -100,7 +134,7 @@ def test_very_uneven_classes(name, draw):
 def test_a_class_with_one_image(name, draw):
     X, y = draw(31, 2)
     y[0] = 2
-    assert np.isfinite(HEADS[name]().fit(X, y).predict_proba(X)).all()
+    assert np.isfinite(estimator(name).fit(X, y).predict_proba(X)).all()
 
 
 @pytest.mark.parametrize("name", LIGHT)
@@ -108,19 +142,19 @@ def test_half_precision_features(name, draw):
     X, y = draw(60)
     half = X.astype(np.float16)
     np.testing.assert_allclose(
-        HEADS[name]().fit(half, y).predict_proba(half),
-        HEADS[name]().fit(half.astype(np.float64), y).predict_proba(half),
+        estimator(name).fit(half, y).predict_proba(half),
+        estimator(name).fit(half.astype(np.float64), y).predict_proba(half),
         atol=1e-6,
     )
 
 
-@pytest.mark.parametrize("name", [n for n in LIGHT if n != "centroid"])
+@pytest.mark.parametrize("name", [n for n in LIGHT if heads()[n].takes("class_weight")])
 def test_balanced_weights_favour_the_rare_class(name, draw):
     X, y = draw(120, spread=4.0)
     rare = np.flatnonzero(y == 1)[10:]
     X, y = np.delete(X, rare, axis=0), np.delete(y, rare)
     plain, balanced = (
-        HEADS[name](class_weight=w).fit(X, y).predict_proba(X)[:, 1].mean()
+        estimator(name, class_weight=w).fit(X, y).predict_proba(X)[:, 1].mean()
         for w in (None, "balanced")
     )
     assert balanced > plain
@@ -130,7 +164,7 @@ def test_balanced_weights_favour_the_rare_class(name, draw):
 def test_one_class_is_refused(name, draw):
     X, _ = draw(20)
     with pytest.raises(FitError, match="one class only: 'cat'"):
-        HEADS[name]().fit(X, ["cat"] * 20)
+        estimator(name).fit(X, ["cat"] * 20)
 
 
 @pytest.mark.parametrize("classes", [2, 3])
@@ -139,8 +173,8 @@ def test_linear_heads_are_their_weights(name, classes, draw):
     """The decision is recomputed from (D, C) and (C,) on raw features of odd scales."""
     X, y = draw(80, classes)
     X = (X + 5) * np.logspace(-3, 3, X.shape[1], dtype=np.float32)
-    head = HEADS[name]().fit(X, y)
-    linear = head.linear()
+    head = estimator(name).fit(X, y)
+    linear = head.predictor_
     assert linear.weights.shape == (X.shape[1], classes)
     assert linear.bias.shape == (classes,)
     logits = X.astype(np.float64) @ linear.weights.astype(np.float64) + linear.bias
@@ -157,8 +191,11 @@ def test_linear_heads_are_their_weights(name, classes, draw):
 @pytest.mark.parametrize("name", LIGHT)
 def test_a_saved_head_predicts_the_same(name, classes, draw, tmp_path):
     X, y = draw(80, classes)
-    step = next(iter(fit_path(name, X, y, np.ones((1, len(X))))))
+    step = next(iter(fit_grid(name, X, y, np.ones((1, len(X))))))
     head = step.head(0)
+    assert type(head) in heads()[name].predictors
+    assert (head.n_features, head.n_classes) == (X.shape[1], classes)
+    assert len(repr(head)) < 80
     parts = head.parts()
     for part, data in parts.items():
         (tmp_path / part).write_bytes(data)
@@ -178,7 +215,7 @@ def test_rows_held_out_have_no_influence(name, draw):
     labels[:30] = 0
     mine = np.arange(30, 80)
     for a, b in zip(
-        fit_path(name, X, y, weights), fit_path(name, changed, labels, weights), strict=True
+        fit_grid(name, X, y, weights), fit_grid(name, changed, labels, weights), strict=True
     ):
         np.testing.assert_allclose(a.proba(0, mine), b.proba(0, mine), atol=2e-3)
 
@@ -189,8 +226,8 @@ def test_a_problem_does_not_feel_its_neighbours(name, draw):
     X, y = draw(60)
     weights = np.ones((3, 60))
     weights[0, ::3] = weights[1, 1::3] = weights[2, 2::3] = 0
-    together = list(fit_path(name, X, y, weights))
-    alone = list(fit_path(name, X, y, weights[1:2]))
+    together = list(fit_grid(name, X, y, weights))
+    alone = list(fit_grid(name, X, y, weights[1:2]))
     rows = np.arange(1, 60, 3)
     for a, b in zip(together, alone, strict=True):
         assert a.params == b.params
