@@ -15,6 +15,7 @@ import numpy as np
 
 from ..arguments import says_nearest_argument
 from ..errors import DataError, FormatError, StorageError, UnknownNameError
+from ..reprs import html_table
 from ..workspace import Workspace
 from .heads.registry import heads
 from .runs.best import load_run, runs_of
@@ -55,7 +56,7 @@ class LeftOut:
     reason: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """Comparable runs, the best first.
 
@@ -78,6 +79,22 @@ class Comparison:
     rows: list[Row]
     left_out: list[LeftOut]
     refitted: dict[str, str]
+
+    def __repr__(self) -> str:
+        best = self.rows[0]
+        return (
+            f"<Comparison of {len(self.rows)} runs on {self.dataset!r} by {self.metric}: "
+            f"{best.run.id!r} is first with {best.metric}; {self.n} images, {self.protocol}, "
+            f"{len(self.left_out)} left out>"
+        )
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (row.run.id, row.run.info.model, row.metric, f"{row.difference.value:+.4f}", _p(row))
+            for row in self.rows
+        ]
+        rows += [(out.run.id, out.run.info.model, out.reason, "", "") for out in self.left_out]
+        return html_table(repr(self), ("run", "model", self.metric, "difference", "p"), rows)
 
     @property
     def best(self) -> Run:
@@ -175,6 +192,16 @@ def compare_heads(
     not allow for heads fitted anew on other training images. The best is the best of these images,
     so its own figure is a little too good, the more so the more runs there are: score it on a test
     split.
+
+    Examples
+    --------
+    >>> import tlx
+    >>> fitted = tlx.fit_heads(["logreg", "lda"])
+    >>> comparison = tlx.compare_heads()
+    >>> len(comparison.rows), comparison.n
+    (2, 24)
+    >>> comparison.best.id == comparison.rows[0].run.id
+    True
     """
     if metric not in METRICS:
         raise UnknownNameError.nearest("metric", metric, METRICS)
@@ -240,6 +267,10 @@ def _read(runs: list[Run], *, raises: bool) -> tuple[list[_Scored], list[LeftOut
             warn_of_damage(run.id, error)
             damaged.append(LeftOut(run, f"damaged: {error.cause}"))
     return scored, damaged
+
+
+def _p(row: Row) -> str:
+    return f"{row.difference.p_value:.3g}" if row.difference.p_value < 1 else ""
 
 
 def _rank(scored: Sequence[_Scored], metric: str, resamples: int, seed: int) -> list[Row]:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError
+from ..reprs import html_table
 from ..workspace import Workspace
 from .heads.registry import fit_grid
 from .scoring.calibrate import halve_groups
@@ -78,7 +79,7 @@ class Doubled:
         return 1 - self.floor - self.scale * np.asarray(per_class, float) ** -self.exponent
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LearningCurve:
     """Accuracy against the number of training images.
 
@@ -102,6 +103,19 @@ class LearningCurve:
     points: list[Point]
     doubled: Doubled | None
     reason: str
+
+    def __repr__(self) -> str:
+        last = self.points[-1]
+        return (
+            f"<LearningCurve of {self.model} on {self.dataset!r}: {len(self.points)} sizes up to "
+            f"{last.per_class:.0f} images a class, accuracy {last.accuracy}>"
+        )
+
+    def _repr_html_(self) -> str:
+        rows = [(f"{p.per_class:.1f}", f"{p.n_train:.0f}", p.accuracy) for p in self.points]
+        if self.doubled is not None:
+            rows.append((f"{self.doubled.per_class:.1f}", "expected", self.doubled.accuracy))
+        return html_table(repr(self), ("images a class", "images", "accuracy"), rows)
 
 
 def learning_curve(
@@ -154,6 +168,13 @@ def learning_curve(
     learned from the others. Groups are added whole. The smaller sets are parts of the larger ones
     within a repeat. Parameters are chosen for each number of images by the log loss on the other
     folds (of a validation split: on its other half), which costs no fits.
+
+    Examples
+    --------
+    >>> import tlx
+    >>> curve = tlx.learning_curve("lda", repeats=2)
+    >>> [point.per_class for point in curve.points]
+    [3.0, 5.0, 9.6]
     """
     table = load_table(Workspace(workspace), dataset, features)
     return curve_of(table, model, folds, repeats, seed, grid, **params)

@@ -16,6 +16,7 @@ from ..cache.manifest import Manifest
 from ..cache.spec import FeatureSpec
 from ..embed.engines.registry import Engine
 from ..errors import DataError, UnknownNameError, WeightsError
+from ..reprs import html_table
 from ..workspace import Workspace
 from .runs.best import load_run
 from .runs.checks import head_probabilities
@@ -51,7 +52,7 @@ class ClassReport:
     f1: float | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Assessment:
     """What a run is worth on a data set. C classes.
 
@@ -84,6 +85,15 @@ class Assessment:
     seen: int
     chosen_on: int
     metrics_unseen: dict[str, Metric]
+
+    def __repr__(self) -> str:
+        return (
+            f"<Assessment of {self.run.id!r} on {self.dataset!r}, {self.split}: accuracy "
+            f"{self.metrics['accuracy']} of {self.n} images, {self.seen} of them seen in training>"
+        )
+
+    def _repr_html_(self) -> str:
+        return html_table(repr(self), ("metric", "95% interval"), self.metrics.items())
 
 
 @says_nearest_argument
@@ -126,6 +136,16 @@ def evaluate_run(
         features of the run's backbone.
     WeightsError
         If the backbone's weights are not those that the run was trained with.
+
+    Examples
+    --------
+    >>> import tlx
+    >>> run = tlx.fit_head()
+    >>> assessment = tlx.evaluate_run(run, "photos")
+    >>> assessment.n, assessment.seen
+    (24, 24)
+    >>> assessment.confusion.tolist()
+    [[12, 0], [0, 12]]
     """
     workspace = Workspace(workspace)
     run = load_run(run, workspace) if isinstance(run, str) else run

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import TlxError, UnknownNameError
+from ..reprs import html_table, listed
 from ..workspace import Workspace, several
 from .heads.registry import heads, resolve
 from .runs.run import Run
@@ -19,7 +20,7 @@ from .scoring.crossval import evaluate_head
 from .table import FeatureTable, load_table
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class HeadsFit:
     """What fitting several heads left.
 
@@ -36,6 +37,16 @@ class HeadsFit:
     runs: list[Run]
     failures: dict[str, Exception]
     seconds: float
+
+    def __repr__(self) -> str:
+        runs = listed([f"{run.id} {run.metrics['accuracy'].value:.4f}" for run in self.runs])
+        failed = f"; failed: {listed(self.failures)}" if self.failures else ""
+        return f"<HeadsFit: accuracy {runs}{failed}>"
+
+    def _repr_html_(self) -> str:
+        rows = [(r.id, r.metrics["accuracy"], r.metrics["log_loss"]) for r in self.runs]
+        rows += [(model, error, "") for model, error in self.failures.items()]
+        return html_table(repr(self), ("run", "accuracy", "log loss"), rows)
 
 
 def fit_head(
@@ -94,6 +105,15 @@ def fit_head(
         images than folds.
     FitError
         If there is one class only, or the head has no such option.
+
+    Examples
+    --------
+    >>> import tlx
+    >>> run = tlx.fit_head("lda")
+    >>> run.metrics["accuracy"].value
+    1.0
+    >>> run.info.protocol
+    'nested 5-fold'
     """
     workspace = Workspace(workspace)
     _check(model, params)
@@ -143,6 +163,13 @@ def fit_heads(
         If a head named has no such option.
     TlxError
         If no head could be fitted: that of the first.
+
+    Examples
+    --------
+    >>> import tlx
+    >>> fitted = tlx.fit_heads(["logreg", "lda"])
+    >>> sorted(run.id for run in fitted.runs)
+    ['lda-1', 'logreg-1']
     """
     started = time.perf_counter()
     workspace = Workspace(workspace)

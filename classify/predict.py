@@ -21,6 +21,7 @@ from ..embed.engines.registry import Engine, load_engine
 from ..embed.pipeline import Outcome, extract
 from ..errors import DataError, WeightsError
 from ..progress import Progress, silent
+from ..reprs import html_table, shortened
 from ..workspace import Workspace, several
 from .runs.best import load_run
 from .runs.checks import head_probabilities
@@ -30,7 +31,7 @@ from .scoring.calibrate import UNKNOWN, Rejection, choose_threshold
 _BLOCK = 1024  # files whose features are held at a time
 
 
-@dataclass
+@dataclass(repr=False)
 class Prediction:
     """What a run says of one image.
 
@@ -53,6 +54,17 @@ class Prediction:
     confidence: float | None = None
     probabilities: dict[str, float] | None = None
     error: str = ""
+
+    def __repr__(self) -> str:
+        path = shortened(self.path, 200)
+        if self.confidence is None:
+            return f"<Prediction {path!r}: {shortened(self.error, 200)}>"
+        return f"<Prediction {path!r}: {self.label!r}, {self.confidence:.4f}>"
+
+    def _repr_html_(self) -> str:
+        ranked = sorted((self.probabilities or {}).items(), key=lambda item: -item[1])
+        rows = [(name, f"{p:.4f}") for name, p in ranked]
+        return html_table(repr(self), ("class", "probability"), rows)
 
 
 @says_nearest_argument
@@ -102,6 +114,13 @@ def predict_images(
         If the run cannot promise so little error.
     WeightsError
         If the backbone's weights are not those that the run was trained with.
+
+    Examples
+    --------
+    >>> import tlx
+    >>> run = tlx.fit_head()
+    >>> [prediction.label for prediction in tlx.predict_images(run, "photos/red")][:3]
+    ['red', 'red', 'red']
     """
     run = load_run(run, workspace) if isinstance(run, str) else run
     files = find_images(paths)

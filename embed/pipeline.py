@@ -232,6 +232,13 @@ def embed_images(
         If there is no such backbone or layer.
     StorageError
         If the workspace cannot be written. Everything sealed before is kept.
+
+    Examples
+    --------
+    >>> import tlx
+    >>> result = tlx.embed_images("photos")
+    >>> result.images, result.classes
+    (24, {'blue': 12, 'red': 12})
     """
     started = time.perf_counter()
     workspace = Workspace(workspace)

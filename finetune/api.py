@@ -25,6 +25,7 @@ from ..classify.table import FeatureTable, load_table
 from ..embed.backbones.registry import Backbone, feature_model, get_backbone
 from ..embed.engines.registry import Engine
 from ..errors import DataError, FitError, WeightsError
+from ..reprs import html_table
 from ..workspace import Workspace
 from .boundary import DTYPES, Boundary
 from .cut import Choice, choose_cut
@@ -55,7 +56,7 @@ MODEL = "finetune"
 _INNER_FOLDS = 5  # one of them is held out if the data set has no validation split
 
 
-@dataclass
+@dataclass(repr=False)
 class FinetuneResult:
     """What `finetune_head` did.
 
@@ -103,6 +104,17 @@ class FinetuneResult:
     verdict: Verdict
     refitted: bool
     seconds: float
+
+    def __repr__(self) -> str:
+        run = self.run.id if self.run else None
+        return (
+            f"<FinetuneResult {run!r} from {self.seed_run!r}: {self.verdict.kept} kept; accuracy "
+            f"{self.head['accuracy']} of the head, {self.finetuned['accuracy']} fine-tuned>"
+        )
+
+    def _repr_html_(self) -> str:
+        rows = [(name, m, self.finetuned.get(name, "")) for name, m in self.head.items()]
+        return html_table(repr(self), ("metric", "head", "fine-tuned"), rows)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON object of the command."""
@@ -228,6 +240,15 @@ def finetune_head(
         If the activations would take too much space, or images have changed.
     WeightsError
         If the backbone's weights are not those of the embeddings.
+
+    Examples
+    --------
+    >>> import tlx
+    >>> embedded = tlx.embed_images("photos", workspace="work")
+    >>> run = tlx.fit_head(workspace="work")
+    >>> result = tlx.finetune_head(run.id, unfreeze=2, workspace="work")
+    >>> result.verdict.kept in ("head", "finetuned")
+    True
     """
     started = time.perf_counter()
     watch, settings, workspace = watch or Watch(), settings or Settings(), Workspace(workspace)

@@ -138,7 +138,7 @@ def test_doctests(environment, source_files):
 
 @pytest.mark.slow
 def test_doctests_that_train(environment):
-    assert run_examples(environment, "tlx.finetune.api") >= 0
+    assert run_examples(environment, "tlx.finetune.api") >= 4
 
 
 # The wheel

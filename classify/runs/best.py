@@ -39,6 +39,14 @@ def load_run(run_id: str, workspace: str | os.PathLike[str] = ".tlx") -> Run:
         If there is no such run.
     FormatError
         If a part is missing or does not have its SHA-256.
+
+    Examples
+    --------
+    >>> import tlx
+    >>> tlx.fit_head("lda").id
+    'lda-1'
+    >>> tlx.load_run("best").id
+    'lda-1'
     """
     workspace = Workspace(workspace)
     if run_id == "best":

@@ -14,6 +14,7 @@ import numpy as np
 
 from ...cache.hdf5 import read_column
 from ...errors import DataError, FormatError
+from ...reprs import html_table, listed
 from ..heads.predictors import load_predictor
 from ..scoring.calibrate import calibrate_head
 from ..scoring.crossval import Recipe
@@ -45,7 +46,7 @@ class Finetuning:
     report: dict[str, Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RunInfo:
     """What ``run.json`` says. C classes.
 
@@ -127,6 +128,12 @@ class RunInfo:
             return datetime.min.replace(tzinfo=timezone.utc)
         return time if time.tzinfo else time.replace(tzinfo=timezone.utc)
 
+    def __repr__(self) -> str:
+        return (
+            f"<RunInfo: {self.model} on {self.dataset!r}, {len(self.class_names)} classes "
+            f"({listed(self.class_names)}), {self.n} images, {self.protocol}, {self.created}>"
+        )
+
     @classmethod
     def from_json(cls, found: dict[str, Any]) -> RunInfo:
         """Return what a checked ``run.json`` says; keys that are not known here are passed over."""
@@ -197,7 +204,7 @@ class Predictions:
         return trained_id(self.trained_on)
 
     def __repr__(self) -> str:
-        return f"Predictions({len(self.path)} images, {self.probabilities.shape[1]} classes)"
+        return f"<Predictions: {len(self.path)} images, {self.probabilities.shape[1]} classes>"
 
 
 def scored_id(digest: np.ndarray, label: np.ndarray) -> str:
@@ -252,9 +259,12 @@ class Run:
     def __repr__(self) -> str:
         accuracy = self.info.metrics["accuracy"]
         return (
-            f"Run({self.id!r}: {self.info.model} on {self.info.dataset!r}, accuracy {accuracy} "
-            f"of {self.info.n} images, {self.info.protocol})"
+            f"<Run {self.id!r}: {self.info.model} on {self.info.dataset!r}, accuracy {accuracy} "
+            f"of {self.info.n} images, {self.info.protocol}>"
         )
+
+    def _repr_html_(self) -> str:
+        return html_table(repr(self), ("metric", "95% interval"), self.metrics.items())
 
     @property
     def class_names(self) -> tuple[str, ...]:
