@@ -80,7 +80,7 @@ def _check_folds(
     if n_folds < 2:
         raise DataError(f"{n_folds} folds are too few.", "Use --folds 2 or more.")
     counts = groups_per_class(y, groups)
-    counts = np.where(np.bincount(y) > 0, counts, n_folds)  # an absent class asks for nothing
+    counts = np.where(np.bincount(y) > 0, counts, len(y) + 1)  # an absent class asks for nothing
     label = int(counts.argmin())
     smallest = int(counts[label])
     if smallest >= n_folds:

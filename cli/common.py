@@ -32,7 +32,9 @@ EngineOption = Annotated[
     Literal["auto", "openvino", "tensorflow"],
     typer.Option("--engine", help="What runs the network; auto takes the fastest that works."),
 ]
-SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of every random choice.")]
+SeedOption = Annotated[
+    int, typer.Option("--seed", min=0, max=2**32 - 1, help="Seed of every random choice.")
+]
 DEFAULT_WORKSPACE = Path(".tlx")
 
 
@@ -76,6 +78,7 @@ def resumable() -> Iterator[None]:
 
 def fail(code: int, cause: str, remedy: str = "") -> NoReturn:
     """End the command with an exit code; say why, as a JSON object if that was asked for."""
+    cause, remedy = printable(cause), printable(remedy)
     if MANNERS.as_json:
         emit({"error": {"cause": cause, "remedy": remedy}})
     else:
@@ -91,7 +94,7 @@ class WarningsOfTheLibrary(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one warning."""
-        _write(sys.stderr, in_workspace(record.getMessage()))
+        _write(sys.stderr, printable(in_workspace(record.getMessage())))
 
 
 def emit(result: Any) -> None:
@@ -151,6 +154,21 @@ def in_workspace(text: str) -> str:
 def quoted(path: object) -> str:
     """Return `path` as one would type it in a shell."""
     return shlex.quote(str(path))
+
+
+def printable(text: str) -> str:
+    r"""Return `text` with what does not print escaped, but for line ends: names may be hostile.
+
+    Examples
+    --------
+    >>> printable("photos/\x1b[2J.jpg")
+    'photos/\\x1b[2J.jpg'
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text
+    )
 
 
 def painted(text: str, colour: Literal["red", "green"], stream: TextIO) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import re
 import sys
 import traceback
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from ..lazy_imports import set_verbose
 from .common import DEFAULT_WORKSPACE, INTERRUPTED, MANNERS, fail, in_workspace
 
 UsageError: Any = typer.BadParameter.__mro__[1]
+_EMPTY = re.compile(r"(--[a-zA-Z-]+=)?\s*")
 _PASSED_ON = ("COMMANDLINE", "ENVIRONMENT", "DEFAULT_MAP")
 
 
@@ -122,6 +124,13 @@ class _Shared:
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.params += _shared_options()
+
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        for arg in args:
+            if _EMPTY.fullmatch(arg):
+                what = f"{arg[:-1]} is" if arg else "an argument is"
+                ctx.fail(f"{what} empty: is a variable of your script not set?")
+        return super().parse_args(ctx, args)  # type: ignore[misc]
 
     def invoke(self, ctx: Any) -> Any:
         MANNERS.workspace = ctx.params.get("workspace") or DEFAULT_WORKSPACE
