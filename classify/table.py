@@ -95,11 +95,13 @@ def load_table(
     Raises
     ------
     DataError
-        If the data set has no labels, or images whose features are missing, as after an
-        interrupted run.
+        If `views` is negative, the data set has no labels, or images whose features are missing, as
+        after an interrupted run.
     UnknownNameError
         If there is no such data set, backbone or fingerprint.
     """
+    if views < 0:
+        raise DataError(f"{views} augmented views.", "Use 0 or more.")
     manifest = workspace.load_manifest(dataset)
     sources = choose_sources(manifest, features)
     if not manifest.class_names:

@@ -64,7 +64,8 @@ def embed(
         typer.Option(help="Arithmetic of the network: bfloat16 is faster on CPUs that have it."),
     ] = "float32",
     views: Annotated[
-        int, typer.Option(min=0, help="Embed so many augmented views of each image as well.")
+        int,
+        typer.Option(min=0, max=100, help="Embed so many augmented views of each image as well."),
     ] = 0,
     validation_fraction: Annotated[
         float | None,

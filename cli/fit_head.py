@@ -42,7 +42,7 @@ def fit_head(
         ),
     ] = None,
     views: Annotated[
-        int, typer.Option(help="Learn from so many augmented views of each image as well.")
+        int, typer.Option(min=0, help="Learn from so many augmented views of each image as well.")
     ] = 0,
     allow_missing: Annotated[
         bool,
@@ -81,7 +81,9 @@ def fit_head(
     ] = None,
     repeats: Annotated[
         int | None,
-        typer.Option(help="With --max-per-class: how often they are drawn. By default 5."),
+        typer.Option(
+            min=1, max=1000, help="With --max-per-class: how often they are drawn. By default 5."
+        ),
     ] = None,
     name: Annotated[
         str | None,
@@ -111,15 +113,26 @@ def fit_head(
     given: dict[str, Any] = {k: v for k, v in options.items() if v is not None}
     given |= {"dataset": dataset, "features": features, "views": views, "workspace": workspace}
     given |= {"allow_missing": allow_missing, "folds": folds, "seed": seed, "name": name}
-    models = _split(model or ["logreg"])
+    models = _models(model or ["logreg"])
     if models == ["all"] or len(models) > 1:
-        fitted = fit_heads("all" if "all" in models else models, **given)
+        fitted = fit_heads("all" if models == ["all"] else models, **given)
         emit(all_as_dict(fitted)) if as_json else say(all_as_text(fitted))
         for failed, error in fitted.failures.items():
             note(f"{failed} could not be fitted: {error}")
         return
     run = fit(models[0], **given)
     emit(as_dict(run)) if as_json else say(as_text(run))
+
+
+def _models(values: list[str]) -> list[str]:
+    models = list(dict.fromkeys(_split(values)))
+    if not models:
+        raise typer.BadParameter("no head is named.", param_hint="--model")
+    if "all" in models and len(models) > 1:
+        raise typer.BadParameter(
+            "'all' has every head already: name it alone.", param_hint="--model"
+        )
+    return models
 
 
 def _split(values: list[str]) -> list[str]:

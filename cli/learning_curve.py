@@ -39,7 +39,8 @@ def learning_curve(
         int, typer.Option(help="Folds of cross-validation, if there is no validation split.")
     ] = 5,
     repeats: Annotated[
-        int, typer.Option(help="Random orders in which images are added, at least 2.")
+        int,
+        typer.Option(min=2, max=1000, help="Random orders in which images are added, at least 2."),
     ] = 5,
     plot: Annotated[
         Path | None, typer.Option(help="Draw the curve into this .png, .svg or .pdf file.")

@@ -43,7 +43,9 @@ def predict(
     tta: Annotated[
         int,
         typer.Option(
-            min=0, help="Test-time augmentation: average over so many augmented views as well."
+            min=0,
+            max=100,
+            help="Test-time augmentation: average over so many augmented views as well.",
         ),
     ] = 0,
     reject: Annotated[
