@@ -197,7 +197,7 @@ def curve_of(
     shares = _shares(table, [p.train for p in problems])
     parts = [
         [
-            [_part(table, p.train, share, [seed, r, k]) for k, p in enumerate(problems)]
+            [draw_part(table, p.train, share, [seed, r, k]) for k, p in enumerate(problems)]
             for r in range(repeats if share < 1 else 1)  # all images are all images
         ]
         for share in shares
@@ -216,7 +216,7 @@ def curve_of(
             )
         )
         right.append(hits)
-    doubled, reason = _extrapolate(points, right, groups, seed)
+    doubled, reason = extrapolate(points, right, groups, seed)
     protocol = "validation split" if len(problems) == 1 else f"{folds}-fold"
     return LearningCurve(model, table.dataset, protocol, len(rows), points, doubled, reason)
 
@@ -233,7 +233,9 @@ def _shares(table: FeatureTable, trains: Sequence[np.ndarray]) -> list[float]:
     return [0.5**k for k in range(min(count, 8))][::-1]
 
 
-def _part(table: FeatureTable, train: np.ndarray, share: float, seed: Sequence[int]) -> np.ndarray:
+def draw_part(
+    table: FeatureTable, train: np.ndarray, share: float, seed: Sequence[int]
+) -> np.ndarray:
     """Return about a share of each class of `train`, groups whole and in an order fixed by `seed`.
 
     A group is taken while its class is short of its share, so that no class is left out.
@@ -340,7 +342,7 @@ def _point(
     return Point(n_train / n_classes, n_train, accuracy, repeats.tolist())
 
 
-def _extrapolate(
+def extrapolate(
     points: list[Point], right: list[np.ndarray], groups: np.ndarray, seed: int
 ) -> tuple[Doubled | None, str]:
     """Fit the error's power law [1]_ and read it at twice the images, or say why it cannot be.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import subprocess
 import sys
 import zlib
@@ -22,6 +23,10 @@ sys.path.insert(0, str(Path(__file__).parent / "cache"))  # for cache_helpers
 ROOT = Path(tlx.__file__).parent
 NOT_OF_THE_PACKAGE = {"tests", "benchmarks", "docs", "examples", "build", "demo"}
 NOBODY = 65534
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    # As in the background of a script; what the tests start would ignore Ctrl-C as well.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 
-from tlx.errors import DataError, StorageError, TlxError, UnknownNameError
+from tlx import errors
+from tlx.errors import MissingExtraError, TlxError, UnknownNameError
+
+TREE = [
+    kind
+    for kind in vars(errors).values()
+    if isinstance(kind, type) and issubclass(kind, TlxError) and kind is not TlxError
+]
 
 BACKBONES = ["efficientnet-lite0", "resnet101", "resnet50", "resnet50v2", "vgg16", "vgg19"]
 HEADS = ["centroid", "dense", "knn", "lda", "logreg", "ridge", "svm"]
@@ -44,10 +53,22 @@ def test_no_names_at_all():
     assert UnknownNameError.nearest("run", "x", []).remedy == "There is no run yet."
 
 
-def test_each_is_also_the_builtin_it_resembles():
-    assert isinstance(UnknownNameError("x"), LookupError)
-    assert isinstance(DataError("x"), ValueError)
-    assert isinstance(StorageError("x"), OSError)
+@pytest.mark.parametrize("kind", TREE, ids=lambda kind: kind.__name__)
+def test_each_is_the_builtin_it_resembles_too_and_stands_in_the_drawing(kind):
+    (builtin,) = [base for base in kind.__bases__ if base.__module__ == "builtins"]
+    drawn = [line.split() for line in (errors.__doc__ or "").splitlines() if "──" in line]
+    assert [kind.__name__, f"({builtin.__name__})"] in [line[1:3] for line in drawn]
+
+
+@pytest.mark.parametrize("kind", [TlxError, *TREE], ids=lambda kind: kind.__name__)
+def test_an_error_survives_the_way_between_processes(kind):
+    sent = pickle.loads(pickle.dumps(kind("cause", "remedy")))
+    assert (type(sent), sent.cause, sent.remedy) == (kind, "cause", "remedy")
+
+
+def test_a_missing_extra_names_the_command_that_installs_it():
+    error = MissingExtraError.of("matplotlib", "plot")
+    assert error.remedy == "Run: pip install 'tlx-vision[plot]'"
 
 
 def test_text_is_cause_and_remedy():

@@ -71,7 +71,9 @@ def describe(constructor: str) -> Application:
     TlxError
         If its preprocessing is of none of the kinds known here.
     """
-    application = Application(constructor, _image_size(constructor), _preprocessing(constructor))
+    application = Application(
+        constructor, default_image_size(constructor), find_preprocessing(constructor)
+    )
     network = build(application, application.image_size, None)
     return application._replace(
         weights_file=_requested_file(constructor),
@@ -135,7 +137,7 @@ def build(application: Application, image_size: int, imagenet: Path | None) -> k
     arguments = {
         "include_top": False,
         "weights": None,
-        "input_tensor": _preprocess(pixels, application.preprocessing),
+        "input_tensor": preprocess(pixels, application.preprocessing),
         "input_shape": (image_size, image_size, 3),
     }
     constructor = getattr(keras.applications, application.constructor)
@@ -151,7 +153,7 @@ def build(application: Application, image_size: int, imagenet: Path | None) -> k
     return keras.Model(pixels, network.outputs[0], name=network.name)
 
 
-def _preprocess(pixels: Any, kind: str) -> Any:
+def preprocess(pixels: Any, kind: str) -> Any:
     """Apply a mode of `keras.applications` as one layer (two for BGR)."""
     keras = import_keras()
     if kind == "included":
@@ -162,7 +164,7 @@ def _preprocess(pixels: Any, kind: str) -> Any:
     return keras.layers.Rescaling(scale, offset, name="preprocessing")(pixels)
 
 
-def _preprocessing(constructor: str) -> str:
+def find_preprocessing(constructor: str) -> str:
     """Find which mode the `preprocess_input` beside a constructor applies, by trying it."""
     function = getattr(import_keras().applications, constructor)
     preprocess_input = getattr(inspect.getmodule(function), "preprocess_input", None)
@@ -179,7 +181,7 @@ def _preprocessing(constructor: str) -> str:
     )
 
 
-def _image_size(constructor: str) -> int:
+def default_image_size(constructor: str) -> int:
     """Return the size an application was trained at.
 
     It is no attribute of anything, but the full network with ImageNet weights insists on it

@@ -162,7 +162,7 @@ def build_model(
     pixels = keras.Input((image_size, image_size, 3), name="pixels")
     x = keras.layers.Rescaling(1 / 128, offset=-127 / 128, name="preprocessing")(pixels)
     x = _conv_bn(x, "stem_conv", _STEM_FILTERS, kernel=3, stride=2)
-    for number, (block, filters_in) in enumerate(_blocks(variant)):
+    for number, (block, filters_in) in enumerate(blocks_of(variant)):
         x = _inverted_residual(x, f"block{number}", block, filters_in)
     x = _conv_bn(x, "head_conv", FEATURES)
     if include_top:
@@ -216,7 +216,7 @@ def _refuse_leftovers(path: Path, names: set[str]) -> None:
         )
 
 
-def _blocks(variant: LiteVariant) -> Iterator[tuple[Stage, int]]:
+def blocks_of(variant: LiteVariant) -> Iterator[tuple[Stage, int]]:
     """Yield each block as a stage of one repeat, with the filters that come in."""
     filters_in = _STEM_FILTERS
     for index, stage in enumerate(_STAGES):

@@ -27,7 +27,7 @@ _CONVERSION_REVISION: Final = 1
 # Images a request. Two for bfloat16 fill the matrix units better; for float32 one is as fast.
 _IMAGES_PER_REQUEST: Final = {"float32": 1, "bfloat16": 2}
 # Largest difference from TensorFlow, relative to the largest feature, of a good conversion.
-_TOLERANCE: Final = 1e-3
+TOLERANCE: Final = 1e-3
 
 
 class Engine(Protocol):
@@ -143,7 +143,7 @@ class OpenVINOEngine:
                 f"openvino cannot be imported: {error}.", "Run: pip install openvino"
             ) from error
         core = openvino.Core()
-        _require_precision(core, spec.precision)
+        require_precision(core, spec.precision)
         model, self.note = _converted_model(core, backbone, spec)
         self._image_size = spec.image_size
         self._count = _IMAGES_PER_REQUEST[spec.precision]
@@ -186,7 +186,8 @@ def _filled(pixels: np.ndarray, count: int) -> np.ndarray:
     return np.concatenate([pixels, *[pixels[-1:]] * missing]) if missing else pixels
 
 
-def _require_precision(core: Any, precision: str) -> None:
+def require_precision(core: Any, precision: str) -> None:
+    """Raise a `TlxError` if the processor that OpenVINO's `core` sees cannot compute so."""
     if precision == "bfloat16" and "BF16" not in core.get_property(
         "CPU", "OPTIMIZATION_CAPABILITIES"
     ):
@@ -248,7 +249,7 @@ def _convert(core: Any, backbone: Backbone, spec: FeatureSpec) -> Any:
         ) from error
     reference = function(import_tensorflow().constant(pixels)).numpy()
     difference = _relative_difference(ours, reference)
-    if not difference <= _TOLERANCE:
+    if not difference <= TOLERANCE:
         raise ConversionError(
             f"OpenVINO's {backbone.name} differs from TensorFlow's by {difference:.1e} relative.",
             "Use --engine tensorflow.",

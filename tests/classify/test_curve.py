@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tlx.classify.curve import Point, _extrapolate, _part, curve_of, fit_power_law, learning_curve
+from tlx.classify.curve import (
+    Point,
+    curve_of,
+    draw_part,
+    extrapolate,
+    fit_power_law,
+    learning_curve,
+)
 from tlx.classify.scoring.metrics import Metric
 from tlx.errors import DataError
 
@@ -86,7 +93,7 @@ def test_a_part_has_whole_groups_and_every_class(make_table, draw, share: float)
     X, y = draw(120, classes=3)
     table = make_table(X, y, groups=np.arange(120) // 6)
     train = np.arange(30, 120)
-    part = _part(table, train, share, [0])
+    part = draw_part(table, train, share, [0])
     assert set(part) <= set(train)
     assert set(y[part]) == {0, 1, 2}
     for g in set(table.groups[part]):
@@ -96,7 +103,7 @@ def test_a_part_has_whole_groups_and_every_class(make_table, draw, share: float)
 
 def test_smaller_parts_lie_within_larger_ones(make_table, draw) -> None:
     table = make_table(*draw(100))
-    parts = [set(_part(table, np.arange(100), share, [5])) for share in (0.1, 0.3, 0.9)]
+    parts = [set(draw_part(table, np.arange(100), share, [5])) for share in (0.1, 0.3, 0.9)]
     assert parts[0] < parts[1] < parts[2]
 
 
@@ -128,7 +135,7 @@ def test_pure_noise_cannot_be_continued(make_table) -> None:
         Point(2.0**k, 2.0**k, Metric(h.mean(), 0, 1), h.mean(axis=1).tolist())
         for k, h in enumerate(hits)
     ]
-    doubled, reason = _extrapolate(points, hits, np.arange(12), 0)
+    doubled, reason = extrapolate(points, hits, np.arange(12), 0)
     assert doubled is None
     assert "could be" in reason or "does not grow" in reason
 

@@ -6,15 +6,6 @@ import json
 
 import pytest
 
-from tlx.demo import write_digits
-
-
-def test_digits_are_written_once_and_a_missing_one_again(tmp_path):
-    assert write_digits(tmp_path) == 1797
-    assert sorted(path.name for path in tmp_path.iterdir()) == list("0123456789")
-    (tmp_path / "0" / "0000.png").unlink()
-    assert write_digits(tmp_path) == 1
-
 
 @pytest.mark.slow
 def test_demo_and_what_it_proposes(tlx, tmp_path):

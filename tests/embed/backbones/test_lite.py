@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tlx.embed.backbones.lite import VARIANTS, _blocks, build_model, load_weights, weights_path
+from tlx.embed.backbones.lite import VARIANTS, blocks_of, build_model, load_weights, weights_path
 from tlx.errors import MissingExtraError, WeightsError
 
 LITE0 = VARIANTS["efficientnet-lite0"]
@@ -68,7 +68,7 @@ def test_network_has_the_documented_size(name):
 
 def test_scaling_leaves_the_ends_alone():
     """Lite2 (width 1.1, depth 1.2) repeats its first and last stage once, like Lite0."""
-    filters = [block.filters for block, _ in _blocks(VARIANTS["efficientnet-lite2"])]
+    filters = [block.filters for block, _ in blocks_of(VARIANTS["efficientnet-lite2"])]
     assert filters == [16, *[24] * 3, *[48] * 3, *[88] * 4, *[120] * 4, *[208] * 5, 352]
 
 

@@ -202,7 +202,7 @@ class TestOpenVINO:
 
     def test_auto_falls_back_to_tensorflow_and_says_why(self, tmp_path, monkeypatch, lite0):
         monkeypatch.setenv("TLX_CACHE_DIR", str(tmp_path))
-        monkeypatch.setattr(engines, "_TOLERANCE", -1.0)  # as if the conversion were wrong
+        monkeypatch.setattr(engines, "TOLERANCE", -1.0)  # as if the conversion were wrong
         engine = load_engine(lite0, shallow(lite0))
         assert engine.name == "tensorflow"
         assert "differs from TensorFlow's" in engine.note
@@ -210,7 +210,7 @@ class TestOpenVINO:
 
     def test_asked_for_by_name_it_does_not_fall_back(self, tmp_path, monkeypatch, lite0):
         monkeypatch.setenv("TLX_CACHE_DIR", str(tmp_path))
-        monkeypatch.setattr(engines, "_TOLERANCE", -1.0)
+        monkeypatch.setattr(engines, "TOLERANCE", -1.0)
         with pytest.raises(TlxError, match="--engine tensorflow"):
             load_engine(lite0, shallow(lite0), "openvino")
 
@@ -220,7 +220,7 @@ class TestOpenVINO:
                 return ["FP32", "INT8"]
 
         with pytest.raises(TlxError, match="--precision float32"):
-            engines._require_precision(Core(), "bfloat16")
+            engines.require_precision(Core(), "bfloat16")
 
 
 def test_key_covers_the_graph_and_nothing_else(lite0):
