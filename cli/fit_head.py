@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,6 +18,7 @@ from .common import (
     note,
     say,
 )
+from .heads import head_options
 from .render import confusion_table, metric_rows, percent, short_path, table
 
 if TYPE_CHECKING:
@@ -26,10 +27,11 @@ if TYPE_CHECKING:
 
 
 def fit_head(
+    context: typer.Context,
     model: Annotated[
         list[str] | None,
         typer.Option(
-            help="Which head to fit: logreg, svm, lda, ridge, knn, centroid or dense; several with "
+            help="Which head to fit: {heads}; several with "
             "commas or by repeating the option; all for every one. By default logreg.",
         ),
     ] = None,
@@ -51,30 +53,6 @@ def fit_head(
     folds: Annotated[
         int, typer.Option(help="Folds of cross-validation, if there is no validation split.")
     ] = 5,
-    class_weight: Annotated[
-        Literal["balanced"] | None,
-        typer.Option(help="Give every class the same weight, however many images it has."),
-    ] = None,
-    c: Annotated[
-        float | None,
-        typer.Option(
-            "--C", help="Inverse strength of regularisation, instead of a search (logreg, svm)."
-        ),
-    ] = None,
-    hidden: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="UNITS",
-            help="Units of a hidden layer; several with commas or by repeating the option (dense).",
-        ),
-    ] = None,
-    dropout: Annotated[
-        float | None, typer.Option(help="Share of hidden values dropped in training (dense).")
-    ] = None,
-    output: Annotated[
-        Literal["softmax", "sigmoid"] | None,
-        typer.Option(help="Last layer; the sigmoid is for two classes (dense)."),
-    ] = None,
     max_per_class: Annotated[
         int | None,
         typer.Option(metavar="K", help="Learn from K images a class, drawn at random (few-shot)."),
@@ -101,16 +79,9 @@ def fit_head(
     from ..classify.fit import fit_head as fit
     from ..classify.fit import fit_heads
 
-    options = {
-        "class_weight": class_weight,
-        "C": c,
-        "hidden": _numbers(hidden) if hidden else None,
-        "dropout": dropout,
-        "output": output,
-        "max_per_class": max_per_class,
-        "repeats": repeats,
-    }
+    options = {"max_per_class": max_per_class, "repeats": repeats}
     given: dict[str, Any] = {k: v for k, v in options.items() if v is not None}
+    given |= head_options(context)
     given |= {"dataset": dataset, "features": features, "views": views, "workspace": workspace}
     given |= {"allow_missing": allow_missing, "folds": folds, "seed": seed, "name": name}
     models = _models(model or ["logreg"])
@@ -138,16 +109,6 @@ def _models(values: list[str]) -> list[str]:
 def _split(values: list[str]) -> list[str]:
     """Return what commas separate, without empty parts."""
     return [part.strip() for value in values for part in value.split(",") if part.strip()]
-
-
-def _numbers(values: list[str]) -> list[int]:
-    try:
-        return [int(part) for part in _split(values)]
-    except ValueError:
-        raise typer.BadParameter(
-            f"{','.join(values)!r} is no list of numbers, such as 256 or 256,64.",
-            param_hint="--hidden",
-        ) from None
 
 
 def all_as_dict(fitted: HeadsFit) -> dict[str, Any]:

@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 
 
 def learning_curve(
-    model: Annotated[
-        str, typer.Option(help="Which head: logreg, svm, lda, ridge, knn, centroid or dense.")
-    ] = "logreg",
+    model: Annotated[str, typer.Option(help="Which head: {heads}.")] = "logreg",
     dataset: DatasetOption = None,
     features: Annotated[
         str | None,

@@ -24,6 +24,7 @@ from . import (
     runs,
 )
 from .common import DEFAULT_WORKSPACE, JsonOption, WarningsOfTheLibrary, WorkspaceOption
+from .heads import NamesHeads, TakesHeadOptions
 from .shell import Command, Group, run
 from .signals import listen
 
@@ -59,6 +60,7 @@ def _root(
     pass
 
 
+_KINDS = {"fit-head": TakesHeadOptions, "learning-curve": NamesHeads}
 for name, function, short, example in (
     (
         "embed",
@@ -100,7 +102,8 @@ for name, function, short, example in (
     ),
     ("demo", demo.demo, "Try it all on handwritten digits.", "tlx demo digits/"),
 ):
-    app.command(name, cls=Command, short_help=short, epilog=f"Example: {example}")(function)
+    kind = _KINDS.get(name, Command)
+    app.command(name, cls=kind, short_help=short, epilog=f"Example: {example}")(function)
 
 runs_app = typer.Typer(
     cls=Group,

@@ -66,7 +66,7 @@ def test_every_command_shows_its_help(name, tlx):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["--version"], ["embed", "--help"], ["fit-head", "--help"]]
+    "arguments", [["--help"], ["--version"], ["embed", "--help"], ["finetune", "--help"]]
 )
 def test_help_imports_nothing_heavy(arguments, python):
     code = f"""
