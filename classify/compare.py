@@ -30,7 +30,7 @@ _LOWER_IS_BETTER = ("log_loss",)
 
 
 @dataclass(frozen=True)
-class Row:
+class ComparedRun:
     """One run in a comparison.
 
     Attributes
@@ -66,7 +66,7 @@ class Comparison:
     dataset, protocol : str
     n : int
         Images that each run was scored on.
-    rows : list of Row
+    rows : list of ComparedRun
     left_out : list of LeftOut
     refitted : dict of str to str
         New run by the old one in whose place it stands.
@@ -76,7 +76,7 @@ class Comparison:
     dataset: str
     protocol: str
     n: int
-    rows: list[Row]
+    rows: list[ComparedRun]
     left_out: list[LeftOut]
     refitted: dict[str, str]
 
@@ -102,7 +102,7 @@ class Comparison:
         return self.rows[0].run
 
 
-class _Scored:
+class _Scores:
     """What a run was scored on and what it said, in an order that does not depend on the run."""
 
     def __init__(self, run: Run) -> None:
@@ -114,12 +114,14 @@ class _Scored:
         self.y = found.label[order]
         self.fold = found.fold[order]
         self.group = found.group[order]
-        self.probabilities = found.probabilities[order]
+        self.draws = found.all_draws[:, order]  # (R, M, C), R > 1 for a few-shot run
         self.trained_on = set(map(bytes, found.trained_on))
 
-    def objection(self, reference: _Scored) -> str:
+    def objection(self, reference: _Scores) -> str:
         """Return why the run cannot be compared with the reference, "" if it can."""
         mine, its = self.run.info, reference.run.info
+        if self.lacks_draws:
+            return f"a tlx of before kept the first of its {_repeats(self.run)} draws only"
         if mine.class_names != its.class_names:
             return f"its classes are {_names(mine)}, not {_names(its)}"
         if not np.array_equal(self.digest, reference.digest):
@@ -139,7 +141,19 @@ class _Scored:
         if self.trained_on != reference.trained_on:
             counts = len(self.trained_on), len(reference.trained_on)
             return "it learned from other images ({} instead of {})".format(*counts)
+        if len(self.draws) != len(reference.draws):
+            return f"{len(self.draws)} draws instead of {len(reference.draws)}"
         return ""
+
+    @property
+    def lacks_draws(self) -> bool:
+        """Whether its metrics are means over draws that its predictions do not hold."""
+        return len(self.draws) < _repeats(self.run)
+
+    def is_like(self, other: _Scores) -> bool:
+        """Return whether it is the same head with the same predictions."""
+        same = _recipe(self.run) == _recipe(other.run)
+        return same and np.array_equal(self.draws, other.draws)
 
 
 @says_nearest_argument
@@ -186,7 +200,10 @@ def compare_heads(
     -----
     The accuracy is tested by McNemar's exact test (by sign flips of whole groups where images are
     dependent), the other metrics by a paired bootstrap of groups: see
-    `tlx.classify.scoring.paired`.
+    `tlx.classify.scoring.paired`. The figures of few-shot runs are means over the draws of their
+    training images, and so are the differences that are tested.
+    Of runs with the same recipe and the same predictions the newest counts, the others are left
+    out.
     p-values are corrected by Holm's method for the number of runs compared with the best; the
     intervals of the differences are 95% each. Both are about these heads on other images, and do
     not allow for heads fitted anew on other training images. The best is the best of these images,
@@ -211,7 +228,7 @@ def compare_heads(
         runs = [runs]
     candidates = _distinct(runs, workspace) if runs is not None else runs_of(workspace, dataset)
     scored, damaged = _read(candidates, raises=named)
-    reference = scored[-1]
+    reference = ([s for s in scored if not s.lacks_draws] or scored)[-1]
     refitted: dict[str, str] = {}
     if refit:
         scored, reference, refitted = _refit(workspace, scored, reference)
@@ -236,6 +253,13 @@ def compare_heads(
             if _can_be_refitted(run)
             else f"A {run.info.model} run cannot be fitted again: leave it out.",
         )
+    if not group:
+        raise DataError(
+            f"run {reference.run.id} has nothing to compare: {objections[-1]}.",
+            "Add --refit to fit it again.",
+        )
+    group, copies = _without_copies(group)
+    left_out += copies
     return Comparison(
         metric=metric,
         dataset=reference.run.info.dataset,
@@ -255,12 +279,12 @@ def _distinct(runs: Iterable[Run | str], workspace: str | os.PathLike[str]) -> l
     return sorted(unique, key=by_age)
 
 
-def _read(runs: list[Run], *, raises: bool) -> tuple[list[_Scored], list[LeftOut]]:
+def _read(runs: list[Run], *, raises: bool) -> tuple[list[_Scores], list[LeftOut]]:
     """Read the predictions of runs; the damaged ones are told and left out unless `raises`."""
     scored, damaged = [], []
     for run in runs:
         try:
-            scored.append(_Scored(run))
+            scored.append(_Scores(run))
         except (FormatError, StorageError) as error:
             if raises or len(damaged) + 1 == len(runs):
                 raise
@@ -269,11 +293,11 @@ def _read(runs: list[Run], *, raises: bool) -> tuple[list[_Scored], list[LeftOut
     return scored, damaged
 
 
-def _p(row: Row) -> str:
+def _p(row: ComparedRun) -> str:
     return f"{row.difference.p_value:.3g}" if row.difference.p_value < 1 else ""
 
 
-def _rank(scored: Sequence[_Scored], metric: str, resamples: int, seed: int) -> list[Row]:
+def _rank(scored: Sequence[_Scores], metric: str, resamples: int, seed: int) -> list[ComparedRun]:
     missing = [s.run.id for s in scored if metric not in s.run.metrics]
     if missing:
         raise DataError(
@@ -285,8 +309,8 @@ def _rank(scored: Sequence[_Scored], metric: str, resamples: int, seed: int) -> 
         compare_paired(
             metric,
             best.y,
-            s.probabilities,
-            best.probabilities,
+            s.draws,
+            best.draws,
             best.group,
             resamples=resamples,
             seed=seed,
@@ -294,9 +318,11 @@ def _rank(scored: Sequence[_Scored], metric: str, resamples: int, seed: int) -> 
         for s in ordered[1:]
     ]
     corrected = holm([d.p_value for d in differences])
-    rows = [Row(best.run, best.run.metrics[metric], Difference(0.0, 0.0, 0.0, 1.0))]
+    rows = [ComparedRun(best.run, best.run.metrics[metric], Difference(0.0, 0.0, 0.0, 1.0))]
     for s, d, p in zip(ordered[1:], differences, corrected, strict=True):
-        rows.append(Row(s.run, s.run.metrics[metric], Difference(d.value, d.low, d.high, p)))
+        rows.append(
+            ComparedRun(s.run, s.run.metrics[metric], Difference(d.value, d.low, d.high, p))
+        )
     return rows
 
 
@@ -323,8 +349,8 @@ def _recipe(run: Run) -> str:
 
 
 def _refit(
-    workspace: Workspace, scored: list[_Scored], reference: _Scored
-) -> tuple[list[_Scored], _Scored, dict[str, str]]:
+    workspace: Workspace, scored: list[_Scores], reference: _Scores
+) -> tuple[list[_Scores], _Scores, dict[str, str]]:
     """Fit the runs that cannot be compared again; all of them if the data set itself changed.
 
     A run whose like can be compared already is not fitted again.
@@ -333,8 +359,8 @@ def _refit(
     present = {_recipe(s.run) for s in scored if not s.objection(reference)}
     out = list(scored)
 
-    def again(s: _Scored) -> _Scored:
-        new = _Scored(_fit_again(workspace, s.run, reference))
+    def again(s: _Scores) -> _Scores:
+        new = _Scores(_fit_again(workspace, s.run, reference))
         refitted[s.run.id] = new.run.id
         present.add(_recipe(s.run))
         out.append(new)
@@ -354,11 +380,33 @@ def _refit(
     return out, reference, refitted
 
 
+def _repeats(run: Run) -> int:
+    """Return over how many draws of its training images a run's metrics are means."""
+    return run.info.recipe.few_shot.get("repeats", 1) if run.info.recipe else 1
+
+
+def _without_copies(scores: Sequence[_Scores]) -> tuple[list[_Scores], list[LeftOut]]:
+    """Return runs that differ, the newest of those that do not, and the others as left out.
+
+    The same command twice gives the same run twice. Counted twice, it would be one more comparison
+    to correct for, and make every other p-value larger.
+    """
+    kept: list[_Scores] = []
+    copies = []
+    for s in reversed(scores):
+        twin = next((k for k in kept if s.is_like(k)), None)
+        if twin is None:
+            kept.append(s)
+        else:
+            copies.append(LeftOut(s.run, f"the same as {twin.run.id}"))
+    return kept[::-1], copies[::-1]
+
+
 def _can_be_refitted(run: Run) -> bool:
     return run.info.model in heads() and run.info.recipe is not None
 
 
-def _fit_again(workspace: Workspace, run: Run, like: _Scored) -> Run:
+def _fit_again(workspace: Workspace, run: Run, like: _Scores) -> Run:
     from .table import load_table
 
     its, recipe = like.run.info, run.info.recipe

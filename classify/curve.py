@@ -193,16 +193,16 @@ def curve_of(
     if repeats < 2:
         raise DataError(f"{repeats} repeats show no spread.", "Use --repeats 2 or more.")
     plan = make_plan(table, folds, seed, search=False)
-    problems = [plan.problems[k] for k in plan.scored]
-    shares = _shares(table, [p.train for p in problems])
+    fits = [plan.fits[k] for k in plan.scored]
+    shares = _shares(table, [p.train for p in fits])
     parts = [
         [
-            [draw_part(table, p.train, share, [seed, r, k]) for k, p in enumerate(problems)]
+            [draw_part(table, p.train, share, [seed, r, k]) for k, p in enumerate(fits)]
             for r in range(repeats if share < 1 else 1)  # all images are all images
         ]
         for share in shares
     ]
-    held_out = [p.held_out for p in problems]
+    held_out = [p.held_out for p in fits]
     rows = np.concatenate(held_out)
     proba = _fit_all(table, model, parts, held_out, grid, seed, params)
     y, groups = table.y[rows], table.groups[rows]
@@ -211,13 +211,11 @@ def curve_of(
         hits = np.stack([p.argmax(axis=1) == y for p in one]).astype(float)  # (repeats, M)
         sizes = [len(train) for repeat in part for train in repeat]
         points.append(
-            _point(
-                y, one, groups, hits, float(np.mean(sizes)), len(table.class_names), len(problems)
-            )
+            _point(y, one, groups, hits, float(np.mean(sizes)), len(table.class_names), len(fits))
         )
         right.append(hits)
     doubled, reason = extrapolate(points, right, groups, seed)
-    protocol = "validation split" if len(problems) == 1 else f"{folds}-fold"
+    protocol = "validation split" if len(fits) == 1 else f"{folds}-fold"
     return LearningCurve(model, table.dataset, protocol, len(rows), points, doubled, reason)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import TlxError, UnknownNameError
+from ..errors import FitError, TlxError, UnknownNameError
 from ..reprs import html_table, listed
 from ..workspace import Workspace, several
 from .heads.registry import heads, resolve
@@ -28,14 +28,14 @@ class HeadsFit:
     ----------
     runs : list of Run
         The most accurate first; ties go to the lower log loss.
-    failures : dict of str to Exception
+    failures : dict of str to TlxError
         Why heads could not be fitted, by model.
     seconds : float
         Wall time of them all.
     """
 
     runs: list[Run]
-    failures: dict[str, Exception]
+    failures: dict[str, TlxError]
     seconds: float
 
     def __repr__(self) -> str:
@@ -173,13 +173,15 @@ def fit_heads(
     """
     started = time.perf_counter()
     workspace = Workspace(workspace)
-    chosen = list(heads()) if models == "all" else list(dict.fromkeys(several(models)))
+    named = list(dict.fromkeys(several(models)))
+    every = "all" in named
+    chosen = [*(heads() if every else ()), *(name for name in named if name != "all")]
     taken: dict[str, dict[str, Any]] = {}
     for model in chosen:
         if model not in heads():
             raise UnknownNameError.nearest("model", model, [*heads(), "all"])
         takes = heads()[model].takes
-        taken[model] = {k: v for k, v in params.items() if models != "all" or takes(k)}
+        taken[model] = {k: v for k, v in params.items() if not every or takes(k)}
         _check(model, taken[model])
     labels = {model: None if name is None else f"{name}-{model}" for model in taken}
     for label in labels.values():
@@ -187,7 +189,7 @@ def fit_heads(
     table = load_table(workspace, dataset, features, views=views, allow_missing=allow_missing)
     few = {"max_per_class": max_per_class, "repeats": repeats}
     runs: list[Run] = []
-    failures: dict[str, Exception] = {}
+    failures: dict[str, TlxError] = {}
     for model, own in taken.items():
         options = {**own, **few}
         try:
@@ -199,10 +201,19 @@ def fit_heads(
             ArithmeticError,
             np.linalg.LinAlgError,
         ) as error:
-            failures[model] = error
+            failures[model] = _in_words(error)
     if not runs:
         raise next(iter(failures.values()))
     return HeadsFit(sorted(runs, key=_rank), failures, time.perf_counter() - started)
+
+
+def _in_words(error: Exception) -> TlxError:
+    """Return why a head could not be fitted as an error of tlx; a MemoryError says nothing."""
+    if isinstance(error, TlxError):
+        return error
+    if isinstance(error, MemoryError):
+        return FitError("there is not enough memory to fit it.", "Close other programs.")
+    return FitError(f"{type(error).__name__}: {error}".rstrip(": "))
 
 
 def _check(model: str, params: dict[str, Any]) -> None:

@@ -35,6 +35,14 @@ EngineOption = Annotated[
 SeedOption = Annotated[
     int, typer.Option("--seed", min=0, max=2**32 - 1, help="Seed of every random choice.")
 ]
+RunArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN",
+        help="Id of a run, path of its folder, or 'best': of the runs that learned from all "
+        "training images of the data set, the one with the lowest log loss.",
+    ),
+]
 DEFAULT_WORKSPACE = Path(".tlx")
 
 

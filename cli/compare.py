@@ -23,7 +23,7 @@ from .common import (
 from .render import METRIC_NAMES, table
 
 if TYPE_CHECKING:
-    from ..classify.compare import Comparison, Row
+    from ..classify.compare import ComparedRun, Comparison
 
 
 def compare(
@@ -59,6 +59,8 @@ def compare(
     """Rank runs on the same images and folds, with paired tests against the best."""
     from ..classify.compare import compare_heads
     from ..classify.plots import check_plot, plot_comparison
+    from ..classify.runs.best import best_run
+    from ..workspace import Workspace
 
     if plot is not None:
         check_plot(plot)
@@ -73,7 +75,13 @@ def compare(
     if plot is not None:
         plot_comparison(found, plot)
         note(f"picture written to {plot}")
-    emit(as_dict(found)) if as_json else say(as_text(found, refit))
+    if as_json:
+        emit(as_dict(found))
+        return
+    say(as_text(found, refit))
+    best = best_run(Workspace(workspace), found.dataset)
+    if not runs and best.id != found.best.id:
+        note(f"'best' is {best.id}: of the runs on all training images it has the least log loss.")
 
 
 def as_dict(found: Comparison) -> dict[str, Any]:
@@ -90,7 +98,7 @@ def as_dict(found: Comparison) -> dict[str, Any]:
     }
 
 
-def _row(row: Row) -> dict[str, Any]:
+def _row(row: ComparedRun) -> dict[str, Any]:
     info, difference = row.run.info, row.difference
     return {
         "run": row.run.id,

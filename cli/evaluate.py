@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .common import DEFAULT_WORKSPACE, EngineOption, JsonOption, WorkspaceOption, emit, note, say
+from .common import (
+    DEFAULT_WORKSPACE,
+    EngineOption,
+    JsonOption,
+    RunArgument,
+    WorkspaceOption,
+    emit,
+    note,
+    say,
+)
 from .progress import progress
 from .render import confusion_table, metric_rows, percent, table
 
@@ -16,9 +25,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    run: Annotated[
-        str, typer.Argument(metavar="RUN", help="Id of a run, path of its folder, or 'best'.")
-    ],
+    run: RunArgument,
     data: Annotated[
         str,
         typer.Argument(

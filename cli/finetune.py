@@ -34,7 +34,8 @@ def finetune(
         str,
         typer.Argument(
             metavar="RUN",
-            help="Run whose head to start from; 'best' is the most accurate that can.",
+            help="Run whose head to start from; 'best' is the best that can: of the runs that "
+            "learned from all training images, the one with the lowest log loss.",
         ),
     ] = "best",
     unfreeze: Annotated[

@@ -86,7 +86,7 @@ def fit_head(
     given |= {"allow_missing": allow_missing, "folds": folds, "seed": seed, "name": name}
     models = _models(model or ["logreg"])
     if models == ["all"] or len(models) > 1:
-        fitted = fit_heads("all" if models == ["all"] else models, **given)
+        fitted = fit_heads(models, **given)
         emit(all_as_dict(fitted)) if as_json else say(all_as_text(fitted))
         for failed, error in fitted.failures.items():
             note(f"{failed} could not be fitted: {error}")

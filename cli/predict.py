@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import DataError
-from .common import DEFAULT_WORKSPACE, EngineOption, JsonOption, WorkspaceOption, emit, note, say
+from .common import (
+    DEFAULT_WORKSPACE,
+    EngineOption,
+    JsonOption,
+    RunArgument,
+    WorkspaceOption,
+    emit,
+    note,
+    say,
+)
 from .progress import progress
 from .render import counts, percent, table
 
@@ -27,9 +36,7 @@ _REASONS = 5  # that are told apart
 
 
 def predict(
-    run: Annotated[
-        str, typer.Argument(metavar="RUN", help="Id of a run, path of its folder, or 'best'.")
-    ],
+    run: RunArgument,
     paths: Annotated[
         list[str],
         typer.Argument(

@@ -11,6 +11,7 @@ from .common import (
     DEFAULT_WORKSPACE,
     MANNERS,
     JsonOption,
+    RunArgument,
     WorkspaceOption,
     emit,
     next_command,
@@ -39,9 +40,7 @@ def list_all(
 
 
 def show(
-    run: Annotated[
-        str, typer.Argument(metavar="RUN", help="Id of a run, path of its folder, or 'best'.")
-    ],
+    run: RunArgument,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:

@@ -25,6 +25,7 @@ FORMAT = "tlx-run"
 VERSION = 2  # of before, 1: "ece" was told as "ece_calibrated", and "ece_raw" as "ece"
 _RENAMED = {1: {"ece": "ece_raw", "ece_calibrated": "ece"}, VERSION: {}}
 PREDICTIONS = "predictions.h5"
+DRAWS = "draws"  # its one column that only few-shot runs have
 
 
 @dataclass(frozen=True)
@@ -183,6 +184,9 @@ class Predictions:
         Calibrated.
     trained_on : ndarray of shape (T, 32), uint8
         Digests of the rows that the kept head learned from.
+    draws : ndarray of shape (R, M, C), float32, or None
+        Of a few-shot run, whose metrics are means over R draws: the probabilities of each draw, of
+        which `probabilities` is the first.
     """
 
     path: list[str]
@@ -192,6 +196,12 @@ class Predictions:
     group: np.ndarray
     probabilities: np.ndarray
     trained_on: np.ndarray
+    draws: np.ndarray | None = None
+
+    @property
+    def all_draws(self) -> np.ndarray:
+        """The probabilities of each draw, (R, M, C); of most runs there is one."""
+        return self.probabilities[None] if self.draws is None else self.draws
 
     @property
     def scored_id(self) -> str:
@@ -345,10 +355,14 @@ class Run:
                 name: read_column(path, file, name, dtype, _lengths(name, shape))
                 for name, dtype in _COLUMNS.items()
             }
+            if DRAWS in file:
+                found[DRAWS] = read_column(path, file, DRAWS, np.float32, (-1, *shape))
         label, probabilities = found["label"], found["probabilities"]
         C = len(self.class_names)
         sane = probabilities.shape[1] == C and bool(((label >= 0) & (label < C)).all())
-        if not sane or not np.isfinite(probabilities).all() or (probabilities < 0).any():
+        given = found.get(DRAWS, probabilities)
+        sane &= all(bool(np.isfinite(p).all() and (p >= 0).all()) for p in (probabilities, given))
+        if not sane or not len(given):
             raise FormatError(f"{path} does not fit to the {C} classes of its run.", REFIT)
         found["path"] = [os.fsdecode(value) for value in found["path"]]
         return Predictions(**found)

@@ -31,7 +31,7 @@ from ...errors import DataError, FormatError, StorageError, TlxError, UnknownNam
 from ...workspace import Workspace, check_slug
 from ..scoring.crossval import Evaluation
 from ..table import FeatureTable
-from .run import PREDICTIONS, Predictions, Run, RunInfo, read_run
+from .run import DRAWS, PREDICTIONS, Predictions, Run, RunInfo, read_run
 
 _PACKAGES = ("numpy", "scikit-learn", "h5py", "tensorflow", "keras")
 _log = logging.getLogger("tlx")  # without a handler its warnings are plain lines on stderr
@@ -55,6 +55,7 @@ def save_evaluation(
         group=table.groups[rows],
         probabilities=evaluation.probabilities,
         trained_on=table.digest[evaluation.trained_on],
+        draws=evaluation.draws,
     )
     info = RunInfo(
         model=evaluation.recipe.model,
@@ -290,6 +291,8 @@ def _predictions_bytes(predictions: Predictions) -> bytes:
         "probabilities": predictions.probabilities.astype(np.float32),
         "trained_on": predictions.trained_on,
     }
+    if predictions.draws is not None:
+        columns[DRAWS] = predictions.draws.astype(np.float32)
     with memory_file() as file:
         for name, values in columns.items():
             file.create_dataset(name, data=values)

@@ -29,7 +29,7 @@ _TIMED = 2000  # rows that the kept head predicts to take its time
 
 
 @dataclass
-class Problem:
+class Fit:
     """One fit: what it learns from, what it is scored on, and which fits choose its parameters.
 
     Attributes
@@ -37,7 +37,7 @@ class Problem:
     train, held_out : ndarray of int
         Rows of the table.
     inner : list of int
-        Places in the plan of the problems whose held-out loss chooses this one's parameters.
+        Places in the plan of the fits whose held-out loss chooses this one's parameters.
     """
 
     train: np.ndarray
@@ -53,15 +53,15 @@ class Plan:
     ----------
     protocol : str
         For people: "validation split", "nested 5-fold".
-    problems : list of Problem
+    fits : list of Fit
     scored : list of int
-        The problems whose held-out rows are scored; together they hold each such row once.
+        The fits whose held-out rows are scored; together they hold each such row once.
     kept : int
-        The problem whose head is kept.
+        The fit whose head is kept.
     """
 
     protocol: str
-    problems: list[Problem]
+    fits: list[Fit]
     scored: list[int]
     kept: int
 
@@ -124,7 +124,7 @@ class Evaluation:
     rows : ndarray of shape (M,), int
         Rows of the table that were scored, in increasing order.
     fold : ndarray of shape (M,), int
-        Which scored problem held each of them out.
+        Which scored fit held each of them out.
     probabilities : ndarray of shape (M, C), float64
         Given by a head that had not seen the image, and calibrated by a temperature fitted without
         it.
@@ -136,6 +136,8 @@ class Evaluation:
         What the kept head's probabilities were calibrated with.
     predict_seconds : float
         That the kept head takes for one image, its feature given, within a large batch.
+    draws : ndarray of shape (R, M, C), float64, or None
+        Of several draws of few images: the probabilities of each, the first ones first.
     """
 
     recipe: Recipe
@@ -151,6 +153,7 @@ class Evaluation:
     seconds: float
     temperature: float
     predict_seconds: float
+    draws: np.ndarray | None = None
 
 
 def make_plan(
@@ -194,7 +197,7 @@ def make_plan(
         )
     if max_per_class is not None and max_per_class < 1:
         raise DataError(f"{max_per_class} images a class.", "Use --max-per-class 1 or more.")
-    problems: list[Problem] = []
+    fits: list[Fit] = []
     shuffled = np.random.default_rng([seed, draw]).permutation(len(table))
 
     def add(train: np.ndarray, held_out: np.ndarray, inner: list[int] | None = None) -> int:
@@ -204,8 +207,8 @@ def make_plan(
             inner = []
         if inner is None:
             inner = [add(a, b, []) for a, b in _inner_folds(table, train, n_folds, seed + 1)]
-        problems.append(Problem(train, held_out, inner))
-        return len(problems) - 1
+        fits.append(Fit(train, held_out, inner))
+        return len(fits) - 1
 
     everything = np.arange(len(table))
     plain = table.view == 0
@@ -217,12 +220,12 @@ def make_plan(
         shared = np.count_nonzero(~validation & ~train)
         if shared:
             protocol += f", {shared} train images left out that are in validation too"
-        return Plan(protocol, problems, [kept], kept)
+        return Plan(protocol, fits, [kept], kept)
     fold = stratified_group_folds(table.y, table.groups, n_folds, seed, table.class_names)
     outer = [add(everything[fold != k], everything[(fold == k) & plain]) for k in range(n_folds)]
     # The outer folds choose for the head that is kept, unless it learns from far fewer images.
     kept = add(everything, everything[:0], outer if max_per_class is None else None)
-    return Plan(f"nested {n_folds}-fold" if search else f"{n_folds}-fold", problems, outer, kept)
+    return Plan(f"nested {n_folds}-fold" if search else f"{n_folds}-fold", fits, outer, kept)
 
 
 def divide_by_split(split: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -309,6 +312,7 @@ def evaluate_head(
         protocol=f"{first.protocol}, {max_per_class} a class, mean of {repeats} draws",
         metrics=average_draws([draw.metrics for draw in draws]),
         seconds=sum(draw.seconds for draw in draws),
+        draws=np.stack([draw.probabilities for draw in draws]) if repeats > 1 else None,
         recipe=replace(first.recipe, options={**params, **few}),
     )
 
@@ -361,28 +365,28 @@ def _evaluate(
     started = time.perf_counter()
     search = points(resolve(model, params, grid)[0]) > 1
     plan = make_plan(table, n_folds, seed, search=search, max_per_class=max_per_class, draw=draw)
-    weights = np.zeros((len(plan.problems), len(table)), np.float32)
-    for weight, problem in zip(weights, plan.problems, strict=True):
-        weight[problem.train] = 1
+    weights = np.zeros((len(plan.fits), len(table)), np.float32)
+    for weight, fit in zip(weights, plan.fits, strict=True):
+        weight[fit.train] = 1
 
     steps: list[dict[str, Any]] = []
-    losses: list[list[float]] = []  # (steps, problems)
-    probabilities: list[dict[int, np.ndarray]] = []  # of the scored problems, by step
+    losses: list[list[float]] = []  # (steps, fits)
+    probabilities: list[dict[int, np.ndarray]] = []  # of the scored fits, by step
     heads = []
     for step in fit_grid(
         model, table.X, table.y, weights, grid, groups=table.groups, seed=seed, **params
     ):
-        proba = [step.proba(k, p.held_out) for k, p in enumerate(plan.problems)]
-        losses.append([_loss(table, p, q) for p, q in zip(plan.problems, proba, strict=True)])
+        proba = [step.proba(k, p.held_out) for k, p in enumerate(plan.fits)]
+        losses.append([_loss(table, p, q) for p, q in zip(plan.fits, proba, strict=True)])
         probabilities.append({k: proba[k] for k in plan.scored})
         heads.append(step.head(plan.kept))
         steps.append(step.params)
 
-    chosen = [_choose(np.array(losses), plan, problem) for problem in plan.problems]
-    rows = np.concatenate([plan.problems[k].held_out for k in plan.scored])
+    chosen = [_choose(np.array(losses), plan, fit) for fit in plan.fits]
+    rows = np.concatenate([plan.fits[k].held_out for k in plan.scored])
     order = np.argsort(rows)
     fold = np.concatenate(
-        [np.full(len(plan.problems[k].held_out), i) for i, k in enumerate(plan.scored)]
+        [np.full(len(plan.fits[k].held_out), i) for i, k in enumerate(plan.scored)]
     )[order]
     raw = np.concatenate([probabilities[chosen[k]][k] for k in plan.scored])[order]
     rows = rows[order]
@@ -403,7 +407,7 @@ def _evaluate(
         rows=rows,
         fold=fold,
         probabilities=proba,
-        trained_on=plan.problems[plan.kept].train,
+        trained_on=plan.fits[plan.kept].train,
         seconds=time.perf_counter() - started,
         temperature=temperature,
         predict_seconds=_predict_seconds(head, table.X[rows[:_TIMED]]),
@@ -494,23 +498,23 @@ def _inner_folds(
     return [(train[fold != k], train[(fold == k) & plain]) for k in range(n_folds)]
 
 
-def _choose(losses: np.ndarray, plan: Plan, problem: Problem) -> int:
-    """Return the step with the least mean log loss over the rows that the inner problems held out.
+def _choose(losses: np.ndarray, plan: Plan, fit: Fit) -> int:
+    """Return the step with the least mean log loss over the rows that the inner fits held out.
 
-    Without inner problems (a class of a single image) nothing can be chosen, and the middle of the
+    Without inner fits (a class of a single image) nothing can be chosen, and the middle of the
     grid is taken. Ties go to the stronger penalty, which comes first.
     """
-    if not problem.inner:
+    if not fit.inner:
         return len(losses) // 2
-    sizes = np.array([len(plan.problems[k].held_out) for k in problem.inner])
-    return int((losses[:, problem.inner] @ sizes).argmin())
+    sizes = np.array([len(plan.fits[k].held_out) for k in fit.inner])
+    return int((losses[:, fit.inner] @ sizes).argmin())
 
 
-def _loss(table: FeatureTable, problem: Problem, proba: np.ndarray) -> float:
+def _loss(table: FeatureTable, fit: Fit, proba: np.ndarray) -> float:
     """Return the mean log loss on the rows held out; 0 if there are none."""
     if not len(proba):
         return 0.0
-    own = proba[np.arange(len(proba)), table.y[problem.held_out]]
+    own = proba[np.arange(len(proba)), table.y[fit.held_out]]
     return float(image_loss(own).mean())
 
 

@@ -57,8 +57,9 @@ def compare_paired(
         As in `tlx.classify.scoring.metrics.score`.
     y : ndarray of shape (N,), int
         True classes.
-    a, b : ndarray of shape (N, C)
-        Probabilities.
+    a, b : ndarray of shape (N, C) or (R, N, C)
+        Probabilities; of R draws of the training images those of each. The metric is then the mean
+        over the draws, which are taken as given.
     groups : ndarray of shape (N,), int
     resamples : int, default=2000
         Of groups; the accuracy needs none.
@@ -70,16 +71,17 @@ def compare_paired(
     Difference
     """
     group = np.unique(groups, return_inverse=True)[1].reshape(-1)
+    a, b = (p if p.ndim == 3 else p[None] for p in (a, b))
     if metric == "accuracy":
-        right = [(p.argmax(axis=1) == y).astype(np.int64) for p in (a, b)]
-        return _accuracy_difference(right[0] - right[1], group)
+        right = [(p.argmax(axis=2) == y).sum(axis=0) for p in (a, b)]
+        return _accuracy_difference(right[0] - right[1], group, len(a))
     statistic = {
         "balanced_accuracy": _balanced_accuracy,
         "macro_f1": _macro_f1,
         "log_loss": _log_loss,
         "roc_auc": _roc_auc,
     }[metric]
-    differ = _Paired(statistic(y, a, group), statistic(y, b, group))
+    differ = _Paired(*([statistic(y, p, group) for p in draws] for draws in (a, b)))
     value = float(differ(np.ones((1, group.max() + 1)))[0])
     return _percentile(value, _resample(differ, group, resamples, seed))
 
@@ -100,14 +102,15 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return out.tolist()
 
 
-def _accuracy_difference(gain: np.ndarray, group: np.ndarray) -> Difference:
-    """Difference of accuracies from the gain of each image: 1, 0 or -1.
+def _accuracy_difference(gains: np.ndarray, group: np.ndarray, draws: int) -> Difference:
+    """Difference of accuracies from the gains of each image over all draws, each 1, 0 or -1.
 
     The interval is Agresti and Min's [3]_, which adds half an image to each of the four outcomes of
     a pair, so that two classifiers that never differ do not get an interval of no width; the sum of
     squares about the mean is taken over groups. With groups of one image it is theirs exactly. (A
     bootstrap of the few images on which good classifiers differ is too coarse.)
     """
+    gain = gains / draws
     n = len(gain) + 2
     total = np.bincount(group, weights=gain)
     size = np.bincount(group)
@@ -119,7 +122,7 @@ def _accuracy_difference(gain: np.ndarray, group: np.ndarray) -> Difference:
         value,
         max(-1.0, min(value, float(centre - half))),
         min(1.0, max(value, float(centre + half))),
-        _sign_flip(np.rint(total).astype(np.int64)),
+        _sign_flip(np.rint(draws * total).astype(np.int64)),
     )
 
 
@@ -154,11 +157,12 @@ Statistic = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class _Paired:
-    a: Statistic
-    b: Statistic
+    a: Sequence[Statistic]  # of each draw
+    b: Sequence[Statistic]
 
     def __call__(self, weights: np.ndarray) -> np.ndarray:
-        return self.a(weights) - self.b(weights)
+        means = (np.mean([one(weights) for one in draws], axis=0) for draws in (self.a, self.b))
+        return next(means) - next(means)
 
 
 def _resample(differ: Statistic, group: np.ndarray, resamples: int, seed: int) -> np.ndarray:

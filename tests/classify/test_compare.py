@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
@@ -12,7 +15,7 @@ from tlx.classify.compare import compare_heads
 from tlx.classify.fit import fit_head
 from tlx.classify.runs.best import load_run
 from tlx.classify.runs.store import list_runs
-from tlx.errors import DataError, UnknownNameError
+from tlx.errors import DataError, FormatError, UnknownNameError
 
 
 @pytest.fixture
@@ -223,3 +226,63 @@ def test_a_fine_tuned_run_is_left_out_where_it_would_have_to_be_fitted_again(tun
         compare_heads([tuned.id, head.id], workspace=place.root, refit=True)
     assert "A finetune run cannot be fitted again" in told.value.remedy
     assert len(list_runs(place)) == 2  # nothing was fitted for nothing
+
+
+def test_few_shot_runs_are_ranked_valued_and_tested_by_the_same_draws(fit, place) -> None:
+    few = {"max_per_class": 4, "repeats": 4}
+    runs = [fit(C, **few) for C in (1e-4, 1.0)] + [
+        fit_head("centroid", workspace=place.root, **few)
+    ]
+    assert runs[0].predictions().all_draws.shape == (4, 120, 2)
+    for metric in ("accuracy", "log_loss"):
+        found = compare_heads(workspace=place.root, metric=metric)
+        best = found.rows[0].metric.value
+        for row in found.rows[1:]:
+            assert row.difference.value == pytest.approx(row.metric.value - best, abs=1e-6)
+
+
+def test_a_few_shot_run_of_before_that_kept_one_draw_is_fitted_again(fit, place) -> None:
+    few = {"max_per_class": 4, "repeats": 2}
+    old, new = fit(0.5, **few), fit(1.0, **few)
+    with h5py.File(old.folder / "predictions.h5", "a") as file:
+        del file["draws"]
+    info = json.loads((old.folder / "run.json").read_text())
+    digest = hashlib.sha256((old.folder / "predictions.h5").read_bytes()).hexdigest()
+    info["parts"]["predictions.h5"] = digest
+    (old.folder / "run.json").write_text(json.dumps(info))
+    found = compare_heads(workspace=place.root)
+    assert [row.run.id for row in found.rows] == [new.id]
+    assert "kept the first of its 2 draws only" in found.left_out[0].reason
+    again = compare_heads(workspace=place.root, refit=True)
+    assert list(again.refitted) == [old.id]
+
+
+def test_draws_of_another_number_are_not_compared(fit, place) -> None:
+    other, newest = (fit(1.0, max_per_class=4, repeats=repeats) for repeats in (2, 3))
+    found = compare_heads(workspace=place.root)
+    assert [row.run.id for row in found.rows] == [newest.id]
+    assert [(out.run.id, out.reason) for out in found.left_out] == [
+        (other.id, "2 draws instead of 3")
+    ]
+
+
+def test_the_same_run_again_is_no_further_comparison(fit, place) -> None:
+    fit(1e-5), fit(1.0)
+    before = compare_heads(workspace=place.root)
+    copies = [fit(1e-5) for _ in range(3)]
+    found = compare_heads(workspace=place.root)
+    assert len(found.rows) == 2
+    assert {out.reason for out in found.left_out} == {f"the same as {copies[-1].id}"}
+    assert found.rows[1].difference == before.rows[1].difference
+
+
+def test_runs_with_damaged_predictions_are_told_and_left_out(fit, place, caplog) -> None:
+    bad, good = fit(0.5), fit(1.0)
+    (bad.folder / "predictions.h5").write_bytes(b"damaged")
+    with caplog.at_level(logging.WARNING, "tlx"):
+        found = compare_heads(workspace=place.root)
+    assert [row.run.id for row in found.rows] == [good.id]
+    assert [out.run.id for out in found.left_out] == [bad.id]
+    assert f"Warning: run {bad.id} is left out" in caplog.text
+    with pytest.raises(FormatError, match="is not what the run was saved with"):
+        compare_heads([bad.id, good.id], workspace=place.root)

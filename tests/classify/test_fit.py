@@ -91,22 +91,22 @@ def test_few_images_are_learned_from_and_all_are_scored(make_table, draw):
     X, y = draw(90, 3)
     table = make_table(X, y)
     plan = make_plan(table, max_per_class=4)
-    assert sum(len(plan.problems[k].held_out) for k in plan.scored) == 90
+    assert sum(len(plan.fits[k].held_out) for k in plan.scored) == 90
     for k in [*plan.scored, plan.kept]:
-        problem = plan.problems[k]
-        assert np.bincount(y[problem.train]).tolist() == [4, 4, 4]
-        assert not set(problem.train) & set(problem.held_out)
-        for inner in problem.inner:  # parameters are chosen with no more images
-            used = {*plan.problems[inner].train, *plan.problems[inner].held_out}
-            assert used == set(problem.train)
+        fit = plan.fits[k]
+        assert np.bincount(y[fit.train]).tolist() == [4, 4, 4]
+        assert not set(fit.train) & set(fit.held_out)
+        for inner in fit.inner:  # parameters are chosen with no more images
+            used = {*plan.fits[inner].train, *plan.fits[inner].held_out}
+            assert used == set(fit.train)
 
 
 def test_draws_differ_and_folds_do_not(make_table, draw):
     table = make_table(*draw(90, 3))
     a, b = (make_plan(table, max_per_class=4, draw=d) for d in (0, 1))
     for k in a.scored:
-        np.testing.assert_array_equal(a.problems[k].held_out, b.problems[k].held_out)
-        assert set(a.problems[k].train) != set(b.problems[k].train)
+        np.testing.assert_array_equal(a.fits[k].held_out, b.fits[k].held_out)
+        assert set(a.fits[k].train) != set(b.fits[k].train)
 
 
 def test_metrics_are_means_over_draws(make_table, draw):
@@ -148,7 +148,7 @@ def test_views_of_an_image_come_with_it(make_table, draw):
     table.groups[:] = np.tile(np.arange(60), 2)
     table.path[60:] = table.path[:60]
     plan = make_plan(table, max_per_class=3)
-    train = plan.problems[plan.kept].train
+    train = plan.fits[plan.kept].train
     assert len(train) == 12
     assert set(train[train >= 60] - 60) == set(train[train < 60])
 
@@ -164,3 +164,23 @@ def test_views_of_an_image_come_with_it(make_table, draw):
 def test_few_shot_options_that_make_no_sense(options, message, place):
     with pytest.raises(DataError, match=message):
         fit_head("knn", workspace=place.root, **options)
+
+
+def test_all_beside_an_unknown_head_is_refused_before_anything_is_fitted(place):
+    with pytest.raises(UnknownNameError, match="unknown model: 'foo'"):
+        fit_heads(["all", "foo"], workspace=place.root)
+    assert not place.runs.exists()
+
+
+def test_a_head_without_enough_memory_says_so_in_words(place, monkeypatch):
+    from tlx.classify import fit
+
+    def evaluate_head(table, model, **options):
+        if model == "knn":
+            raise MemoryError
+        return evaluate(table, model, **options)
+
+    evaluate = fit.evaluate_head
+    monkeypatch.setattr(fit, "evaluate_head", evaluate_head)
+    failures = fit_heads(["knn", "centroid"], workspace=place.root).failures
+    assert failures["knn"].cause == "there is not enough memory to fit it."

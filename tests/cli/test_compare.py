@@ -62,8 +62,9 @@ def test_refit_does_not_fit_a_head_again_whose_like_is_compared(fitted, run_tlx)
     assert "To compare them too" not in text
 
 
-def test_predict_best_is_the_one_ranked_first(fitted, run_tlx) -> None:
-    best = json.loads(run_tlx("compare", "--json", cwd=fitted).stdout)["best"]
+def test_best_is_the_one_ranked_first_by_log_loss(fitted, run_tlx) -> None:
+    ranked = run_tlx("compare", "--metric", "log_loss", "--json", cwd=fitted).stdout
+    best = json.loads(ranked)["best"]
     shown = json.loads(run_tlx("runs", "show", "best", "--json", cwd=fitted).stdout)
     assert shown["run"] == best
 

@@ -16,25 +16,25 @@ def data():
 
 def test_nested_folds_score_each_image_once_and_never_learn_from_it(make_table, data):
     plan = make_plan(make_table(*data), n_folds=5)
-    scored = np.concatenate([plan.problems[k].held_out for k in plan.scored])
+    scored = np.concatenate([plan.fits[k].held_out for k in plan.scored])
     assert sorted(scored) == list(range(75))
-    for problem in plan.problems:
-        assert not set(problem.train) & set(problem.held_out)
+    for fit in plan.fits:
+        assert not set(fit.train) & set(fit.held_out)
 
 
 def test_inner_folds_never_see_the_outer_fold(make_table, data):
     plan = make_plan(make_table(*data), n_folds=5)
     for k in plan.scored:
-        outer = set(plan.problems[k].held_out)
-        for i in plan.problems[k].inner:
-            inner = plan.problems[i]
+        outer = set(plan.fits[k].held_out)
+        for i in plan.fits[k].inner:
+            inner = plan.fits[i]
             assert not outer & (set(inner.train) | set(inner.held_out))
 
 
 def test_the_kept_head_learns_from_everything_and_is_chosen_by_the_outer_folds(make_table, data):
     plan = make_plan(make_table(*data), n_folds=5)
-    assert len(plan.problems[plan.kept].train) == 75
-    assert plan.problems[plan.kept].inner == plan.scored
+    assert len(plan.fits[plan.kept].train) == 75
+    assert plan.fits[plan.kept].inner == plan.scored
 
 
 def test_with_a_validation_split_only_validation_is_scored(make_table, data):
@@ -70,8 +70,8 @@ def test_one_class_only_is_refused(make_table):
 def test_groups_are_never_torn_apart(make_table, data):
     groups = np.arange(75) // 3
     plan = make_plan(make_table(*data, groups=groups), n_folds=4)
-    for problem in plan.problems:
-        assert not set(groups[problem.train]) & set(groups[problem.held_out])
+    for fit in plan.fits:
+        assert not set(groups[fit.train]) & set(groups[fit.held_out])
 
 
 def test_views_are_learned_from_and_never_scored(make_table, data):
@@ -81,8 +81,8 @@ def test_views_are_learned_from_and_never_scored(make_table, data):
     result = evaluate_head(table, "logreg", n_folds=5)
     assert list(result.rows) == list(range(75))
     assert len(result.trained_on) == 150
-    for problem in make_plan(table, n_folds=5).problems:
-        assert not set(problem.train % 75) & set(problem.held_out)
+    for fit in make_plan(table, n_folds=5).fits:
+        assert not set(fit.train % 75) & set(fit.held_out)
 
 
 def test_the_same_seed_gives_the_same_numbers_and_another_other_folds(make_table, data):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -141,3 +143,18 @@ def test_holm_is_never_smaller_and_keeps_the_order() -> None:
     corrected = holm(p)
     assert corrected == pytest.approx([0.4, 0.004, 0.09, 0.5])
     assert holm([]) == []
+
+
+def test_over_draws_it_is_the_mean_of_each_image_that_is_compared():
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 50)
+    a, b = rng.dirichlet([1, 1], (2, 3, 50))
+    for metric in ("accuracy", "log_loss", "roc_auc"):
+        each = [
+            compare_paired(metric, y, p, q, np.arange(50)).value for p, q in zip(a, b, strict=True)
+        ]
+        found = compare_paired(metric, y, a, b, np.arange(50))
+        assert found.value == pytest.approx(np.mean(each))
+    once = compare_paired("accuracy", y, a[0], b[0], np.arange(50))
+    thrice = compare_paired("accuracy", y, a[[0, 0, 0]], b[[0, 0, 0]], np.arange(50))
+    assert dataclasses.astuple(thrice) == pytest.approx(dataclasses.astuple(once))
