@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .classify.fit import fit_head, fit_heads
     from .classify.predict import predict_images
     from .classify.runs.best import load_run
+    from .classify.runs.store import list_runs
     from .embed.embedder import ImageEmbedder
     from .embed.pipeline import embed_images
     from .errors import TlxError
@@ -35,6 +36,7 @@ _HOME = {
     "fit_heads": ".classify.fit",
     "heads": ".heads",
     "learning_curve": ".classify.curve",
+    "list_runs": ".classify.runs.store",
     "load_run": ".classify.runs.best",
     "predict_images": ".classify.predict",
 }
@@ -51,6 +53,7 @@ __all__ = [
     "fit_heads",
     "heads",
     "learning_curve",
+    "list_runs",
     "load_run",
     "predict_images",
 ]

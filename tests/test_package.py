@@ -136,6 +136,10 @@ def test_doctests(environment, source_files):
     assert run_examples(environment, *sorted(names - {"tlx.finetune.api"})) >= 10
 
 
+def test_snippets_of_the_page_about_python(environment):
+    assert run_examples(environment, str(ROOT / "docs" / "python.md")) >= 3
+
+
 @pytest.mark.slow
 def test_doctests_that_train(environment):
     assert run_examples(environment, "tlx.finetune.api") >= 4

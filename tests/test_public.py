@@ -6,6 +6,7 @@ import inspect
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 import tlx
@@ -35,6 +36,7 @@ def results(tmp_path_factory, class_folders) -> dict[str, Any]:
     metric = {"accuracy": Metric(0.5, 0.4, 0.6)}
     return {
         "EmbedResult": embedded,
+        "features": tlx.ImageEmbedder(workspace=ws, engine=MeanColour()).transform([evil]),
         "HeadsFit": fitted,
         "Run": fitted.runs[0],
         "RunInfo": fitted.runs[0].info,
@@ -95,3 +97,40 @@ def test_results_show_themselves_in_a_table_with_every_name_escaped(results, nam
 
 def test_the_hostile_names_are_there(results):
     assert "&lt;script&gt;" in results["Prediction"]._repr_html_()
+
+
+# What one asks of a run
+
+
+def test_a_run_predicts_images_in_its_own_workspace(results, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = results["Run"]
+    (found,) = run.predict(run.info.root + "/" + HOSTILE + "/0001.png")
+    assert found.label == HOSTILE
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_gives_features_their_probabilities(results):
+    run, X = results["Run"], results["features"]
+    proba = run.predict_proba(X.tolist())
+    assert proba.shape == (len(X), len(run.class_names))
+    np.testing.assert_allclose(proba.sum(axis=1), 1)
+    assert run.class_names[proba[0].argmax()] == HOSTILE
+
+
+@pytest.mark.parametrize("X", [np.zeros(48), np.array([["a.png"]]), [[None]]])
+def test_what_is_no_table_of_features_is_refused(results, X):
+    with pytest.raises(tlx.TlxError, match=r"no table of features.\n.*run.predict\(paths\)"):
+        results["Run"].predict_proba(X)
+
+
+def test_features_of_another_length_are_refused(results):
+    with pytest.raises(tlx.TlxError, match="does not take embeddings of 7 numbers"):
+        results["Run"].predict_proba(np.zeros((3, 7)))
+
+
+def test_runs_are_listed_the_oldest_first(results):
+    run = results["Run"]
+    runs = tlx.list_runs(run.folder.parent.parent)
+    assert {r.id for r in runs} == {"lda-1", "ridge-1", "centroid-1"}
+    assert [r.info.created for r in runs] == sorted(r.info.created for r in runs)

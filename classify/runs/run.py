@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import os
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime, timezone
 from functools import cached_property
@@ -19,7 +21,15 @@ from ..heads.predictors import load_predictor
 from ..scoring.calibrate import calibrate_head
 from ..scoring.crossval import Recipe
 from ..scoring.metrics import Metric
-from .checks import REFIT, check_head, check_outputs, check_part, open_part, read_info
+from .checks import (
+    REFIT,
+    check_head,
+    check_outputs,
+    check_part,
+    head_probabilities,
+    open_part,
+    read_info,
+)
 
 FORMAT = "tlx-run"
 VERSION = 2  # of before, 1: "ece" was told as "ece_calibrated", and "ece_raw" as "ece"
@@ -338,6 +348,65 @@ class Run:
             raise FormatError(" ".join(error.cause.split()), REFIT) from error
         check_outputs(path, head, len(self.class_names))
         return calibrate_head(head, self.info.temperature, folded=True)
+
+    def predict_proba(self, X: np.ndarray) -> np.ndarray:
+        """Return the calibrated probabilities of features, such as `load_features` has in ``X``.
+
+        Parameters
+        ----------
+        X : array-like of shape (N, D)
+            Features of the backbone, layer and pooling that the run was fitted on; `predict` takes
+            images.
+
+        Returns
+        -------
+        ndarray of shape (N, C), float64
+            In the order of `class_names`.
+
+        Raises
+        ------
+        DataError
+            If `X` is no table.
+        FormatError
+            If the head takes features of another length.
+        """
+        X = np.asarray(X)
+        if X.ndim != 2 or X.dtype.kind not in "fiu":
+            raise DataError(
+                f"X of shape {X.shape} and type {X.dtype} is no table of features.",
+                "Expected numbers of shape (N, D). For images: run.predict(paths).",
+            )
+        return head_probabilities(self.folder, self.head(), X.astype(np.float32, copy=False))
+
+    def predict(
+        self,
+        paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+        **options: Any,
+    ) -> list[Any]:
+        """Predict images: `tlx.predict_images` with this run, in the workspace that it lies in.
+
+        Parameters
+        ----------
+        paths : path or iterable of path
+            Images, and folders that are searched for images.
+        **options
+            ``workspace``, ``tta``, ``reject``, ``engine`` and ``progress`` of `predict_images`.
+
+        Returns
+        -------
+        list of Prediction
+
+        Examples
+        --------
+        >>> import tlx
+        >>> run = tlx.fit_head()
+        >>> run.predict("photos/red/0.png")[0].label
+        'red'
+        """
+        # By name: it stands above this module, and asking a run for predictions is the one way up.
+        module = importlib.import_module("..predict", __package__)
+        options.setdefault("workspace", self.folder.parent.parent)
+        return module.predict_images(self, paths, **options)
 
     def predictions(self) -> Predictions:
         """Return the out-of-fold predictions of the images that the run was scored on.

@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from ..._version import __version__
+from ...arguments import says_nearest_argument
 from ...cache.files import fsync_folder, storage_error, write_atomic
 from ...cache.hdf5 import file_image, memory_file, text_array
 from ...errors import DataError, FormatError, StorageError, TlxError, UnknownNameError
@@ -185,21 +186,34 @@ def _claim(workspace: Workspace, temporary: Path, model: str, name: str | None) 
     raise _taken(name)
 
 
+@says_nearest_argument
 def list_runs(
-    workspace: Workspace, on_damage: Callable[[str, TlxError], None] | None = None
+    workspace: str | os.PathLike[str] = ".tlx",
+    on_damage: Callable[[str, TlxError], None] | None = None,
 ) -> list[Run]:
     """Return all runs that can be opened, the oldest first.
 
     Parameters
     ----------
-    workspace : Workspace
+    workspace : path, default=".tlx"
     on_damage : callable, optional
         Given the id of each run that cannot be opened, and why. By default the logger ``tlx``
         is told, which says it on stderr unless it was configured otherwise.
+
+    Returns
+    -------
+    list of Run
+
+    Examples
+    --------
+    >>> import tlx
+    >>> fitted = tlx.fit_heads(["logreg", "lda"])
+    >>> {run.id: run.metrics["accuracy"].value for run in tlx.list_runs()}
+    {'logreg-1': 1.0, 'lda-1': 1.0}
     """
     on_damage = on_damage or warn_of_damage
     runs = []
-    for folder in _folders(workspace):
+    for folder in _folders(Workspace(workspace)):
         try:
             runs.append(read_run(folder))
         except (FormatError, StorageError) as error:
