@@ -6,7 +6,11 @@ BIN    := $(VENV)/bin
 DATA   ?= demo/digits
 BENCH  := env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python benchmarks
 
-.PHONY: demo test test-slow check format bench clean
+# Tests of models from KerasHub, of the larger Lite networks, and of data frames.
+EXTRAS := tests/embed/backbones/test_saved_models.py tests/embed/backbones/test_lite.py \
+          tests/embed/test_embedder.py
+
+.PHONY: demo test test-slow test-extras check format bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/tlx demo demo
@@ -17,6 +21,10 @@ test: $(VENV)/.installed-dev
 
 test-slow: $(VENV)/.installed-dev
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto -m slow
+
+# What needs an optional package, and is skipped elsewhere: about 700 MB more to install.
+test-extras: $(VENV)/.installed-extras
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto $(EXTRAS)
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
@@ -50,3 +58,7 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-extras: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[dev,hub,lite1,lite2]' pandas
+	touch $@ $(VENV)/.installed $(VENV)/.installed-dev

@@ -28,7 +28,6 @@ LONG_FILES: set[str] = {
     "embed/pipeline.py",
     "finetune/api.py",
     "finetune/train.py",
-    "tests/classify/runs/test_store.py",
     "tests/embed/test_dataset.py",
     "tests/embed/test_images.py",
     "tests/embed/test_pipeline.py",
@@ -40,9 +39,7 @@ LONG_FUNCTIONS: set[str] = {
     "finetune/api.py::finetune_head",
 }
 WITHOUT_TEST: set[str] = {
-    "classify/runs/checks.py",
     "classify/runs/run.py",
-    "cli/common.py",
     "finetune/boundary.py",
     "finetune/export.py",
     "finetune/probe.py",
