@@ -34,7 +34,7 @@ from .classify.runs.store import list_runs
 from .classify.table import choose_sources
 from .errors import DataError, FormatError, TlxError, UnknownNameError
 from .progress import Progress, silent
-from .workspace import Workspace
+from .workspace import Workspace, check_slug
 
 
 @dataclass
@@ -348,7 +348,8 @@ def _merge_manifest(workspace: Workspace, path: Path, merged: Merged) -> None:
     try:
         when = path.stat().st_mtime_ns
         theirs = Manifest.load(path)
-        if theirs.name != workspace.manifest_name(Path(theirs.root), path.stem):
+        check_slug(path.stem, "data set name")
+        if theirs.name != path.stem:
             raise FormatError(f"{path} says that it is data set {theirs.name!r}.")
     except FileNotFoundError:
         return

@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
+from .cache.hdf5 import NewerFormatError
 from .cache.manifest import Manifest
 from .errors import DataError, FormatError, UnknownNameError
+
+_SAMPLE = 32  # images looked for to recognise a data set that was moved
+
+
+class Known(NamedTuple):
+    """What a workspace knows of a folder or CSV file.
+
+    Attributes
+    ----------
+    name : str
+        Name of its data set, there already or to be made.
+    manifest : Manifest or None
+    problem : str
+        Why there is a manifest that cannot be read, "" otherwise.
+    """
+
+    name: str
+    manifest: Manifest | None = None
+    problem: str = ""
 
 
 class Workspace:
@@ -41,24 +63,42 @@ class Workspace:
         """Return where the manifest of data set `name` is."""
         return self.root / "datasets" / f"{name}.h5"
 
-    def manifest_name(self, source: Path, name: str | None = None) -> str:
-        """Return the name under which `source` is, or will be, known.
+    def find_dataset(self, source: Path, name: str | None = None) -> Known:
+        """Return the name under which `source` is, or will be, known, and what is known of it.
 
-        It is the folder's own name; if another folder that still exists has taken that, a hash of
-        the path is added.
+        The name is the folder's own; if another data set has taken that, a hash of the path is
+        added. A folder that was moved takes its data set along: the old folder is gone, and the
+        images are here.
+
+        Raises
+        ------
+        DataError
+            If `name` is no name for a data set, or that of another one.
+        NewerFormatError
+            If a newer tlx wrote its manifest.
         """
+        root = str(source.parent if source.is_file() else source)
         if name is not None:
             check_slug(name, "data set name")
-            return name
-        plain = slug(source.name)  # with its suffix: data/ and data.csv are two data sets
-        try:
-            taken_by = Manifest.load(self.manifest_path(plain)).root
-        except (FileNotFoundError, FormatError):
-            return plain
-        root = str(source.parent if source.is_file() else source)
-        if taken_by == root or not os.path.exists(taken_by):
-            return plain
-        return f"{plain}-{hashlib.sha256(os.fsencode(root)).hexdigest()[:6]}"
+        plain = name or slug(source.name)  # with its suffix: data/ and data.csv are two data sets
+        hashed = f"{plain}-{hashlib.sha256(os.fsencode(root)).hexdigest()[:6]}"
+        for candidate in (plain, hashed):
+            try:
+                found = Manifest.load(self.manifest_path(candidate))
+            except FileNotFoundError:
+                return Known(candidate)
+            except NewerFormatError:
+                raise
+            except FormatError as error:
+                return Known(candidate, problem=error.cause)
+            if found.root == root or _was_moved(found, root):
+                return Known(candidate, found)
+            if name is not None:
+                raise DataError(
+                    f"data set {name!r} is that of {found.root}, not of {root}.",
+                    "Use another --name.",
+                )
+        return Known(hashed)
 
     def dataset_names(self) -> list[str]:
         """Return the names of all data sets, the latest embedded last."""
@@ -98,6 +138,29 @@ def several(values: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -
     """
     one = isinstance(values, str | os.PathLike)
     return [os.fspath(value) for value in ([values] if one else values)]
+
+
+def whole_path(path: str | os.PathLike[str]) -> Path:
+    """Return an absolute path whose last part is the folder's or file's own name.
+
+    ``.`` and ``..`` are resolved; links are not, where they need not be, so that a link to a
+    folder gives its data set the name it has here.
+    """
+    path = Path(path)
+    return path.resolve() if ".." in path.parts else Path(os.path.abspath(path))
+
+
+def _was_moved(manifest: Manifest, root: str) -> bool:
+    """Tell whether a data set whose folder is gone lies at `root` now, by some of its images."""
+    n = len(manifest)
+    if not n or os.path.exists(manifest.root):
+        return False
+    some = range(0, n, -(-n // _SAMPLE))
+    here = 0
+    for row in some:
+        with contextlib.suppress(OSError, ValueError):
+            here += os.path.getsize(os.path.join(root, manifest.path[row])) == manifest.size[row]
+    return 2 * here >= len(some)
 
 
 def check_slug(name: str, what: str, reserved: str | None = None) -> None:

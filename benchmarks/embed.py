@@ -56,8 +56,9 @@ def run_forward(data: Path, engine: str, precision: str) -> tuple[int, float]:
 
     from tlx.embed.backbones.registry import get_backbone
     from tlx.embed.engines.registry import load_engine
+    from tlx.embed.extract import BATCH
     from tlx.embed.images import decode_image
-    from tlx.embed.pipeline import BATCH, make_spec
+    from tlx.embed.pipeline import make_spec
 
     backbone = get_backbone(BACKBONE)
     spec = make_spec(backbone, precision=precision)

@@ -20,6 +20,7 @@ import errno
 import hashlib
 import math
 import os
+import re
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -249,16 +250,17 @@ def _parse_block(path: Path, block: bytes, kind: str, version: int) -> dict[str,
     words = [line.split(" ") for line in lines]
     if len(block) != USER_BLOCK or not words or len(words[0]) != 2 or words[0][0] != kind:
         raise damaged(path, f"it does not begin with {kind!r}")
-    if words[0][1] != str(version):
-        if words[0][1].isdigit() and int(words[0][1]) > version:
+    found = int(words[0][1]) if re.fullmatch(r"[1-9]\d{0,8}", words[0][1]) else 0
+    if not 1 <= found <= version:
+        if found > version:
             raise NewerFormatError(
-                f"{path} has format {words[0][1]}, and this tlx reads format {version}.",
+                f"{path} has format {found}, and this tlx reads format {version}.",
                 "Run: pip install --upgrade tlx-vision",
             )
         raise damaged(path, f"unknown format {words[0][1][:20]!r}")
     try:
         size, head = int(words[1][1]), int(words[2][1])
-        if block == _block(kind, version, size, head, words[3][1]):
+        if block == _block(kind, found, size, head, words[3][1]):
             return {"size": size, "head": head, "sha256": words[3][1]}
     except (IndexError, ValueError):
         pass

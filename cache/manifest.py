@@ -1,6 +1,6 @@
 """The manifest: a snapshot of a data set, which is all that tlx remembers of its images.
 
-Layout, format 1 (N images), one HDF5 data set a column, after the user block described in
+Layout, format 2 (N images), one HDF5 data set a column, after the user block described in
 `tlx.cache.hdf5`, whose hash covers the whole file::
 
     path     (N,) string   relative to the root, or as the CSV gives it
@@ -13,7 +13,8 @@ Layout, format 1 (N images), one HDF5 data set a column, after the user block de
     error    (N,) string   why the image cannot be used, "" if it can
     class_names (C,) string
     sources  (S,) string   JSON of each spec embedded for this data set, the latest last
-    attributes of the file: format, version, name, root, decoder, tlx, created
+    attributes of the file: format, version, name, root, decoder, validation_fraction, split_seed,
+    tlx, created
 
 Strings are UTF-8 of one fixed length a column, padded with zeros.
 """
@@ -48,8 +49,11 @@ from .hdf5 import (
 from .identity import canonical_json, fingerprint_of
 
 FORMAT = "tlx-manifest"
-VERSION = 1
+VERSION = 2
+# From 1 to 2: the share and seed of a split that tlx made are kept. A file of format 1 has neither,
+# and what split it has stays as it is, without a rule for new images: fraction None, seed 0.
 
+_UNKNOWN = -1.0  # a validation fraction of None, in the file
 _STRINGS = ("path", "split", "group", "error")
 _NUMBERS = {"size": np.int64, "mtime_ns": np.int64, "label": np.int32, "width": np.int32}
 _NUMBERS["height"] = np.int32
@@ -76,6 +80,11 @@ class Manifest:
     sources : list of dict
         The specs embedded for this data set, the latest last: ``fingerprint``, ``spec`` and
         ``weights`` (where they were loaded from).
+    validation_fraction : float or None
+        Share of the images that `tlx.embed.splits` set aside for validation; 0 if the splits are
+        those of the folders or there are none, None if an older tlx did not keep it.
+    split_seed : int
+        Seed of that split.
     """
 
     name: str
@@ -93,6 +102,8 @@ class Manifest:
     error: list[str] = field(default_factory=list)
     decoder: int = 0
     sources: list[dict[str, Any]] = field(default_factory=list)
+    validation_fraction: float | None = 0.0
+    split_seed: int = 0
 
     def __post_init__(self) -> None:
         n = len(self.path)
@@ -163,12 +174,15 @@ class Manifest:
         StorageError
             If it cannot be written. The old one is then still there.
         """
+        fraction = self.validation_fraction
         attributes = {
             "format": FORMAT,
             "version": VERSION,
             "name": self.name,
             "root": os.fsencode(self.root),
             "decoder": self.decoder,
+            "validation_fraction": _UNKNOWN if fraction is None else float(fraction),
+            "split_seed": self.split_seed,
             "tlx": __version__,
             "created": time.time(),
         }
@@ -239,8 +253,22 @@ def _parse(path: Path, file: Any) -> Manifest:
         class_names=tuple(classes),
         decoder=int(read_attribute(path, file, "decoder")),
         sources=_read_sources(path, file),
+        **_read_split(path, file, columns["split"]),
         **columns,
     )
+
+
+def _read_split(path: Path, file: Any, split: list[str]) -> dict[str, Any]:
+    """Return the rule of the split; of format 1, which kept none, whether there may be one."""
+    if int(read_attribute(path, file, "version")) == 1:
+        return {"validation_fraction": None if "validation" in split else 0.0}
+    fraction = float(read_attribute(path, file, "validation_fraction"))
+    if fraction != _UNKNOWN and not 0 <= fraction < 1:
+        raise damaged(path, f"a validation fraction of {fraction} cannot be")
+    return {
+        "validation_fraction": None if fraction == _UNKNOWN else fraction,
+        "split_seed": int(read_attribute(path, file, "split_seed")),
+    }
 
 
 def _read_sources(path: Path, file: Any) -> list[dict[str, Any]]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,12 +17,16 @@ from ..embed.engines.registry import Engine
 from ..errors import DataError, UnknownNameError, WeightsError
 from ..reprs import html_table
 from ..workspace import Workspace
+from .predict import run_backbone
 from .runs.best import load_run
 from .runs.checks import head_probabilities
 from .runs.run import Run
 from .scoring.calibrate import calibration_error
 from .scoring.metrics import Metric, confusion_matrix, score
 from .table import FeatureTable, load_table
+
+if TYPE_CHECKING:
+    from ..embed.fill import SpecFill
 
 SPLITS = ("test", "validation", "train", "all")
 
@@ -147,13 +150,12 @@ def evaluate_run(
     >>> assessment.confusion.tolist()
     [[12, 0], [0, 12]]
     """
-    workspace = Workspace(workspace)
-    run = load_run(run, workspace) if isinstance(run, str) else run
-    name = _dataset(workspace, run, data, engine, progress)
-    manifest = workspace.load_manifest(name)
+    place = Workspace(workspace)
+    run = load_run(run, place) if isinstance(run, str) else run
+    manifest = _manifest(place, run, data, engine, progress)
     _check_classes(run, manifest)
     split = _split(manifest, split)
-    table = _load(workspace, run, name, split)
+    table = _load(place, run, manifest, split)
     known = {c: i for i, c in enumerate(run.class_names)}
     y = np.array([known[c] for c in table.class_names])[table.y]
     proba = head_probabilities(run.folder, run.head(), table.X)
@@ -161,7 +163,7 @@ def evaluate_run(
     seen = _among(table.digest, scored.trained_on)
     return Assessment(
         run=run,
-        dataset=name,
+        dataset=manifest.name,
         split=split,
         n=len(y),
         metrics=_metrics(y, proba, table.groups),
@@ -209,64 +211,58 @@ def _metrics(y: np.ndarray, proba: np.ndarray, groups: np.ndarray) -> dict[str, 
     return {**score(y, proba, groups), "ece": calibration_error(y, proba, groups)}
 
 
-def _dataset(
+def _manifest(
     workspace: Workspace,
     run: Run,
     data: str | os.PathLike[str],
     engine: str | Engine,
     progress: Callable[[int, int], None],
-) -> str:
-    """Return the name of the data set; a folder or CSV file is embedded first."""
+) -> Manifest:
+    """Return the manifest of a data set; what lacks of a folder or CSV file is embedded first.
+
+    A data set that the workspace knows is left as its own `tlx embed` made it: its splits hold
+    here too, and nothing of this is written into it.
+    """
     names = workspace.dataset_names()
     if os.fspath(data) in names:
-        return os.fspath(data)
-    path = Path(data).absolute()
-    if not path.exists():
+        return workspace.load_manifest(os.fspath(data))
+    if not os.path.exists(data):
         raise UnknownNameError.nearest(
             "data set", os.fspath(data), names, "Or name a folder or CSV file."
         )
-    with _latest_stays(workspace):
-        return _embed(workspace, run, path, engine, progress)
+    from ..embed.fill import fill, look
+    from ..embed.splits import keep_split
+
+    seen = look(workspace, data)
+    manifest, own = seen.scan.manifest, list(seen.scan.manifest.split)
+    fill(
+        manifest,
+        [_fill(workspace, run, source, engine) for source in run.info.sources],
+        progress=progress,
+    )
+    manifest.split = own
+    if seen.previous is not None:
+        keep_split(manifest, seen.previous)
+    manifest.sources = list(run.info.sources)
+    if seen.previous is None:
+        with _latest_stays(workspace):
+            manifest.save(workspace.manifest_path(manifest.name))
+    return manifest
 
 
-def _embed(
-    workspace: Workspace,
-    run: Run,
-    path: Path,
-    engine: str | Engine,
-    progress: Callable[[int, int], None],
-) -> str:
-    from ..embed.pipeline import embed_images
+def _fill(workspace: Workspace, run: Run, source: dict[str, str], engine: str | Engine) -> SpecFill:
+    """Return what computes the features of one of a run's sources."""
+    from ..embed.fill import SpecFill
+    from ..embed.images import DECODER_REVISION
 
-    name = workspace.manifest_name(path)
-    for source in run.info.sources:
-        spec = FeatureSpec.from_json(source["spec"])
-        options = dataclasses.asdict(spec)
-        kept = ("layer", "pooling", "image_size", "fit", "interpolation", "precision")
-        result = embed_images(
-            path,
-            backbone=spec.backbone,
-            weights=_weights_of(run, source, spec),
-            workspace=workspace.root,
-            name=name,
-            engine=engine,
-            progress=progress,
-            **{key: options[key] for key in kept},
+    spec = FeatureSpec.from_json(source["spec"])
+    if spec.decoder != DECODER_REVISION:
+        raise WeightsError(
+            f"run {run.id} was trained on images decoded in another way (revision {spec.decoder}, "
+            f"here it is {DECODER_REVISION}).",
+            "Fit it again, or install the version of tlx that it was trained with.",
         )
-        if result.spec.fingerprint != source["fingerprint"]:
-            fields = ", ".join(result.spec.difference(spec))
-            raise WeightsError(
-                f"the features computed here are not those of run {run.id}: {fields} differ.",
-                "Install the version of tlx and of the weights that it was trained with.",
-            )
-    return name
-
-
-def _weights_of(run: Run, source: dict[str, str], spec: FeatureSpec) -> str:
-    """Return where the weights are; a fine-tuned run brings its own network in its folder."""
-    kind, _, part = spec.backbone.partition(":")
-    own = kind == "keras" and part in run.info.parts
-    return str(run.folder.absolute()) if own else source["weights"]
+    return SpecFill(workspace, spec, lambda: run_backbone(run, source), engine=engine)
 
 
 @contextlib.contextmanager
@@ -309,18 +305,17 @@ def _split(manifest: Manifest, split: str | None) -> str:
     return split
 
 
-def _load(workspace: Workspace, run: Run, name: str, split: str) -> FeatureTable:
+def _load(workspace: Workspace, run: Run, manifest: Manifest, split: str) -> FeatureTable:
     features = "+".join(source["fingerprint"] for source in run.info.sources)
     splits = ("train", "validation", "test", "") if split == "all" else (split,)
     try:
-        return load_table(workspace, name, features, splits)
+        return load_table(workspace, manifest, features, splits)
     except UnknownNameError as error:
         specs = [FeatureSpec.from_json(source["spec"]) for source in run.info.sources]
-        root = workspace.load_manifest(name).root
+        needed = " + ".join(spec.describe() for spec in specs)
         raise DataError(
-            f"data set {name!r} has no features of {' + '.join(s.describe() for s in specs)}, "
-            f"which run {run.id} needs.",
-            f"Name its folder instead, and it is embedded: {root}",
+            f"data set {manifest.name!r} has no features of {needed}, which run {run.id} needs.",
+            f"Name its folder instead, and it is embedded: {manifest.root}",
         ) from error
 
 

@@ -18,7 +18,7 @@ from ..cache.store import FeatureStore
 from ..embed.backbones.registry import Backbone, get_backbone
 from ..embed.dataset import image_paths
 from ..embed.engines.registry import Engine, load_engine
-from ..embed.pipeline import Outcome, extract
+from ..embed.extract import Outcome, extract
 from ..errors import DataError, WeightsError
 from ..progress import Progress, silent
 from ..reprs import html_table, shortened

@@ -64,7 +64,7 @@ class FeatureTable:
 
 def load_table(
     workspace: Workspace,
-    dataset: str | None = None,
+    dataset: str | Manifest | None = None,
     features: str | None = None,
     splits: Iterable[str] = ("train", "validation", ""),
     views: int = 0,
@@ -75,8 +75,8 @@ def load_table(
     Parameters
     ----------
     workspace : Workspace
-    dataset : str, optional
-        Its name; by default the one embedded last.
+    dataset : str or Manifest, optional
+        Its name, or itself; by default the one embedded last.
     features : str, optional
         A backbone's name, or the first digits of a fingerprint; several joined by ``+``. By default
         the spec embedded last.
@@ -102,7 +102,8 @@ def load_table(
     """
     if views < 0:
         raise DataError(f"{views} augmented views.", "Use 0 or more.")
-    manifest = workspace.load_manifest(dataset)
+    known = isinstance(dataset, Manifest)
+    manifest = dataset if known else workspace.load_manifest(dataset)
     sources = choose_sources(manifest, features)
     if not manifest.class_names:
         raise DataError(

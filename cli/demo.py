@@ -45,7 +45,7 @@ def demo(
         return
     picture = next(iter(sorted(images.glob("7/*.png"))))
     inside = f"--workspace {quoted(workspace)}"
-    say(embed_text(embedded))
+    say(embed_text([embedded]))
     say()
     say(run_text(run).rsplit("\nNext:", 1)[0])
     say()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -51,10 +52,14 @@ def embed(
     image_size: Annotated[
         int | None, typer.Option(help="Input size in pixels; by default the network's own.")
     ] = None,
-    fit: Annotated[
+    resize: Annotated[
         Literal["squash", "crop", "pad"],
         typer.Option(help="How a photo of another shape is fitted into the square."),
     ] = "squash",
+    fit: Annotated[
+        Literal["squash", "crop", "pad"] | None,
+        typer.Option(hidden=True, help="The old name of --resize."),
+    ] = None,
     interpolation: Annotated[
         Literal["nearest", "bilinear", "bicubic", "lanczos"],
         typer.Option(help="Filter that resizes the photo."),
@@ -71,7 +76,8 @@ def embed(
         float | None,
         typer.Option(
             help="Set this share of the images aside for validation, by a stable hash of each "
-            "image: adding images moves none of the others."
+            "image: adding images moves none of the others. The split stays until another one is "
+            "asked for; 0 removes it."
         ),
     ] = None,
     seed: SeedOption = 0,
@@ -94,39 +100,42 @@ def embed(
 
     Running it again embeds only what is new or changed.
     """
-    from ..embed.pipeline import embed_images
+    from ..embed.backbones.registry import get_backbone
+    from ..embed.pipeline import embed_specs, make_spec
 
-    results = []
-    with resumable():
-        for network in backbone.split(","):
-            with progress(f"Embedding, {network}") as show:
-                result = embed_images(
-                    data,
-                    backbone=network,
-                    weights=weights,
-                    workspace=workspace,
-                    name=name,
-                    validation_fraction=validation_fraction,
-                    seed=seed,
-                    views=views,
-                    engine=engine,
-                    rehash=rehash,
-                    strict=strict,
-                    checkpoint_seconds=checkpoint_seconds,
-                    progress=show,
-                    layer=layer,
-                    pooling=pooling,
-                    image_size=image_size,
-                    fit=fit,
-                    interpolation=interpolation,
-                    precision=precision,
-                )
-            results.append(result)
+    networks = [get_backbone(network, weights) for network in backbone.split(",")]
+    specs = [
+        make_spec(
+            network,
+            layer=layer,
+            pooling=pooling,
+            image_size=image_size,
+            resize=fit or resize,
+            interpolation=interpolation,
+            precision=precision,
+        )
+        for network in networks
+    ]
+    with resumable(), progress(f"Embedding, {backbone}") as show:
+        results = embed_specs(
+            data,
+            list(zip(networks, specs, strict=True)),
+            workspace=workspace,
+            name=name,
+            validation_fraction=validation_fraction,
+            seed=seed,
+            views=views,
+            engine=engine,
+            rehash=rehash,
+            strict=strict,
+            checkpoint_seconds=checkpoint_seconds,
+            progress=show,
+        )
     if as_json:
         objects = [as_dict(result) for result in results]
         emit(objects[0] if len(objects) == 1 else {"specs": objects})
     else:
-        say("\n\n".join(as_text(result) for result in results))
+        say(as_text(results))
         if len(results[-1].classes) > 1:
             say("\n" + next_command("tlx fit-head --model logreg" + _features_option(results)))
 
@@ -151,6 +160,8 @@ def as_dict(result: EmbedResult) -> dict:
         "dim": result.dim,
         "classes": result.classes,
         "splits": result.splits,
+        "validation_fraction": result.validation_fraction,
+        "conflicts": [list(pair) for pair in result.conflicts],
         "ignored": dict(result.scan.ignored),
         "problems": result.problems,
         "seconds": result.seconds,
@@ -160,30 +171,35 @@ def as_dict(result: EmbedResult) -> dict:
     }
 
 
-def as_text(result: EmbedResult) -> str:
-    """Return what a person wants to read."""
-    lines = [f"{result.images} images in data set {result.dataset!r}"]
-    if result.classes:
-        lines[0] += f" ({counts(result.classes)})"
-    if result.splits:
-        lines.append(f"splits: {counts(result.splits)}")
-    lines += _oddities(result)
-    if result.views_embedded:
-        lines.append(f"{result.views_embedded} augmented views embedded")
-    rate = result.images_per_second
-    speed = f" at {rate:.{0 if rate >= 10 else 1}f} images/s, {result.engine}"
-    lines.append(
-        f"{result.embedded} embedded, {result.reused} reused, {len(result.unreadable)} unreadable "
-        f"in {result.seconds:.1f} s" + (speed if result.engine else "")
-    )
-    lines.append(
-        f"{result.dim} features an image: {result.spec.describe()} "
-        f"(fingerprint {result.spec.fingerprint[:12]})"
-    )
+def as_text(results: Sequence[EmbedResult]) -> str:
+    """Return what a person wants to read: the data set once, and each of its specs."""
+    first = results[0]
+    lines = [f"{first.images} images in data set {first.dataset!r}"]
+    if first.classes:
+        lines[0] += f" ({counts(first.classes)})"
+    if first.splits:
+        share = first.validation_fraction
+        rule = f", at --validation-fraction {share:g}" if share else ""
+        lines.append(f"splits: {counts(first.splits)}{rule}")
+    lines += _oddities(results)
+    for result in results:
+        if result.views_embedded:
+            lines.append(f"{result.views_embedded} augmented views embedded")
+        rate = result.images_per_second
+        speed = f" at {rate:.{0 if rate >= 10 else 1}f} images/s, {result.engine}"
+        lines.append(
+            f"{result.embedded} embedded, {result.reused} reused, {len(result.unreadable)} "
+            f"unreadable in {result.seconds:.1f} s" + (speed if result.engine else "")
+        )
+        lines.append(
+            f"{result.dim} features an image: {result.spec.describe()} "
+            f"(fingerprint {result.spec.fingerprint[:12]})"
+        )
     return "\n".join(lines)
 
 
-def _oddities(result: EmbedResult) -> list[str]:
+def _oddities(results: Sequence[EmbedResult]) -> list[str]:
+    result = results[0]
     scan = result.scan
     lines = []
     if scan.ignored:
@@ -192,8 +208,11 @@ def _oddities(result: EmbedResult) -> list[str]:
         lines.append(f"ignored, beside the class folders: {scan.outside} images")
     if scan.empty_classes:
         lines.append(f"class folders without images: {', '.join(scan.empty_classes)}")
-    lines += [f"set aside: {problem}" for problem in result.problems]
-    lines += [f"note: {text}" for text in result.notes]
+    if result.conflicts:
+        lines += _conflicts(result.conflicts)
+    every = [text for one in results for text in one.problems]
+    lines += [f"set aside: {problem}" for problem in dict.fromkeys(every)]
+    lines += [f"note: {text}" for text in dict.fromkeys(n for one in results for n in one.notes)]
     if result.unreadable:
         rows = [[item["path"], item["reason"]] for item in result.unreadable[:20]]
         lines += ["", table(["unreadable", "reason"], rows)]
@@ -201,3 +220,17 @@ def _oddities(result: EmbedResult) -> list[str]:
             lines.append(f"… and {len(result.unreadable) - 20} more (--json lists them all)")
         lines.append("")
     return lines
+
+
+def _conflicts(pairs: Sequence[tuple[str, str]]) -> list[str]:
+    """Say which files are the same, byte for byte, in different classes."""
+    some = [[one, other] for one, other in pairs[:5]]
+    lines = [
+        "",
+        f"warning: {len(pairs)} pairs of files are the same, byte for byte, under different "
+        "classes. They are used as they are: remove the wrong one of each.",
+        table(["file", "the same as"], some),
+    ]
+    if len(pairs) > len(some):
+        lines.append(f"… and {len(pairs) - len(some)} more (--json lists them all)")
+    return [*lines, ""]

@@ -8,15 +8,15 @@ import stat
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 
-from ..cache.groups import group_images
 from ..cache.manifest import Manifest
 from ..errors import DataError
-from .images import DECODER_REVISION, IMAGE_SUFFIXES, looks_like_image
+from ..workspace import whole_path
+from .headers import IMAGE_SUFFIXES, looks_like_image
+from .images import DECODER_REVISION
 
 SPLIT_NAMES = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -45,6 +45,8 @@ class Scan:
         Class folders without a single image.
     outside : int
         Images that lie beside the class folders and so have no class.
+    notes : list of str
+        How the layout was understood where one might expect otherwise.
     """
 
     manifest: Manifest
@@ -52,6 +54,7 @@ class Scan:
     ignored: Counter[str] = field(default_factory=Counter)
     empty_classes: list[str] = field(default_factory=list)
     outside: int = 0
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -85,7 +88,7 @@ def scan(source: str | os.PathLike[str], name: str = "data") -> Scan:
     DataError
         If `source` does not exist, has no images, or is a CSV that cannot be understood.
     """
-    root = Path(source).absolute()
+    root = whole_path(source)
     # os.path and not Path: before Python 3.14 Path's tests raise where a folder denies access.
     if os.path.isdir(root):
         found = _scan_folder(root)
@@ -112,8 +115,7 @@ def image_paths(folder: str | os.PathLike[str]) -> list[str]:
     DataError
         If a folder cannot be read.
     """
-    # The real path: the names above ".." are not the folders that it lies in.
-    return [found.path for found in _walk(Path(os.path.realpath(folder)), "", Counter())]
+    return [found.path for found in _walk(whole_path(folder), "", Counter())]
 
 
 def _scan_folder(root: Path) -> tuple[list[_Found], Scan]:
@@ -333,67 +335,3 @@ def _manifest(files: list[_Found], root: Path, name: str) -> Manifest:
     )
     manifest.error = [f.error for f in files]
     return manifest
-
-
-def split_by_digest(manifest: Manifest, fraction: float, seed: int = 0) -> None:
-    """Give each labelled image to "train" or "validation" by a hash of its digest alone.
-
-    An image's side depends on nothing but its own bytes (or its group) and the seed: adding or
-    removing others moves none across, and copies stay together. (Only an image that ties two
-    groups together, a copy of one patient's photo filed under another, can move one of them.) Every
-    class is cut at the same fraction of the hash's range, so each comes out near it; an exact share
-    would need to move images when the class grows.
-
-    Parameters
-    ----------
-    manifest : Manifest
-        Changed in place.
-    fraction : float
-        Share of validation, above 0 and below 1.
-    seed : int, default=0
-        Another seed, another split.
-
-    Raises
-    ------
-    DataError
-        If the data set brings a validation split of its own, or a class would have no image on one
-        side.
-    """
-    check_fraction(manifest, fraction)
-    digests, usable, split = manifest.digest_bytes(), manifest.usable, list(manifest.split)
-    groups = group_images(manifest)
-    keys: dict[int, bytes] = {}  # of a named group its (least) name, else the digest
-    for row, group in enumerate(groups):
-        if name := os.fsencode(manifest.group[row]):
-            keys[group] = min(name, keys.get(group, name))
-    for row, group in enumerate(groups):
-        if manifest.label[row] >= 0 and usable[row] and split[row] != "test":
-            key = keys.get(group, digests[row])
-            value = int.from_bytes(sha256(b"%d:" % seed + key).digest()[:8], "big") / 2**64
-            split[row] = "validation" if value < fraction else "train"
-    for label, name in enumerate(manifest.class_names):
-        sides = {split[row] for row in np.flatnonzero(usable & (manifest.label == label))}
-        if sides & {"train", "validation"} and not sides >= {"train", "validation"}:
-            raise DataError(
-                f"with a validation fraction of {fraction} class {name!r} has images on one side "
-                "only.",
-                "Leave out --validation-fraction (cross-validation is then used), or try another "
-                "--seed.",
-            )
-    manifest.split = split
-
-
-def check_fraction(manifest: Manifest, fraction: float) -> None:
-    """Raise if `split_by_digest` could not split `manifest` at `fraction`, whatever its digests.
-
-    Raises
-    ------
-    DataError
-        If the fraction is out of range, or the data set has a validation split of its own.
-    """
-    if not 0 < fraction < 1:
-        raise DataError(f"validation fraction {fraction} is not between 0 and 1.", "Try 0.2.")
-    if "validation" in manifest.split:
-        raise DataError(
-            "the data set has a validation split of its own.", "Leave out --validation-fraction."
-        )

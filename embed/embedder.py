@@ -18,8 +18,9 @@ from ..errors import DataError, ImageError, WeightsError
 from ..workspace import Workspace
 from .backbones.registry import get_backbone
 from .engines.registry import Engine, load_engine
+from .extract import extract
 from .images import image_file
-from .pipeline import extract, make_spec
+from .pipeline import make_spec
 
 _KINDS = "Give paths, PIL images, bytes of image files, or uint8 arrays of 0 to 255."
 
@@ -217,7 +218,7 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             layer=self.layer,
             pooling=self.pooling,
             image_size=self.image_size,
-            fit=self.resize,
+            resize=self.resize,
             interpolation=self.interpolation,
             precision=self.precision,
         )

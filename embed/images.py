@@ -14,12 +14,9 @@ import contextlib
 import io
 import logging
 import math
-import os
-import re
-import struct
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,47 +24,20 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from ..cache.spec import FITS, INTERPOLATIONS
 from ..errors import ImageError, UnknownNameError
+from .headers import (
+    FORMATS,
+    MAX_PIXELS,
+    ORIENTATION,
+    check_header,
+    check_pixels,
+    format_of,
+    orientation,
+)
 from .views import View
 
 DECODER_REVISION = 1  # raise it when the pixels that come out may change: it is part of the spec
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-MAX_PIXELS = 89_478_485  # Pillow's own limit: 256 MiB of RGB
-MAX_BYTES = 512 * 2**20
-
-_SUPPORTED = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp"),
-    *(".gif", ".bmp", ".dib", ".tif", ".tiff"),
-)
-_UNSUPPORTED = (".heic", ".heif", ".avif", ".jp2")  # to be refused by name, not passed over
-IMAGE_SUFFIXES = frozenset((*_SUPPORTED, *_UNSUPPORTED))
-"""Suffixes of image files, in lower case."""
-
-# A progressive scan revisits every block, so n scans cost n decodings of a file that grows by a
-# few bytes each. Encoders write about 10 scans, and never one for each of the 64 coefficients.
-_MAX_SCANS = 100
-_MAX_SEGMENTS = 10_000
-_MAX_JUNK = 2**16  # bytes between two JPEG segments; Pillow skips them one by one
-_MAX_CHUNKS = 200_000  # of a PNG, 7 microseconds each; encoders write a few KiB or more in each
-_MAX_TAG_NUMBERS = 4 * 2**20  # bytes of numeric TIFF tags; each becomes Python objects
-
+_WHOLE = 0.0  # stands for the scale of a picture that is decoded without one
 _GAP = 2.0  # decode to at least twice the wanted size, and average down to it before the filter
-
-_MAGIC = {
-    "JPEG": re.compile(rb"\xff\xd8\xff"),
-    "PNG": re.compile(rb"\x89PNG\r\n\x1a\n"),
-    "WEBP": re.compile(rb"RIFF....WEBP", re.DOTALL),
-    "GIF": re.compile(rb"GIF8[79]a"),
-    # Two letters are too little: the size of the second header (one of the known ones) follows.
-    "BMP": re.compile(rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0", re.DOTALL),
-    "TIFF": re.compile(rb"II[*+]\0|MM\0[*+]"),
-}
-_JPEG_MARKER = re.compile(rb"\xff[\x02-\xcf\xd9-\xfe]")  # those with a length, and the end
-_EXIF = b"Exif\0\0"
-_TAG_UNITS = (0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 0, 0, 8, 8, 8)  # bytes, by TIFF type
-_BYTE_TYPES = (1, 2, 6, 7)
-_OFFSET_TAGS = (273, 279, 324, 325)  # strip and tile offsets and sizes: numbers whatever the type
-
-_ORIENTATION = 274
 # Orientation of EXIF 2.32, 4.6.4.A: how the stored picture must be turned to stand upright.
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -89,6 +59,9 @@ _SIXTEEN_TO_EIGHT = ((np.arange(65536) + 128) // 257).astype(np.uint8)
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
+Box = tuple[float, float, float, float]  # left, top, right, bottom
+
+
 class Decoded(NamedTuple):
     """One decoded image.
 
@@ -103,27 +76,6 @@ class Decoded(NamedTuple):
     pixels: np.ndarray
     width: int
     height: int
-
-
-def looks_like_image(path_name: str, head: bytes) -> bool:
-    """Tell whether a file is meant as an image, by its name or by how it starts.
-
-    Parameters
-    ----------
-    path_name : str
-        Name or path. A suffix of `IMAGE_SUFFIXES`, in any case, is enough.
-    head : bytes
-        The first 16 bytes of the file; they may be empty if the suffix suffices.
-
-    Examples
-    --------
-    >>> looks_like_image("holiday.JPG", b"")
-    True
-    >>> looks_like_image("README", b"# tlx")
-    False
-    """
-    suffix = os.path.splitext(path_name)[1].lower()
-    return suffix in IMAGE_SUFFIXES or _format_of(head) is not None
 
 
 def decode_image(
@@ -173,22 +125,11 @@ def decode_image(
         If the file cannot be decoded, whatever is wrong with it; ``cause`` is one short line.
     UnknownNameError
         If `fit` or `interpolation` is not one of those listed.
+    MemoryError, OSError
+        If the machine is at its limits. That says nothing of the file.
     """
-    if fit not in FITS:
-        raise UnknownNameError.nearest("fit", fit, FITS)
-    if interpolation not in INTERPOLATIONS:
-        raise UnknownNameError.nearest("interpolation", interpolation, INTERPOLATIONS)
-    ImageFile.LOAD_TRUNCATED_IMAGES = False
-    try:
-        with _pillow_warnings_ignored():
-            return _decode(data, size, fit, interpolation, crop_fraction, view)
-    except ImageError:
-        raise
-    except Exception as error:
-        # Broad on purpose: on damaged files Pillow and its codecs raise nearly every builtin
-        # (OSError, SyntaxError, struct.error, KeyError, AssertionError, zlib.error, MemoryError),
-        # and one bad image among 100,000 must not end the run.
-        raise ImageError(_reason(error, data)) from error
+    framing = Framing(size, fit, interpolation, crop_fraction, view)
+    return decode_images(data, [framing])[0]
 
 
 def image_file(image: Image.Image | np.ndarray) -> bytes:
@@ -212,12 +153,16 @@ def image_file(image: Image.Image | np.ndarray) -> bytes:
         if isinstance(image, np.ndarray):
             image = Image.fromarray(image[..., 0] if image.shape[2:] == (1,) else image)
         image.load()
-        orientation = 1 if getattr(image, "format", "") == "TIFF" else orientation_of(image)
-        plain = flatten_image(image).copy()
+        turned = (
+            1
+            if getattr(image, "format", "") == "TIFF"
+            else orientation(image.info.get("exif", b""))
+        )
+        plain = _flatten(image).copy()
         plain.info = {}  # a profile or a resolution is no part of the pixels
-        if orientation in _UPRIGHT:
+        if turned in _UPRIGHT:
             tags = Image.Exif()
-            tags[_ORIENTATION] = orientation
+            tags[ORIENTATION] = turned
             plain.save(buffer, "PNG", compress_level=0, exif=tags)
         else:
             plain.save(buffer, "BMP")
@@ -229,36 +174,124 @@ def image_file(image: Image.Image | np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def _decode(
-    data: bytes, size: int, fit: str, interpolation: str, fraction: float, view: View | None
-) -> Decoded:
-    """Do the work of `decode_image`, letting any exception through."""
-    _check_header(data)
-    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-        _check_pixels(*image.size)
-        reduced = image.format in ("JPEG", "MPO") and interpolation != "nearest"
-        if not reduced:
+class Framing(NamedTuple):
+    """How a photo of any shape becomes a square of pixels; see `decode_image` for each field."""
+
+    size: int
+    fit: str = "squash"
+    interpolation: str = "bilinear"
+    crop_fraction: float = 1.0
+    view: View | None = None
+
+    def place(self, width: int, height: int) -> tuple[Box, tuple[int, int]]:
+        """Return which box of a picture is taken, and the size that it is resampled to."""
+        if self.view is not None:
+            return self.view.box(width, height), (self.size, self.size)
+        if self.fit == "crop":
+            return _centre_box(width, height, self.crop_fraction), (self.size, self.size)
+        whole = (0, 0, width, height)
+        if self.fit == "pad":
+            return whole, _padded(width, height, self.size)
+        return whole, (self.size, self.size)
+
+
+def decode_images(data: bytes, framings: Sequence[Framing]) -> list[Decoded]:
+    """Decode one file and frame it in several ways; see `decode_image`, which gives the same.
+
+    A JPEG is decoded once for each scale that its framings ask for, any other file once.
+
+    Raises
+    ------
+    ImageError
+        If the file cannot be decoded, whatever is wrong with it; ``cause`` is one short line.
+    UnknownNameError
+        If the fit or interpolation of a framing is not one of those that a spec knows.
+    MemoryError, OSError
+        If the machine is at its limits. That says nothing of the file.
+    """
+    for framing in framings:
+        if framing.fit not in FITS:
+            raise UnknownNameError.nearest("fit", framing.fit, FITS)
+        if framing.interpolation not in INTERPOLATIONS:
+            raise UnknownNameError.nearest("interpolation", framing.interpolation, INTERPOLATIONS)
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
+    loaded: dict[float, _Picture] = {}
+    try:
+        with _pillow_warnings_ignored():
+            check_header(data)
+            return [_frame(data, framing, loaded) for framing in framings]
+    except (ImageError, MemoryError):
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno:  # the system's; Pillow's own have no number
+            raise
+        # Broad on purpose: on damaged files Pillow and its codecs raise nearly every builtin
+        # (OSError, SyntaxError, struct.error, KeyError, AssertionError, zlib.error), and one bad
+        # image among 100,000 must not end the run.
+        raise ImageError(_reason(error, data)) from error
+
+
+class _Picture(NamedTuple):
+    """A decoded picture, its original size, and how it must be turned to stand upright."""
+
+    flat: Image.Image
+    width: int
+    height: int
+    turn: Image.Transpose | None
+
+
+def _frame(data: bytes, framing: Framing, loaded: dict[float, _Picture]) -> Decoded:
+    """Frame the picture in `data`, which is decoded unless `loaded` has it at the right scale."""
+    reduced = format_of(data[:16]) == "JPEG" and framing.interpolation != "nearest"
+    scale = _reduce(data, framing, loaded) if reduced else _WHOLE
+    if scale not in loaded:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            check_pixels(*image.size)
             image.load()
-        width, height = image.size  # after loading: some versions of Pillow turn a TIFF then
-        box, target = (0, 0, width, height), (size, size)
-        if view is not None:
-            box = view.box(width, height)
-        elif fit == "crop":
-            box = _centre_box(width, height, fraction)
-        elif fit == "pad":
-            target = _padded(width, height, size)
-        if reduced:
-            box = _load_reduced(image, box, target)
-        filter_ = Image.Resampling[interpolation.upper()]
-        small = flatten_image(image).resize(target, filter_, box=box, reducing_gap=_GAP)
-        # Turning the small picture is free, and equal: box and target are symmetric.
-        turn = None if image.format == "TIFF" else _UPRIGHT.get(orientation_of(image))
-    if turn is not None:
+            # After loading: some versions of Pillow turn a TIFF then.
+            loaded[scale] = _picture(image, *image.size)
+    flat, width, height, turn = loaded[scale]
+    box, target = framing.place(width, height)
+    if reduced:
+        # The box keeps its fractions: at 1/8, the last block of a side that is no multiple of 8 is
+        # only partly picture.
+        left, top, right, bottom = box
+        box = (scale * left, scale * top, scale * right, scale * bottom)
+    filter_ = Image.Resampling[framing.interpolation.upper()]
+    small = flat.resize(target, filter_, box=box, reducing_gap=_GAP)
+    if turn is not None:  # turning the small picture is free, and equal: all is symmetric
         small = small.transpose(turn)
         if turn in _SIDEWAYS:
             width, height = height, width
-    pixels = np.asarray(_centred(small.convert("RGB"), size))
-    return Decoded(view.apply(pixels) if view else pixels, width, height)
+    pixels = np.asarray(_centred(small.convert("RGB"), framing.size))
+    return Decoded(framing.view.apply(pixels) if framing.view else pixels, width, height)
+
+
+def _reduce(data: bytes, framing: Framing, loaded: dict[float, _Picture]) -> float:
+    """Decode a JPEG at the smallest scale of 1, 1/2, 1/4, 1/8 that suffices, and return the scale.
+
+    Decoding at 1/s needs s^2 times fewer inverse transforms.
+    """
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        check_pixels(*image.size)
+        width, height = image.size
+        (left, top, right, bottom), target = framing.place(width, height)
+        wanted = (
+            math.ceil(_GAP * target[0] * width / (right - left)),
+            math.ceil(_GAP * target[1] * height / (bottom - top)),
+        )
+        drafted: Any = image.draft(None, wanted)  # type: ignore[arg-type]
+        scale = drafted[1][2] / width if drafted else 1.0
+        if scale not in loaded:
+            image.load()
+            loaded[scale] = _picture(image, width, height)
+    return scale
+
+
+def _picture(image: Any, width: int, height: int) -> _Picture:
+    exif = image.info.get("exif", b"")
+    turn = None if image.format == "TIFF" else _UPRIGHT.get(orientation(exif))
+    return _Picture(_flatten(image), width, height, turn)
 
 
 def _padded(width: int, height: int, size: int) -> tuple[int, int]:
@@ -267,7 +300,7 @@ def _padded(width: int, height: int, size: int) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def _centre_box(width: int, height: int, fraction: float) -> tuple[float, float, float, float]:
+def _centre_box(width: int, height: int, fraction: float) -> Box:
     """Return (left, top, right, bottom) of the centred square of `fraction` of the shorter side.
 
     The box is not rounded to pixels: it stays exactly centred, and resampling takes fractions.
@@ -275,23 +308,6 @@ def _centre_box(width: int, height: int, fraction: float) -> tuple[float, float,
     side = fraction * min(width, height)
     left, top = (width - side) / 2, (height - side) / 2
     return left, top, left + side, top + side
-
-
-def _load_reduced(image: Any, box: tuple, target: tuple[int, int]) -> tuple:
-    """Load a JPEG at the smallest of 1, 1/2, 1/4, 1/8 that suffices; return the box in it.
-
-    Decoding at 1/s needs s^2 times fewer inverse transforms. The box keeps its fractions: at 1/8,
-    the last block of a side that is no multiple of 8 is only partly picture.
-    """
-    width, height = image.size
-    wanted = (
-        math.ceil(_GAP * target[0] * width / (box[2] - box[0])),
-        math.ceil(_GAP * target[1] * height / (box[3] - box[1])),
-    )
-    drafted = image.draft(None, wanted)
-    image.load()
-    scale = drafted[1][2] / width if drafted else 1.0
-    return tuple(scale * edge for edge in box)
 
 
 def _centred(image: Image.Image, size: int) -> Image.Image:
@@ -303,7 +319,7 @@ def _centred(image: Image.Image, size: int) -> Image.Image:
     return square
 
 
-def flatten_image(image: Image.Image) -> Image.Image:
+def _flatten(image: Image.Image) -> Image.Image:
     """Return a loaded picture of any mode as opaque RGB, or as L if it is grey."""
     if image.mode.startswith("I"):
         return _from_integers(image)
@@ -341,159 +357,9 @@ def _from_floats(image: Image.Image) -> Image.Image:
     return Image.fromarray(np.rint(scaled).astype(np.uint8))
 
 
-# Header checks: what a hostile file could make Pillow do before or while it decodes.
-
-
-def _check_header(data: bytes) -> None:
-    """Refuse what would cost time or memory out of proportion, before Pillow sees it."""
-    if not data:
-        raise ImageError("empty file")
-    if len(data) > MAX_BYTES:
-        raise ImageError(f"file of {len(data) / 2**20:.0f} MiB, at most {MAX_BYTES // 2**20} MiB")
-    kind = _format_of(data[:16])
-    if kind is None:
-        raise ImageError(_unsupported(data[:16]))
-    if kind == "JPEG":
-        _check_jpeg(data)
-    elif kind == "PNG":
-        _check_png(data)
-    elif kind == "TIFF":
-        _check_tags(data, "TIFF")
-
-
-def _check_pixels(width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
-        limit = f"{MAX_PIXELS / 1e6:.0f} million"
-        raise ImageError(f"too many pixels: {width}x{height}, at most {limit}")
-
-
-def _check_png(data: bytes) -> None:
-    """Refuse a PNG cut into absurdly many chunks."""
-    position, chunks = 8, 0
-    while position + 8 <= len(data) and not data.startswith(b"IEND", position + 4):
-        position += 12 + int.from_bytes(data[position : position + 4], "big")
-        chunks += 1
-        if chunks > _MAX_CHUNKS:
-            raise ImageError(f"PNG of more than {_MAX_CHUNKS:,} chunks")
-
-
-def _check_jpeg(data: bytes) -> None:
-    """Refuse a JPEG of absurdly many scans or segments, or with exploding EXIF tags."""
-    scans, exif, components = 0, [], b""
-    for number, (marker, start, end) in enumerate(_jpeg_segments(data)):
-        if number > _MAX_SEGMENTS:
-            raise ImageError(f"JPEG of more than {_MAX_SEGMENTS:,} segments")
-        if marker in (0xC0, 0xC1):  # not progressive
-            components = data[start + 5 : start + 6]
-        if marker == 0xDA:
-            scans += 1
-            if scans == 1 and (data[start : start + 1] == components or _has_few_scans(data)):
-                break  # the common case: one scan has all components, or there are a dozen scans
-            if scans > _MAX_SCANS:
-                raise ImageError(f"JPEG of more than {_MAX_SCANS} scans")
-        if marker == 0xE1 and data.startswith(_EXIF, start):
-            exif.append(data[start + len(_EXIF) : end])
-    if exif:
-        _check_tags(b"".join(exif), "EXIF")
-
-
-def _has_few_scans(data: bytes) -> bool:
-    # Fast, and at worst too high: thumbnails, or a film appended to the photo, may have the bytes.
-    return data.count(b"\xff\xda") <= _MAX_SCANS
-
-
-def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Yield (marker, start, end) of each segment's content, up to the end of the image."""
-    position, in_scan = 2, False
-    while found := _JPEG_MARKER.search(data, position):
-        if found.start() - position > _MAX_JUNK and not in_scan:
-            raise ImageError(f"damaged JPEG: no segment within {_MAX_JUNK // 1024} KiB")
-        marker, start = found[0][1], found.end()
-        if marker == 0xD9:
-            return
-        (length,) = struct.unpack(">H", data[start : start + 2].ljust(2, b"\0"))
-        position = start + max(length, 2)
-        yield marker, start + 2, position
-        in_scan = in_scan or marker == 0xDA
-
-
-def _check_tags(tiff: bytes, what: str) -> None:
-    """Refuse tags that overlap into far more than the file, or that hold millions of numbers.
-
-    Pillow copies the data of each tag: 65,535 tags that all point at the same megabyte are 64
-    gigabytes. Numbers (strip offsets first of all) become Python objects of 30 times their size.
-    """
-    tags = _tags(tiff)
-    unit = np.array(_TAG_UNITS)[np.where(tags["type"] < len(_TAG_UNITS), tags["type"], 0)]
-    # A damaged count reads no further than the end of the file, hence the minimum.
-    sizes = np.minimum(tags["count"].astype(np.float64) * unit, len(tiff))
-    numeric = ~np.isin(tags["type"], _BYTE_TYPES) | np.isin(tags["tag"], _OFFSET_TAGS)
-    if sizes.sum() > len(tiff) + _MAX_TAG_NUMBERS or sizes[numeric].sum() > _MAX_TAG_NUMBERS:
-        raise ImageError(f"{what} tags of absurd size")
-
-
-def _tags(tiff: bytes) -> np.ndarray:
-    """Return the entries of the first directory of a TIFF or EXIF block; none if unreadable."""
-    order: Any = {b"II": "<", b"MM": ">"}.get(tiff[:2], "<")
-    big = tiff[2:4] in (b"+\0", b"\0+")
-    header, counter, wide = (8, "Q", "u8") if big else (4, "H", "u4")
-    entry = np.dtype([("tag", "u2"), ("type", "u2"), ("count", wide), ("value", f"V{header}")])
-    entry = entry.newbyteorder(order)
-    try:
-        (start,) = struct.unpack_from(order + ("Q" if big else "I"), tiff, header)
-        (count,) = struct.unpack_from(order + counter, tiff, start)
-    except (struct.error, OverflowError):
-        return np.zeros(0, entry)
-    start += struct.calcsize(counter)
-    fitting = min(count, (len(tiff) - start) // entry.itemsize)
-    return np.frombuffer(tiff, entry, fitting, start) if fitting else np.zeros(0, entry)
-
-
-def orientation_of(image: Image.Image) -> int:
-    """Return the EXIF orientation, 1 to 8; 1 if there is none, or if the EXIF data is broken.
-
-    Read here and not by Pillow, which takes one from XMP as well: viewers do not. Broken EXIF is
-    common in old photos and must not cost the picture.
-    """
-    exif = image.info.get("exif", b"").removeprefix(_EXIF)
-    if not exif:
-        return 1
-    tags = _tags(exif)
-    found = tags[(tags["tag"] == _ORIENTATION) & (tags["type"] == 3)]
-    if not len(found):
-        return 1
-    (value,) = struct.unpack_from("<H" if exif[:2] == b"II" else ">H", found[0]["value"].tobytes())
-    return value
-
-
-# What to tell the user.
-
-
-def _format_of(head: bytes) -> str | None:
-    """Return the format of `FORMATS` that a file's first 16 bytes announce, if any."""
-    for name, pattern in _MAGIC.items():
-        if pattern.match(head):
-            return name
-    return None
-
-
-def _unsupported(head: bytes) -> str:
-    """Say what a file of no known format is, as far as its first bytes tell."""
-    brand = head[8:12] if head[4:8] == b"ftyp" else b""
-    if brand in (b"avif", b"avis"):
-        return "AVIF is not supported: convert it to JPEG"
-    if brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"):
-        return "HEIC is not supported: convert it to JPEG"
-    if head[4:8] == b"jP  " or head[:4] == b"\xff\x4f\xff\x51":
-        return "JPEG 2000 is not supported: convert it to JPEG"
-    return f"not an image ({', '.join(FORMATS)})"
-
-
 def _reason(error: Exception, data: bytes) -> str:
     """Turn what Pillow raised into one short line."""
-    kind = _format_of(data[:16])
-    if isinstance(error, MemoryError):
-        return "not enough memory to decode it"
+    kind = format_of(data[:16])
     if isinstance(error, Image.DecompressionBombError):  # beyond twice the limit
         return f"too many pixels: at most {MAX_PIXELS / 1e6:.0f} million"
     if isinstance(error, UnidentifiedImageError):
@@ -507,7 +373,7 @@ def _reason(error: Exception, data: bytes) -> str:
 # Warnings. Pillow warns of things that are no business of the user's here (corrupt EXIF, odd
 # palettes, short TIFF tags), and whether that prints, raises or passes would depend on filters
 # that belong to the caller. `warnings.catch_warnings` swaps process-wide state and is not safe in
-# threads; one more filter that answers only for threads inside `decode_image` is.
+# threads; one more filter that answers only for threads inside `decode_images` is.
 
 _decoding = threading.local()
 

@@ -1,75 +1,30 @@
-"""Images to features: read, hash and decode in threads, run the engine in batches, store rows."""
+"""Embed a data set: find what the workspace lacks, compute it, and remember what was found."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import os
-import stat
-import threading
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from ..arguments import says_nearest_argument
-from ..cache.files import open_binary
-from ..cache.identity import digest_of
 from ..cache.manifest import Manifest
 from ..cache.spec import FITS, INTERPOLATIONS, POOLINGS, PRECISIONS, FeatureSpec
-from ..cache.store import SEAL_SECONDS, FeatureStore, ShardWriter
-from ..errors import DataError, FormatError, ImageError, UnknownNameError
+from ..cache.store import SEAL_SECONDS
+from ..errors import DataError, UnknownNameError
 from ..workspace import Workspace
 from .backbones.registry import Backbone, get_backbone
-from .dataset import Scan, check_fraction, scan, split_by_digest
-from .engines.registry import Engine, load_engine
-from .images import DECODER_REVISION, MAX_BYTES, decode_image
-from .views import view_of
-
-BATCH = 8
-_NOT_FINITE = "its features are not finite"
-_LOOKAHEAD = 4 * BATCH  # images decoded ahead of the engine: bounds the memory
-
-Progress = Callable[[int, int], None]
+from .dataset import Scan
+from .engines.registry import Engine
+from .fill import Look, ManifestSaver, Progress, SpecFill, fill, look
+from .images import DECODER_REVISION
+from .memory import check_image_size
+from .splits import check_fraction, keep_split, split_by_digest
 
 
-@dataclass
-class Outcome:
-    """What became of one image file.
-
-    Attributes
-    ----------
-    index : int
-        Its place in the sequence of files.
-    digest : bytes or None
-        SHA-256 of the bytes that were read; None if they could not be.
-    size, mtime_ns : int
-        As the file system said when the bytes were read; mtime -1 if they changed meanwhile.
-    width, height : int
-        Pixels; 0 if it was not decoded.
-    error : str
-        Why it has no feature, "" if it has one.
-    feature : ndarray or None
-        Its feature; None on an error, and if the digest was known already.
-    """
-
-    index: int
-    digest: bytes | None = None
-    size: int = 0
-    mtime_ns: int = -1
-    width: int = 0
-    height: int = 0
-    error: str = ""
-    feature: np.ndarray | None = None
-    pixels: np.ndarray | None = None
-
-
-@dataclass
+@dataclass(repr=False)
 class EmbedResult:
     """What `embed_images` did.
 
@@ -90,6 +45,11 @@ class EmbedResult:
         Images that can be used, by class.
     splits : dict
         Images that can be used, by split.
+    validation_fraction : float or None
+        Share that tlx set aside for validation, now or before; 0 if it did not, None if an older
+        tlx did and kept no share.
+    conflicts : list of tuple of str
+        Pairs of paths whose files are the same, byte for byte, and whose classes are not.
     seconds, images_per_second : float
         Wall time of the pass, and computed features by it.
     engine : str or None
@@ -99,7 +59,7 @@ class EmbedResult:
     problems : list of str
         Damaged shards that were set aside.
     notes : list of str
-        What one may want to know: why the engine is not the usual one, or that a split is gone.
+        What one may want to know: why the engine is not the usual one, or what became of a split.
     """
 
     dataset: str
@@ -112,6 +72,8 @@ class EmbedResult:
     dim: int
     classes: dict[str, int]
     splits: dict[str, int]
+    validation_fraction: float | None
+    conflicts: list[tuple[str, str]]
     seconds: float
     engine: str | None
     scan: Scan
@@ -123,6 +85,12 @@ class EmbedResult:
         """Computed features by wall time of the whole pass."""
         return (self.embedded + self.views_embedded) / self.seconds if self.seconds else 0.0
 
+    def __repr__(self) -> str:
+        return (
+            f"<EmbedResult {self.dataset!r}: {self.images} images, {self.embedded} embedded, "
+            f"{self.reused} reused, {len(self.unreadable)} unreadable; {self.spec.describe()}>"
+        )
+
 
 def make_spec(
     backbone: Backbone,
@@ -130,7 +98,7 @@ def make_spec(
     layer: str = "last",
     pooling: str = "avg",
     image_size: int | None = None,
-    fit: str = "squash",
+    resize: str = "squash",
     interpolation: str = "bilinear",
     view: int = 0,
     precision: str = "float32",
@@ -140,18 +108,20 @@ def make_spec(
     Raises
     ------
     UnknownNameError
-        If `pooling`, `fit`, `interpolation` or `precision` is none of those that a spec knows.
+        If `pooling`, `resize`, `interpolation` or `precision` is none of those that a spec knows.
+    DataError
+        If the image size is not positive, or larger than this machine's memory allows.
     """
     for kind, value, known in (
         ("pooling", pooling, POOLINGS),
-        ("fit", fit, FITS),
+        ("resize", resize, FITS),
         ("interpolation", interpolation, INTERPOLATIONS),
         ("precision", precision, PRECISIONS),
     ):
         if value not in known:
             raise UnknownNameError.nearest(kind, value, known)
-    if image_size is not None and image_size < 1:
-        raise DataError(f"image size {image_size} is not positive.", "Try 224.")
+    if image_size is not None:
+        check_image_size(image_size)
     return FeatureSpec(
         backbone=backbone.name,
         weights=backbone.weights_digest,
@@ -159,7 +129,7 @@ def make_spec(
         image_size=image_size or backbone.image_size,
         layer=layer,
         pooling=pooling,
-        fit=fit,
+        fit=resize,
         interpolation=interpolation,
         view=view,
         precision=precision,
@@ -174,6 +144,12 @@ def embed_images(
     *,
     backbone: str = "efficientnet-lite0",
     weights: str = "imagenet",
+    layer: str = "last",
+    pooling: str = "avg",
+    image_size: int | None = None,
+    resize: str = "squash",
+    interpolation: str = "bilinear",
+    precision: str = "float32",
     workspace: str | os.PathLike[str] = ".tlx",
     name: str | None = None,
     validation_fraction: float | None = None,
@@ -184,7 +160,6 @@ def embed_images(
     strict: bool = False,
     checkpoint_seconds: float = SEAL_SECONDS,
     progress: Progress = lambda done, total: None,
-    **spec_options: Any,
 ) -> EmbedResult:
     """Embed the images of a folder or CSV file, computing only what the workspace lacks.
 
@@ -196,14 +171,25 @@ def embed_images(
         Pre-trained network.
     weights : str, default="imagenet"
         ``"imagenet"``, ``"none"`` (random), or a file.
+    layer : str, default="last"
+        Where the features are tapped; ``"last"`` is the last feature map.
+    pooling : {"avg", "max", "avg+max", "flatten", "none"}, default="avg"
+        How a feature map becomes a vector.
+    image_size : int, optional
+        Pixels; by default the network's own.
+    resize : {"squash", "crop", "pad"}, default="squash"
+        How a photo of another shape is fitted into the square.
+    interpolation : {"nearest", "bilinear", "bicubic", "lanczos"}, default="bilinear"
+    precision : {"float32", "bfloat16"}, default="float32"
     workspace : path, default=".tlx"
         Where features and manifests are kept.
     name : str, optional
         Name of the data set; by default that of the folder.
     validation_fraction : float, optional
-        Share of images to set aside for validation, by a stable hash of each image's digest.
+        Share of images to set aside for validation, by a stable hash of each image's digest; 0
+        removes that split. By default a split made before is kept, new images included.
     seed : int, default=0
-        Seed of that hash.
+        Seed of that hash, where `validation_fraction` is given.
     views : int, default=0
         So many augmented views of each image are embedded besides the plain one.
     engine : {"auto", "openvino", "tensorflow"} or Engine, default="auto"
@@ -217,8 +203,6 @@ def embed_images(
         At most this many seconds of work are lost if the process is killed.
     progress : callable, optional
         Called with the number of images done and their total.
-    **spec_options
-        ``layer``, ``pooling``, ``image_size``, ``fit``, ``interpolation``, ``precision``.
 
     Returns
     -------
@@ -240,303 +224,167 @@ def embed_images(
     >>> result.images, result.classes
     (24, {'blue': 12, 'red': 12})
     """
-    started = time.perf_counter()
-    workspace = Workspace(workspace)
     network = get_backbone(backbone, weights)
-    spec = make_spec(network, **spec_options)
-    path = Path(source).absolute()
-    found = scan(path, workspace.manifest_name(path, name))
-    manifest = found.manifest
-    if validation_fraction is not None:
-        check_fraction(manifest, validation_fraction)  # before the work, not after it
-    problems, notes = _adopt_previous(workspace, manifest, rehash)
-    if validation_fraction is not None:
-        notes = []  # the one there may be is of a split left out
-    manifest.record_source(spec.fingerprint, spec.json, weights)
-
-    store = FeatureStore(workspace.cache, spec.json)
-    view_stores = [
-        FeatureStore(workspace.cache, dataclasses.replace(spec, view=k).json)
-        for k in range(1, views + 1)
-    ]
-    saver = _ManifestSaver(manifest, workspace.manifest_path(manifest.name), checkpoint_seconds)
-    used: list[Engine] = []
-
-    def open_engine() -> Engine:
-        if not used:
-            used.append(load_engine(network, spec, engine) if isinstance(engine, str) else engine)
-        return used[0]
-
-    def fill(store: FeatureStore) -> int:
-        stored = store.digests()
-        todo = _rows_to_read(manifest, stored)
-        if not len(todo):
-            return 0
-        its_spec = FeatureSpec.from_json(store.spec_json)
-        files = [manifest.file(row) for row in todo]
-        with store.writer(checkpoint_seconds, saver.save_if_due) as writer:
-            outcomes = extract(files, its_spec, open_engine, known=stored)
-            return _take(outcomes, manifest, todo, writer, progress)
-
-    try:
-        embedded = fill(store)
-        views_embedded = sum(fill(view_store) for view_store in view_stores)
-        if validation_fraction is not None:
-            split_by_digest(manifest, validation_fraction, seed)
-    finally:
-        saver.save()
-
-    result = EmbedResult(
-        dataset=manifest.name,
-        images=len(manifest),
-        embedded=embedded,
-        views_embedded=views_embedded,
-        reused=int(manifest.usable.sum()) - embedded,
-        unreadable=[
-            {"path": p, "reason": e}
-            for p, e in zip(manifest.path, manifest.error, strict=True)
-            if e
-        ],
-        spec=spec,
-        dim=math.prod(store.feature_shape() or (0,)),
-        classes=_count_classes(manifest),
-        splits=dict(
-            Counter(s for s, ok in zip(manifest.split, manifest.usable, strict=True) if ok and s)
-        ),
-        seconds=time.perf_counter() - started,
-        engine=used[0].name if used else None,
-        notes=notes + [engine.note for engine in used if engine.note],
-        scan=found,
-        problems=problems + [p for s in (store, *view_stores) for p in s.problems],
+    spec = make_spec(
+        network,
+        layer=layer,
+        pooling=pooling,
+        image_size=image_size,
+        resize=resize,
+        interpolation=interpolation,
+        precision=precision,
     )
-    _check(result, strict)
+    (result,) = embed_specs(
+        source,
+        [(network, spec)],
+        workspace=workspace,
+        name=name,
+        validation_fraction=validation_fraction,
+        seed=seed,
+        views=views,
+        engine=engine,
+        rehash=rehash,
+        strict=strict,
+        checkpoint_seconds=checkpoint_seconds,
+        progress=progress,
+    )
     return result
 
 
-def extract(
-    files: Iterable[str | bytes],
-    spec: FeatureSpec,
-    open_engine: Callable[[], Engine],
-    known: Iterable[bytes] = (),
-) -> Iterator[Outcome]:
-    """Yield what becomes of each file, in batches but in order within each kind of outcome.
-
-    Each file is read once, hashed, and decoded from memory unless its digest is in `known` or was
-    seen before. The engine is opened when the first batch is ready, so that nothing is loaded if
-    nothing has to be computed. At most `_LOOKAHEAD` decoded images are held.
+def embed_specs(
+    source: str | os.PathLike[str],
+    wanted: Sequence[tuple[Backbone, FeatureSpec]],
+    *,
+    workspace: str | os.PathLike[str] = ".tlx",
+    name: str | None = None,
+    validation_fraction: float | None = None,
+    seed: int = 0,
+    views: int = 0,
+    engine: str | Engine = "auto",
+    rehash: bool = False,
+    strict: bool = False,
+    checkpoint_seconds: float = SEAL_SECONDS,
+    progress: Progress = lambda done, total: None,
+) -> list[EmbedResult]:
+    """Embed one data set by several networks in one pass: each image is read and decoded once.
 
     Parameters
     ----------
-    files : iterable of N str or bytes
-        Paths, or what image files hold. It is read as far ahead as images are decoded.
-    spec : FeatureSpec
-    open_engine : callable
-        Returns the engine for `spec`.
-    known : iterable of bytes
-        Digests whose features need not be computed.
+    source : path
+    wanted : sequence of (Backbone, FeatureSpec)
+        `make_spec` makes the spec of a backbone.
+    workspace, name, validation_fraction, seed, views, engine, rehash, strict
+        See `embed_images`.
+    checkpoint_seconds, progress
+        See `embed_images`.
 
-    Yields
-    ------
-    Outcome
-        N of them.
+    Returns
+    -------
+    list of EmbedResult
+        One for each of `wanted`.
     """
-    claimed = _Claims(known)
-    engine: Engine | None = None
-    batch: list[Outcome] = []
-    for outcome in _decode_ahead(files, spec, claimed):
-        if outcome.pixels is None:
-            yield outcome
-            continue
-        batch.append(outcome)
-        if len(batch) == BATCH:
-            engine = engine or open_engine()
-            yield from _compute(engine, batch, spec)
-            batch = []
-    if batch:
-        yield from _compute(engine or open_engine(), batch, spec)
-
-
-class _Claims:
-    """Digests that are computed or about to be, so that no image is decoded twice."""
-
-    def __init__(self, known: Iterable[bytes]) -> None:
-        self._digests = set(known)
-        self._lock = threading.Lock()
-
-    def take(self, digest: bytes) -> bool:
-        """Return True to the first caller for a digest, False to all others."""
-        with self._lock:
-            if digest in self._digests:
-                return False
-            self._digests.add(digest)
-            return True
-
-
-def _decode_ahead(
-    files: Iterable[str | bytes], spec: FeatureSpec, claims: _Claims
-) -> Iterator[Outcome]:
-    """Yield the outcomes of `files` in order, decoding a bounded number ahead in threads."""
-    pending: deque[Future[Outcome]] = deque()
-    executor = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="tlx-decode")
+    started = time.perf_counter()
+    if views < 0:
+        raise DataError(f"{views} augmented views cannot be embedded.", "Use 0 or more.")
+    place = Workspace(workspace)
+    seen = look(place, source, name, rehash)
+    manifest, previous, own = seen.scan.manifest, seen.previous, list(seen.scan.manifest.split)
+    if validation_fraction:
+        check_fraction(manifest, validation_fraction)  # before the work, not after it
+    if previous is not None and validation_fraction != 0:
+        keep_split(manifest, previous)
+    for network, spec in wanted:
+        manifest.record_source(spec.fingerprint, spec.json, network.weights)
+    fills = [
+        SpecFill(place, spec, lambda network=network: network, views, engine)
+        for network, spec in wanted
+    ]
+    saver = ManifestSaver(manifest, place.manifest_path(manifest.name), checkpoint_seconds)
     try:
-        for index, file in enumerate(files):
-            pending.append(executor.submit(_prepare, index, file, spec, claims))
-            if len(pending) >= _LOOKAHEAD:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        executor.shutdown(wait=True, cancel_futures=True)
-
-
-def _prepare(index: int, file: str | bytes, spec: FeatureSpec, claims: _Claims) -> Outcome:
-    """Read, hash and decode one file."""
-    outcome = Outcome(index)
-    try:
-        data, outcome.size, outcome.mtime_ns = _read(file)
-        outcome.digest = digest_of(data)
-        if not claims.take(outcome.digest):
-            return outcome
-        decoded = decode_image(
-            data,
-            spec.image_size,
-            fit=spec.fit,
-            interpolation=spec.interpolation,
-            view=view_of(outcome.digest, spec.view),
+        faults = fill(
+            manifest,
+            fills,
+            save_if_due=saver.save_if_due,
+            checkpoint_seconds=checkpoint_seconds,
+            progress=progress,
         )
-    except ImageError as error:
-        outcome.error = error.cause
-    except OSError as error:
-        outcome.error = (error.strerror or str(error)).lower()
-    else:
-        outcome.pixels, outcome.width, outcome.height = decoded
-    return outcome
+        notes = _split(manifest, own, previous, validation_fraction, seed)
+    finally:
+        saver.save()
+    results = [_result(seen, one, faults, notes, started) for one in fills]
+    _check(results[0], strict)
+    return results
 
 
-def _read(file: str | bytes) -> tuple[bytes, int, int]:
-    """Return a file's bytes with its size and mtime; mtime -1 if that may not tell a change."""
-    if isinstance(file, bytes):
-        return file, len(file), -1
-    with open_binary(file) as stream:
-        before = os.fstat(stream.fileno())
-        if not stat.S_ISREG(before.st_mode):
-            raise ImageError("not a regular file")
-        if before.st_size > MAX_BYTES:
-            raise ImageError(f"file of {before.st_size / 2**20:.0f} MiB, at most {MAX_BYTES >> 20}")
-        data = stream.read(MAX_BYTES + 1)
-        after = os.fstat(stream.fileno())
-    same = (before.st_size, before.st_mtime_ns) == (len(data), after.st_mtime_ns)
-    settled = abs(time.time_ns() - after.st_mtime_ns) > _tick(after.st_mtime_ns)
-    return data, len(data), before.st_mtime_ns if same and settled else -1
-
-
-def _tick(mtime_ns: int) -> int:
-    """Return how coarse the clock of a file's times may be, in nanoseconds.
-
-    A write within one tick of another does not change the time; so a file that was written just now
-    is read again by the next pass. Whole seconds are the mark of a clock like that of FAT.
-    """
-    return 50_000_000 if mtime_ns % 1_000_000_000 else 2_000_000_000
-
-
-def _compute(engine: Engine, batch: list[Outcome], spec: FeatureSpec) -> Iterator[Outcome]:
-    features = engine(np.stack([o.pixels for o in batch if o.pixels is not None]))
-    with np.errstate(over="ignore"):  # float16 may overflow; the check below catches it
-        features = features.astype(spec.dtype, copy=False)
-    for outcome, feature in zip(batch, features, strict=True):
-        outcome.pixels = None
-        if np.isfinite(feature).all():
-            outcome.feature = feature
-        else:
-            outcome.error = f"{_NOT_FINITE} in {spec.precision} and {spec.dtype}"
-        yield outcome
-
-
-def _take(
-    outcomes: Iterator[Outcome],
+def _split(
     manifest: Manifest,
-    rows: np.ndarray,
-    writer: ShardWriter,
-    progress: Progress,
-) -> int:
-    """Store each feature and write down in the manifest what became of each row."""
-    embedded = 0
-    reasons: dict[bytes, str] = {}
-    progress(0, len(rows))
-    for done, outcome in enumerate(outcomes, 1):
-        row = rows[outcome.index]
-        manifest.error[row] = outcome.error
-        if outcome.digest is not None:
-            manifest.digest[row] = np.frombuffer(outcome.digest, np.uint8)
-            manifest.size[row], manifest.mtime_ns[row] = outcome.size, outcome.mtime_ns
-            manifest.width[row], manifest.height[row] = outcome.width, outcome.height
-            if outcome.error:
-                reasons[outcome.digest] = outcome.error
-        if outcome.feature is not None and outcome.digest is not None:
-            writer.add(outcome.digest, outcome.feature)
-            embedded += 1
-        progress(done, len(rows))
-    for row in rows:  # copies of an image that failed fail for the same reason
-        manifest.error[row] = manifest.error[row] or reasons.get(manifest.digest[row].tobytes(), "")
-    return embedded
+    own: list[str],
+    previous: Manifest | None,
+    fraction: float | None,
+    seed: int,
+) -> list[str]:
+    """Split a data set now that all digests are known, and return what is to be told.
 
-
-class _ManifestSaver:
-    """Saves the manifest now and then while it fills, so that a resumed run need not hash again."""
-
-    def __init__(self, manifest: Manifest, path: Path, seconds: float) -> None:
-        self._manifest, self._path, self._seconds = manifest, path, seconds
-        self._saved_at = time.monotonic()
-
-    def save(self) -> None:
-        self._manifest.save(self._path)
-        self._saved_at = time.monotonic()
-
-    def save_if_due(self) -> None:
-        if time.monotonic() - self._saved_at >= self._seconds:
-            self.save()
-
-
-def _adopt_previous(
-    workspace: Workspace, manifest: Manifest, rehash: bool
-) -> tuple[list[str], list[str]]:
-    """Take over what an earlier manifest knows; return its problem if it cannot be read, and notes.
-
-    A split by digest is not taken over: what a command does should stand in the command.
+    Without a fraction it is split as before; where a new split fails, the old one stays.
     """
-    try:
-        previous = Manifest.load(workspace.manifest_path(manifest.name))
-    except FileNotFoundError:
-        return [], []
-    except FormatError as error:
-        return [error.cause], []
-    if rehash:
-        manifest.sources = previous.sources
-    else:
-        manifest.adopt(previous)
-        # The fault of one spec, not of the image: another backbone, or precision, may do.
-        manifest.error = ["" if e.startswith(_NOT_FINITE) else e for e in manifest.error]
-    if "validation" in previous.split and not any(manifest.split):
-        return [], ["the earlier validation split is gone: --validation-fraction was not given"]
-    return [], []
+    before, manifest.split = manifest.split, own
+    if fraction is None:
+        return keep_split(manifest, previous) if previous is not None else []
+    if fraction:
+        try:
+            split_by_digest(manifest, fraction, seed)
+        except DataError:
+            manifest.split = before
+            raise
+    return []
 
 
-def _rows_to_read(manifest: Manifest, stored: set[bytes]) -> np.ndarray:
-    """Return the rows of images that are neither known to be bad nor embedded."""
-    hashed = manifest.hashed
-    return np.array(
-        [
-            row
-            for row, digest in enumerate(manifest.digest_bytes())
-            if not manifest.error[row] and not (hashed[row] and digest in stored)
+def _result(
+    seen: Look, one: SpecFill, faults: dict[int, str], notes: list[str], started: float
+) -> EmbedResult:
+    """Sum up a pass for one of its specs."""
+    manifest = seen.scan.manifest
+    reasons = dict(enumerate(manifest.error)) | faults
+    usable = manifest.usable
+    usable[list(faults)] = False
+    splits = Counter(s for s, ok in zip(manifest.split, usable, strict=True) if ok and s)
+    labels = manifest.label[usable]
+    return EmbedResult(
+        dataset=manifest.name,
+        images=len(manifest),
+        embedded=one.embedded[0],
+        views_embedded=sum(one.embedded[1:]),
+        reused=int(usable.sum()) - one.embedded[0],
+        unreadable=[
+            {"path": manifest.path[row], "reason": why} for row, why in reasons.items() if why
         ],
-        np.intp,
+        spec=one.spec,
+        dim=math.prod(one.stores[0].feature_shape() or (0,)),
+        classes={name: int((labels == i).sum()) for i, name in enumerate(manifest.class_names)},
+        splits=dict(splits),
+        validation_fraction=manifest.validation_fraction,
+        conflicts=_conflicts(manifest),
+        seconds=time.perf_counter() - started,
+        engine=one.engine.name if one.engine and sum(one.embedded) else None,
+        scan=seen.scan,
+        problems=[seen.problem] * bool(seen.problem) + [p for s in one.stores for p in s.problems],
+        notes=seen.scan.notes
+        + notes
+        + ([one.engine.note] if one.engine and one.engine.note else []),
     )
 
 
-def _count_classes(manifest: Manifest) -> dict[str, int]:
-    labels = manifest.label[manifest.usable]
-    return {name: int((labels == i).sum()) for i, name in enumerate(manifest.class_names)}
+def _conflicts(manifest: Manifest) -> list[tuple[str, str]]:
+    """Return pairs of files that are the same, byte for byte, and of different classes."""
+    first: dict[bytes, int] = {}
+    pairs = []
+    for row, digest in enumerate(manifest.digest_bytes()):
+        if manifest.label[row] < 0 or not any(digest):
+            continue
+        other = first.setdefault(digest, row)
+        if manifest.label[other] != manifest.label[row]:
+            pairs.append((manifest.path[other], manifest.path[row]))
+    return pairs
 
 
 def _check(result: EmbedResult, strict: bool) -> None:

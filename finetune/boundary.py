@@ -17,7 +17,7 @@ from ..cache.store import FeatureStore
 from ..classify.table import FeatureTable
 from ..embed.backbones.registry import Backbone
 from ..embed.engines.registry import Engine, load_engine
-from ..embed.pipeline import extract
+from ..embed.extract import extract
 from ..errors import DataError, StorageError
 from ..workspace import Workspace
 from .cut import INPUT, Cut

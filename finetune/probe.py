@@ -13,7 +13,7 @@ import numpy as np
 from ..cache.spec import FeatureSpec
 from ..classify.scoring.crossval import evaluate_head
 from ..classify.table import FeatureTable
-from ..embed.pipeline import extract
+from ..embed.extract import extract
 from ..errors import DataError
 from ..lazy_imports import import_keras, import_tensorflow
 from .cut import INPUT, Choice, Cut, find_cuts

@@ -67,6 +67,17 @@ def test_manifests_of_version_1_stay_readable():
     assert json.loads(found.sources[0]["spec"])["backbone"] == "efficientnet-lite0"
 
 
+def test_a_split_of_version_1_has_no_fraction():
+    assert Manifest.load(DATA / "manifest-1.h5").validation_fraction == 0
+    assert Manifest.load(DATA / "manifest-1-split.h5").validation_fraction is None
+
+
+def test_manifests_of_version_2_stay_readable():
+    found = Manifest.load(DATA / "manifest-2.h5")
+    assert found.split == ["train", "validation", ""]
+    assert (found.validation_fraction, found.split_seed) == (0.25, 7)
+
+
 @pytest.mark.parametrize("name", ["shard-1.h5", "shard-1-maps.h5"])
 def test_the_readers_code_on_the_page_reads_version_1(read_shard, name):
     assert list(read_shard(DATA / name)) == digests(range(3))

@@ -41,8 +41,21 @@ def test_everything_comes_back(tmp_path):
     manifest.split[1], manifest.group[3] = "test", "patient 7"
     manifest.width[:], manifest.height[:] = 640, 480
     manifest.decoder = 3
+    manifest.validation_fraction, manifest.split_seed = 0.25, 7
     manifest.record_source(fingerprint_of(SPEC), SPEC, "imagenet")
     assert same(round_trip(manifest, tmp_path), manifest)
+
+
+def test_a_fraction_that_is_not_known_comes_back(tmp_path):
+    manifest = dataclasses.replace(manifest_of(range(5)), validation_fraction=None)
+    assert round_trip(manifest, tmp_path).validation_fraction is None
+
+
+@pytest.mark.parametrize("fraction", [-0.5, 1.0, float("nan")])
+def test_a_fraction_that_cannot_be_is_refused(tmp_path, fraction):
+    manifest = dataclasses.replace(manifest_of(range(5)), validation_fraction=fraction)
+    with pytest.raises(FormatError, match="validation fraction"):
+        round_trip(manifest, tmp_path)
 
 
 def test_no_images_come_back(tmp_path):
@@ -110,8 +123,8 @@ def test_every_flipped_byte_is_noticed(tmp_path):
 def test_a_manifest_of_a_newer_tlx_is_told_apart(tmp_path):
     path = tmp_path / "data.h5"
     manifest_of(range(5)).save(path)
-    path.write_bytes(path.read_bytes().replace(b"tlx-manifest 1", b"tlx-manifest 2", 1))
-    with pytest.raises(NewerFormatError, match=r"(?s)format 2.*pip install --upgrade"):
+    path.write_bytes(path.read_bytes().replace(b"tlx-manifest 2", b"tlx-manifest 3", 1))
+    with pytest.raises(NewerFormatError, match=r"(?s)format 3.*pip install --upgrade"):
         Manifest.load(path)
 
 

@@ -87,3 +87,9 @@ def test_a_spec_comes_back_and_one_with_an_unknown_field_is_refused(other):
     assert FeatureSpec.from_json(other.json) == other
     with pytest.raises(FormatError, match="not a feature spec of this version"):
         FeatureSpec.from_json(other.json.replace('"backbone"', '"backbones"'))
+
+
+def test_the_fingerprint_of_before_stays():
+    """Stores are found by it: no field may be renamed, added or given another form."""
+    spec = FeatureSpec("efficientnet-lite0", "a" * 64, "(x-127)/128", 224)
+    assert spec.fingerprint == "59198a5fc8fc8c186c2376972c0b980128134cb0f0deff487169820c8915b12d"

@@ -125,3 +125,46 @@ def test_a_folder_is_embedded_and_the_default_data_set_stays(
     (new / "blue").rename(new / "green")
     with pytest.raises(DataError, match="are green"):
         evaluate_run(run, new, workspace=work, engine=grid)
+
+
+@pytest.fixture
+def split_run(tmp_path, class_folders, grid):
+    """Return a folder of photos embedded with a validation split, and a run of it."""
+    data = class_folders(tmp_path / "photos", {"amber": 20, "blue": 20})
+    embed_images(data, workspace=tmp_path / ".tlx", engine=grid, validation_fraction=0.4)
+    return data, fit_head("logreg", workspace=tmp_path / ".tlx")
+
+
+def test_the_data_set_of_the_training_is_left_as_it_was(split_run, tmp_path, grid) -> None:
+    """Its split, its sources, its name and its file: none of that is for evaluate to change."""
+    data, run = split_run
+    path = tmp_path / ".tlx" / "datasets" / "photos.h5"
+    before = path.read_bytes()
+    found = evaluate_run(run, data, workspace=tmp_path / ".tlx", engine=grid)
+    assert (found.dataset, found.n, found.seen) == ("photos", 40, 40 - found.chosen_on)
+    assert found.chosen_on > 0
+    assert path.read_bytes() == before
+    assert "validation" in fit_head("logreg", workspace=tmp_path / ".tlx").info.protocol
+
+
+def test_new_images_of_a_known_folder_are_scored_in_their_split(
+    split_run, tmp_path, grid, class_folders
+) -> None:
+    data, run = split_run
+    before = evaluate_run(run, data, split="validation", workspace=tmp_path / ".tlx", engine=grid)
+    class_folders(data, {"amber": 60, "blue": 60})
+    after = evaluate_run(run, data, split="validation", workspace=tmp_path / ".tlx", engine=grid)
+    assert before.n < after.n < 60
+
+
+def test_features_that_are_missing_are_computed_and_the_sources_stay(
+    split_run, tmp_path, grid
+) -> None:
+    data, run = split_run
+    path = tmp_path / ".tlx" / "datasets" / "photos.h5"
+    shutil.rmtree(tmp_path / ".tlx" / "cache")
+    embed_images(data, workspace=tmp_path / ".tlx", engine=grid, image_size=64)
+    before, seen = path.read_bytes(), grid.seen
+    assert evaluate_run(run, data, workspace=tmp_path / ".tlx", engine=grid).n == 40
+    assert grid.seen == seen + 40
+    assert path.read_bytes() == before

@@ -121,6 +121,41 @@ def test_validation_fraction(project, tlx):
     assert result["embedded"] == 0
 
 
+def test_a_repeated_embed_keeps_the_split(project, tlx):
+    first = json.loads(
+        tlx("embed", "data", "--validation-fraction", "0.4", "--json", cwd=project).stdout
+    )
+    again = json.loads(tlx("embed", "data", "--json", cwd=project).stdout)
+    assert again["splits"] == first["splits"]
+    assert again["validation_fraction"] == 0.4
+    text = tlx("embed", "data", cwd=project).stdout
+    assert "at --validation-fraction 0.4" in text
+    none = json.loads(
+        tlx("embed", "data", "--validation-fraction", "0", "--json", cwd=project).stdout
+    )
+    assert none["splits"] == {}
+
+
+def test_same_files_in_two_classes_are_told(project, tlx):
+    shutil.copy(project / "data" / "blue" / "0003.png", project / "data" / "coral" / "x.png")
+    text = tlx("embed", "data", cwd=project).stdout
+    assert "1 pairs of files are the same" in text
+    assert "blue/0003.png  coral/x.png" in text
+
+
+def test_the_old_name_of_resize_works_and_is_hidden(project, tlx):
+    shown = tlx("embed", "data", "--fit", "croup", cwd=project, code=2)
+    assert "croup" in shown.stderr
+    assert "--fit" not in tlx("embed", "--help").stdout
+    assert "--resize" in tlx("embed", "--help").stdout
+
+
+def test_an_image_size_beyond_the_memory_names_the_largest(project, tlx):
+    shown = tlx("embed", "data", "--image-size", "1000000", cwd=project, code=1)
+    assert "images of 1000000 pixels need about" in shown.stderr
+    assert "The largest that fits is --image-size" in shown.stderr
+
+
 def test_name(project, tlx):
     result = json.loads(tlx("embed", "data", "--name", "mine", "--json", cwd=project).stdout)
     assert result["dataset"] == "mine"
@@ -165,7 +200,8 @@ def test_read_only_workspace(tlx, tmp_path, class_folders, bound):
 def test_workspace_that_is_a_file(tlx, tmp_path, class_folders):
     class_folders(tmp_path / "data", {"cats": 1})
     (tmp_path / "file").touch()
-    assert "Not a directory" in tlx("embed", "data", "--workspace", "file", code=1).stderr
+    shown = tlx("embed", "data", "--workspace", "file", code=1)
+    assert "file is a file, not a folder" in shown.stderr
 
 
 def small_files() -> None:

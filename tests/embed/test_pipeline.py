@@ -11,31 +11,12 @@ import numpy as np
 import pytest
 
 from tlx.cache.manifest import Manifest
-from tlx.cache.spec import FeatureSpec
 from tlx.cache.store import FeatureStore
-from tlx.embed.pipeline import Outcome, embed_images, extract, make_spec
+from tlx.embed.backbones.registry import get_backbone
+from tlx.embed.extract import extract
+from tlx.embed.pipeline import embed_images, embed_specs, make_spec
 from tlx.errors import DataError
 from tlx.workspace import Workspace
-
-
-@pytest.fixture
-def data(tmp_path, class_folders) -> Path:
-    return class_folders(tmp_path / "data", {"cats": 6, "dogs": 5})
-
-
-@pytest.fixture
-def embed(tmp_path, data, grid):
-    """Return ``embed(**options)``: embed `data` into the workspace with the light engine."""
-
-    def run(source: Path = data, **options):
-        return embed_images(source, workspace=tmp_path / "ws", **{"engine": grid, **options})
-
-    return run
-
-
-@pytest.fixture
-def manifest(tmp_path):
-    return lambda: Workspace(tmp_path / "ws").load_manifest()
 
 
 def ruin(path: Path) -> None:
@@ -216,152 +197,6 @@ def test_a_damaged_shard_is_told_and_its_images_are_embedded_again(embed, tmp_pa
     assert shard.name in result.problems[0]
 
 
-# What cannot be read
-
-
-def test_an_unreadable_image_is_recorded_and_not_fatal(embed, data):
-    (data / "cats" / "fake.jpg").write_text("not a picture")
-    (data / "cats" / "empty.png").touch()
-    result = embed()
-    assert result.embedded == 11
-    found = reasons(result)
-    assert found["cats/empty.png"] == "empty file"
-    assert found["cats/fake.jpg"].startswith("not an image")
-    assert result.classes == {"cats": 6, "dogs": 5}
-
-
-def test_an_unreadable_image_is_not_tried_again(embed, data):
-    bad = data / "cats" / "bad.png"
-    bad.write_bytes(b"\x89PNG\r\n\x1a\n damaged")
-    os.utime(bad, (1e9, 1e9))  # the time of a file written just now is not trusted yet
-    first = reasons(embed())
-    seen: list[int] = []
-    second = embed(progress=lambda done, total: seen.append(total))
-    assert reasons(second) == first
-    assert not seen
-
-
-def test_an_unreadable_image_is_tried_again_when_it_changed(embed, data, picture):
-    bad = data / "cats" / "bad.png"
-    bad.write_bytes(b"damaged")
-    assert len(embed().unreadable) == 1
-    bad.write_bytes(picture("mended"))
-    result = embed()
-    assert (result.embedded, result.unreadable) == (1, [])
-
-
-def test_copies_of_a_bad_image_all_get_the_reason(embed, data):
-    for number in range(30):
-        (data / "cats" / f"bad-{number}.jpg").write_text("not a picture")
-    result = embed()
-    assert len(result.unreadable) == 30
-    assert len(set(reasons(result).values())) == 1
-
-
-def test_an_image_without_permission_is_tried_again(embed, data, tmp_path, deny):
-    (tmp_path / "ws").mkdir()
-    (tmp_path / "ws").chmod(0o777)
-    deny(data / "cats" / "0000.png", 0)
-    assert reasons(embed()) == {"cats/0000.png": "permission denied"}
-    if os.getuid() == 0:
-        os.seteuid(0)
-    else:
-        (data / "cats" / "0000.png").chmod(0o644)
-    assert (embed().embedded, embed().unreadable) == (1, [])
-
-
-def test_strict_raises_and_keeps_the_rest(embed, data):
-    (data / "cats" / "bad.jpg").write_text("not a picture")
-    with pytest.raises(DataError, match=r"1 of 12 images cannot be read; the first: cats/bad.jpg"):
-        embed(strict=True)
-    assert (embed().embedded, embed().reused) == (0, 11)
-
-
-def test_nothing_readable_at_all(embed, tmp_path):
-    folder = tmp_path / "bad" / "cats"
-    folder.mkdir(parents=True)
-    (folder / "a.jpg").write_text("not a picture")
-    with pytest.raises(DataError, match=r"none of the 1 images can be read; .*not an image"):
-        embed(tmp_path / "bad")
-
-
-def test_a_file_that_vanishes_meanwhile(embed, data):
-    def vanish(done: int, total: int) -> None:
-        if done == 0:
-            (data / "dogs" / "0004.png").unlink(missing_ok=True)
-
-    result = embed(progress=vanish)
-    assert reasons(result) == {"dogs/0004.png": "no such file or directory"}
-    assert result.embedded == 10
-
-
-def test_a_csv_row_without_its_file(embed, data, tmp_path):
-    csv = data / "some.csv"
-    csv.write_text("path,label\ncats/0000.png,a\ngone.png,a\n")
-    assert reasons(embed(csv)) == {"gone.png": "no such file or directory"}
-
-
-def test_a_file_that_changes_while_it_is_read_is_looked_at_again(
-    embed, data, manifest, monkeypatch
-):
-    """What is stored is the feature of the bytes that were read; the next run sees the new ones."""
-    target = str(data / "cats" / "0000.png")
-    real, calls = os.fstat, []
-
-    def fstat(descriptor):
-        status = real(descriptor)
-        if not calls and os.path.samestat(status, os.stat(target)):
-            calls.append(descriptor)
-            os.utime(target, ns=(0, 0))  # a writer comes between the two looks at the file
-        return status
-
-    monkeypatch.setattr(os, "fstat", fstat)
-    assert embed().embedded == 11
-    assert manifest().mtime_ns[0] == -1
-    seen: list[int] = []
-    assert embed(progress=lambda done, total: seen.append(total)).embedded == 0
-    assert manifest().mtime_ns[0] == os.stat(target).st_mtime_ns
-
-
-class Faulty:
-    """An engine that gives the images of even rows no finite feature."""
-
-    name = "faulty"
-    note = ""
-    output_shape = (4,)
-
-    def __call__(self, batch):
-        features = np.ones((len(batch), 4), np.float32)
-        features[::2] = np.inf
-        return features
-
-
-def test_features_that_are_not_finite_are_recorded(embed):
-    result = embed(engine=Faulty())
-    assert (result.embedded, len(result.unreadable)) == (5, 6)
-    assert set(reasons(result).values()) == {"its features are not finite in float32 and float32"}
-
-
-def test_features_not_finite_in_one_spec_may_be_in_another(embed, grid):
-    embed(engine=Faulty(), image_size=64)
-    result = embed(engine=grid)
-    assert (result.embedded, result.unreadable) == (11, [])
-
-
-def test_float16_overflow_is_recorded_and_warns_nobody():
-    class Large(Faulty):
-        def __call__(self, batch):
-            return np.full((len(batch), 4), 1e6, np.float32)
-
-    spec = FeatureSpec("x", "random:0", "none", 8, pooling="none", dtype="float16")
-    from tlx.embed.pipeline import _compute
-
-    outcome = Outcome(0, digest=b"\0" * 32, pixels=np.zeros((8, 8, 3), np.uint8))
-    (done,) = _compute(Large(), [outcome], spec)
-    assert done.feature is None
-    assert done.error == "its features are not finite in float32 and float16"
-
-
 # Interruption
 
 
@@ -426,43 +261,7 @@ def test_a_split_that_fails_leaves_no_split_behind(embed, manifest):
     assert set(manifest().split) == {""}
 
 
-# extract
-
-
-def test_extract_yields_every_file_once(data, grid, picture):
-    files = [str(path) for path in sorted(data.rglob("*.png"))] * 2 + ["/nowhere/a.png"]
-    spec = FeatureSpec("x", "random:0", "none", 32)
-    outcomes = list(extract(files, spec, lambda: grid))
-    assert sorted(o.index for o in outcomes) == list(range(23))
-    assert sum(o.feature is not None for o in outcomes) == 11
-    assert [o.error for o in outcomes if o.index == 22] == ["no such file or directory"]
-    assert all(o.pixels is None for o in outcomes)
-
-
-def test_extract_opens_the_engine_only_for_work(data):
-    def refuse():
-        raise AssertionError("nothing is to be computed")
-
-    assert list(extract([], make(), refuse)) == []
-    assert [o.error for o in extract(["/nowhere"], make(), refuse)] != [""]
-
-
-def make() -> FeatureSpec:
-    return FeatureSpec("x", "random:0", "none", 32)
-
-
-def test_extract_computes_no_known_digest(data, grid):
-    files = [str(path) for path in sorted(data.rglob("*.png"))]
-    first = list(extract(files, make(), lambda: grid))
-    known = {o.digest for o in first if o.digest}
-    again = list(extract(files, make(), lambda: grid, known=known))
-    assert {o.digest for o in again} == known
-    assert grid.seen == 11
-
-
 def test_maps_are_stored_as_float16():
-    from tlx.embed.backbones.registry import get_backbone
-
     network = get_backbone("efficientnet-lite0", "none")
     assert make_spec(network, pooling="none").dtype == "float16"
     assert make_spec(network).dtype == "float32"
@@ -510,11 +309,64 @@ def test_a_repeated_run_is_fast(tmp_path, class_folders, grid):
     assert time.perf_counter() - started < 2
 
 
-def test_a_split_left_out_is_told(embed, grid, manifest):
+SEED = 1  # leaves both classes on both sides
+
+
+def split_of(manifest) -> dict[str, str]:
+    return dict(zip(manifest().path, manifest().split, strict=True))
+
+
+def test_a_split_stays_until_another_is_asked_for(embed, manifest):
+    first = embed(validation_fraction=0.4, seed=SEED)
+    before = split_of(manifest)
+    assert set(before.values()) == {"train", "validation"}
+    again = embed()
+    assert (again.splits, again.validation_fraction) == (first.splits, 0.4)
+    assert split_of(manifest) == before
+    assert (manifest().validation_fraction, manifest().split_seed) == (0.4, SEED)
+
+
+def test_new_images_fall_to_their_side_of_a_split_that_stays(
+    embed, manifest, class_folders, data, tmp_path
+):
     embed(validation_fraction=0.4)
-    assert embed(validation_fraction=0.4).notes == []
-    assert "validation split is gone" in embed().notes[0]
-    assert embed().notes == []
+    before = split_of(manifest)
+    class_folders(data, {"cats": 40, "dogs": 40})
+    embed()
+    after = split_of(manifest)
+    assert {path: after[path] for path in before} == before
+    embed(name="asked-again", validation_fraction=0.4)
+    assert split_of(manifest) == after
+
+
+def test_a_split_is_removed_by_a_fraction_of_zero(embed, manifest):
+    embed(validation_fraction=0.4)
+    assert embed(validation_fraction=0).splits == {}
+    assert set(split_of(manifest).values()) == {""}
+    assert embed().splits == {}
+
+
+def test_a_new_split_that_fails_leaves_the_old_one(embed, manifest):
+    embed(validation_fraction=0.4)
+    before = split_of(manifest)
+    with pytest.raises(DataError, match="one side only"):
+        embed(validation_fraction=1e-9)
+    assert split_of(manifest) == before
+    assert manifest().validation_fraction == 0.4
+
+
+def test_a_split_of_the_folders_goes_before_that_of_tlx(embed, data, manifest):
+    embed(validation_fraction=0.4)
+    for split in ("train", "validation"):
+        for label in ("cats", "dogs"):
+            (data / split / label).mkdir(parents=True)
+            source = data / label / ("0000.png" if split == "train" else "0001.png")
+            shutil.move(source, data / split / label)
+    for label in ("cats", "dogs"):
+        shutil.rmtree(data / label)
+    result = embed()
+    assert result.splits == {"train": 2, "validation": 2}
+    assert "takes the place" in result.notes[0]
 
 
 def test_views_are_embedded_besides_the_plain_images(embed, grid, manifest):
@@ -522,6 +374,49 @@ def test_views_are_embedded_besides_the_plain_images(embed, grid, manifest):
     assert first.views_embedded == 2 * first.embedded
     again = embed(views=3)
     assert (again.embedded, again.views_embedded) == (0, first.embedded)
+
+
+def test_views_cannot_be_negative(embed):
+    with pytest.raises(DataError, match="-1 augmented views"):
+        embed(views=-1)
+
+
+def test_an_unknown_option_is_one_of_embed_images(embed):
+    with pytest.raises(TypeError, match=r"embed_images\(\) has no .*'imagesize'.\n.*image_size"):
+        embed(imagesize=3)
+
+
+def test_the_repr_is_short(embed):
+    assert repr(embed()) == (
+        "<EmbedResult 'data': 11 images, 11 embedded, 0 reused, 0 unreadable; "
+        "efficientnet-lite0 at 224>"
+    )
+
+
+def test_same_bytes_under_two_classes_are_named_and_used(embed, data):
+    shutil.copy(data / "cats" / "0000.png", data / "dogs" / "again.png")
+    shutil.copy(data / "cats" / "0001.png", data / "cats" / "again.png")
+    result = embed()
+    assert result.conflicts == [("cats/0000.png", "dogs/again.png")]
+    assert result.classes == {"cats": 7, "dogs": 6}
+
+
+def test_several_specs_are_one_pass_over_the_files(embed, data, tmp_path, grid):
+    network = get_backbone("efficientnet-lite0", "none")
+    wanted = [(network, make_spec(network, image_size=size)) for size in (32, 64)]
+    read = []
+    results = embed_specs(
+        data,
+        wanted,
+        workspace=tmp_path / "ws",
+        engine=grid,
+        views=1,
+        progress=lambda done, total: read.append((done, total)),
+    )
+    assert read[-1] == (11, 11)
+    assert [(r.embedded, r.views_embedded) for r in results] == [(11, 11), (11, 11)]
+    alone = embed(weights="none", image_size=64, views=1)
+    assert (alone.embedded, alone.views_embedded, alone.reused) == (0, 0, 11)
 
 
 def test_options_outside_the_spec_are_named_with_the_nearest(embed, grid, manifest):

@@ -1,0 +1,224 @@
+"""Compute what a workspace lacks of a data set, and write down what became of each image."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..cache.manifest import Manifest
+from ..cache.spec import FeatureSpec
+from ..cache.store import SEAL_SECONDS, FeatureStore
+from ..workspace import Workspace, whole_path
+from .backbones.registry import Backbone
+from .dataset import Scan, scan
+from .engines.registry import Engine, load_engine
+from .extract import NOT_FINITE, Outcome, Target, extract_all
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass
+class Look:
+    """A data set as it is now, and as the workspace knows it.
+
+    Attributes
+    ----------
+    scan : Scan
+        Its manifest has the digests of the files that did not change.
+    previous : Manifest or None
+        What the last `tlx embed` of it left.
+    problem : str
+        Why an earlier manifest cannot be read, "" if it can.
+    """
+
+    scan: Scan
+    previous: Manifest | None
+    problem: str = ""
+
+
+def look(
+    workspace: Workspace,
+    source: str | os.PathLike[str],
+    name: str | None = None,
+    rehash: bool = False,
+) -> Look:
+    """Look at a folder or CSV file and recall what is known of it, without reading an image.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    source : path
+    name : str, optional
+        Of the data set; by default that of the folder.
+    rehash : bool, default=False
+        Take over no digest.
+    """
+    path = whole_path(source)
+    found = scan(path, "data")
+    known = workspace.find_dataset(path, name)
+    manifest, previous = found.manifest, known.manifest
+    manifest.name = known.name
+    if previous is not None and rehash:
+        manifest.sources = list(previous.sources)
+    elif previous is not None:
+        manifest.adopt(previous)
+        # The fault of one spec, not of the image: another backbone, or precision, may do.
+        manifest.error = ["" if e.startswith(NOT_FINITE) else e for e in manifest.error]
+    return Look(found, previous, known.problem)
+
+
+class SpecFill:
+    """The features of one spec and of its augmented views: what is stored, and what computes more.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    spec : FeatureSpec
+    backbone : callable
+        Returns the network of `spec`; called when something has to be computed.
+    views : int, default=0
+        So many augmented views besides the plain image.
+    engine : str or Engine, default="auto"
+
+    Attributes
+    ----------
+    stores : list of FeatureStore
+        One a view, the plain image first.
+    embedded : list of int
+        How many images were computed, by view.
+    engine : Engine or None
+        None while nothing has to be computed.
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        spec: FeatureSpec,
+        backbone: Callable[[], Backbone],
+        views: int = 0,
+        engine: str | Engine = "auto",
+    ) -> None:
+        self.spec = spec
+        specs = [dataclasses.replace(spec, view=k) for k in range(views + 1)]
+        self.stores = [FeatureStore(workspace.cache, one.json) for one in specs]
+        self.embedded = [0] * len(specs)
+        self.engine = None if isinstance(engine, str) else engine
+        self._backbone, self._engine_name = backbone, engine
+
+    def targets(self) -> list[Target]:
+        """Return what `extract_all` is to compute: one target a view."""
+        return [
+            Target(dataclasses.replace(self.spec, view=k), self._open, store.digests())
+            for k, store in enumerate(self.stores)
+        ]
+
+    def _open(self) -> Engine:
+        if self.engine is None:
+            self.engine = load_engine(self._backbone(), self.spec, str(self._engine_name))
+        return self.engine
+
+
+def fill(
+    manifest: Manifest,
+    fills: Sequence[SpecFill],
+    *,
+    save_if_due: Callable[[], None] = lambda: None,
+    checkpoint_seconds: float = SEAL_SECONDS,
+    progress: Progress = lambda done, total: None,
+) -> dict[int, str]:
+    """Compute and store what `fills` lack of the images of a manifest.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        What is found out about its images is written into it.
+    fills : sequence of SpecFill
+    save_if_due : callable, optional
+        Called after each seal.
+    checkpoint_seconds : float, default=10
+        At most this many seconds of work are lost if the process is killed.
+    progress : callable, optional
+        Called with the number of images done and their total.
+
+    Returns
+    -------
+    dict of int to str
+        Images without features by a fault of the machine, and the reason. The manifest keeps it
+        only of files that were never read: those are tried again, and no other spec loses them.
+    """
+    targets = [target for one in fills for target in one.targets()]
+    rows = _rows_to_read(manifest, targets)
+    faults: dict[int, str] = {}
+    if not len(rows):
+        return faults
+    files = [manifest.file(row) for row in rows]
+    places = [(one, k) for one in fills for k in range(len(one.stores))]
+    progress(0, len(rows))
+    with ExitStack() as stack:
+        writers = [
+            stack.enter_context(one.stores[k].writer(checkpoint_seconds, save_if_due))
+            for one, k in places
+        ]
+        for done, outcome in enumerate(extract_all(files, targets), 1):
+            row = int(rows[outcome.index])
+            if outcome.fault:
+                faults[row] = outcome.error
+            _note(manifest, row, outcome)
+            for (one, k), writer, feature in zip(places, writers, outcome.features, strict=True):
+                if feature is not None and outcome.digest is not None:
+                    writer.add(outcome.digest, feature)
+                    one.embedded[k] += 1
+            progress(done, len(rows))
+    return faults
+
+
+def _note(manifest: Manifest, row: int, outcome: Outcome) -> None:
+    """Write into the manifest what became of one of its images."""
+    if outcome.digest is None:
+        if not manifest.hashed[row]:
+            manifest.error[row] = outcome.error
+        return
+    manifest.error[row] = "" if outcome.fault else outcome.error
+    manifest.digest[row] = np.frombuffer(outcome.digest, np.uint8)
+    manifest.size[row], manifest.mtime_ns[row] = outcome.size, outcome.mtime_ns
+    if outcome.width:
+        manifest.width[row], manifest.height[row] = outcome.width, outcome.height
+
+
+def _rows_to_read(manifest: Manifest, targets: Sequence[Target]) -> np.ndarray:
+    """Return the rows of images that are not known to be bad and lack a feature."""
+    hashed = manifest.hashed
+    return np.array(
+        [
+            row
+            for row, digest in enumerate(manifest.digest_bytes())
+            if not manifest.error[row]
+            and not (hashed[row] and all(digest in target.known for target in targets))
+        ],
+        np.intp,
+    )
+
+
+class ManifestSaver:
+    """Saves a manifest now and then while it fills, so that a resumed run need not hash again."""
+
+    def __init__(self, manifest: Manifest, path: Path, seconds: float) -> None:
+        self._manifest, self._path, self._seconds = manifest, path, seconds
+        self._saved_at = time.monotonic()
+
+    def save(self) -> None:
+        """Save it now."""
+        self._manifest.save(self._path)
+        self._saved_at = time.monotonic()
+
+    def save_if_due(self) -> None:
+        """Save it if the last time is `seconds` ago."""
+        if time.monotonic() - self._saved_at >= self._seconds:
+            self.save()
