@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .classify.compare import compare_heads
     from .classify.curve import learning_curve
     from .classify.evaluate import evaluate_run
-    from .classify.fit import fit_head, fit_heads
+    from .classify.fit import evaluate_features, fit_head, fit_heads
     from .classify.predict import predict_images
     from .classify.runs.best import load_run
     from .classify.runs.store import list_runs
@@ -30,6 +30,7 @@ _HOME = {
     "TlxError": ".errors",
     "compare_heads": ".classify.compare",
     "embed_images": ".embed.pipeline",
+    "evaluate_features": ".classify.fit",
     "evaluate_run": ".classify.evaluate",
     "finetune_head": ".finetune.api",
     "fit_head": ".classify.fit",
@@ -47,6 +48,7 @@ __all__ = [
     "__version__",
     "compare_heads",
     "embed_images",
+    "evaluate_features",
     "evaluate_run",
     "finetune_head",
     "fit_head",

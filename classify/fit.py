@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from collections.abc import Sequence
@@ -10,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import FitError, TlxError, UnknownNameError
+from ..arguments import says_nearest_argument
+from ..errors import DataError, FitError, TlxError, UnknownNameError
 from ..reprs import html_table, listed
 from ..workspace import Workspace, several
 from .heads.registry import heads, resolve
 from .runs.run import Run
 from .runs.store import check_name, save_evaluation
-from .scoring.crossval import evaluate_head
+from .scoring.crossval import Evaluation, evaluate_head
 from .table import FeatureTable, load_table
 
 
@@ -50,7 +52,7 @@ class HeadsFit:
 
 
 def fit_head(
-    model: str = "logreg",
+    model: Any = "logreg",
     *,
     dataset: str | None = None,
     features: str | None = None,
@@ -68,8 +70,10 @@ def fit_head(
 
     Parameters
     ----------
-    model : str, default="logreg"
-        A name of `tlx.classify.heads.registry.heads`.
+    model : str or classifier, default="logreg"
+        A name of `tlx.classify.heads.registry.heads`, or any classifier of scikit-learn's kind. The
+        latter is cloned for each fold; its run keeps the predictions and takes part in
+        `compare_heads`, but cannot predict, as what it learned is not saved.
     dataset : str, optional
         Name of the data set; by default the one embedded last.
     features : str, optional
@@ -216,14 +220,91 @@ def _in_words(error: Exception) -> TlxError:
     return FitError(f"{type(error).__name__}: {error}".rstrip(": "))
 
 
-def _check(model: str, params: dict[str, Any]) -> None:
+@says_nearest_argument
+def evaluate_features(
+    X: Any,
+    y: Any,
+    groups: Any = None,
+    model: Any = "logreg",
+    *,
+    folds: int = 5,
+    seed: int = 0,
+    **options: Any,
+) -> Evaluation:
+    """Score a head on features of one's own, as `fit_head` does; no workspace is needed.
+
+    Parameters
+    ----------
+    X : array of shape (N, D)
+        Features, taken as float32.
+    y : array of shape (N,)
+        Labels of any kind.
+    groups : array of shape (N,), optional
+        Rows of one group stay in one fold. By default those with the same features are one.
+    model : str or classifier, default="logreg"
+        See `fit_head`.
+    folds, seed : int
+    **options
+        Of the head; and ``max_per_class`` and ``repeats``, as in `fit_head`.
+
+    Returns
+    -------
+    Evaluation
+        With ``metrics``, ``confusion`` (classes in sorted order), and for each row, in order,
+        ``fold`` and ``probabilities``, given by a head that had not seen it.
+
+    Raises
+    ------
+    DataError
+        If the arrays do not fit together, or a class has fewer groups than folds.
+    FitError, UnknownNameError
+        See `fit_head`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import tlx
+    >>> y = np.arange(60) % 2
+    >>> X = y[:, None] + np.random.default_rng(0).normal(0, 0.1, (60, 3))
+    >>> tlx.evaluate_features(X, y, model="lda").metrics["accuracy"].value
+    1.0
+    """
+    X, y = np.asarray(X, np.float32), np.asarray(y)
+    if X.ndim != 2 or y.shape != X.shape[:1] or not len(y):
+        raise DataError(
+            f"X of shape {X.shape} and y of shape {y.shape} do not fit together.",
+            "Pass X (N, D) and y (N,).",
+        )
+    names, labels = np.unique(y, return_inverse=True)
+    rows = [hashlib.sha256(row.tobytes()).digest() for row in np.ascontiguousarray(X)]
+    first = {row: i for i, row in reversed(list(enumerate(rows)))}
+    groups = [first[row] for row in rows] if groups is None else groups
+    group = np.unique(np.asarray(groups), return_inverse=True)[1]
+    if group.shape != y.shape:
+        raise DataError(f"groups of shape {group.shape} for {len(y)} rows.", "Pass groups (N,).")
+    table = FeatureTable(
+        X=X,
+        y=labels.astype(np.int64),
+        split=np.full(len(y), ""),
+        groups=group.astype(np.int64),
+        digest=np.frombuffer(b"".join(rows), np.uint8).reshape(len(y), 32),
+        path=[str(i) for i in range(len(y))],
+        class_names=tuple(map(str, names)),
+        dataset="of one's own",
+        root="",
+        sources=[],
+    )
+    return evaluate_head(table, model, n_folds=folds, seed=seed, **options)
+
+
+def _check(model: Any, params: dict[str, Any]) -> None:
     resolve(model, {k: v for k, v in params.items() if k != "grid"}, params.get("grid"))
 
 
 def _fit(
     workspace: Workspace,
     table: FeatureTable,
-    model: str,
+    model: Any,
     folds: int,
     seed: int,
     name: str | None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..folds import groups_per_class, stratified_group_folds
+from .newton import increasing_root
 
 
 def inner_folds(
@@ -81,18 +82,18 @@ def fit_scale(decisions: np.ndarray, y: np.ndarray, weight: np.ndarray | None = 
     d -= d.mean(axis=1, keepdims=True)
     wanted = (target * d).sum(axis=1)
     spread = max(float(np.sqrt(np.mean(d * d))), 1e-12)
-    # The loss is convex in the factor: Newton's method on its slope, inside a bracket.
-    low, high, factor = 1e-4 / spread, 1e4 / spread, 1 / spread
-    for _ in range(60):
+
+    def derivatives(log_factor: float) -> tuple[float, float]:
+        factor = np.exp(log_factor)
         logits = factor * d
         p = np.exp(logits - logits.max(axis=1, keepdims=True))
         p /= p.sum(axis=1, keepdims=True)
         mean = (p * d).sum(axis=1)
-        slope = weight @ (mean - wanted)
-        bend = weight @ ((p * d * d).sum(axis=1) - mean**2)
-        low, high = (factor, high) if slope < 0 else (low, factor)
-        newton = factor - slope / bend if bend > 0 else 0.0
-        last, factor = factor, newton if low < newton < high else float(np.sqrt(low * high))
-        if abs(factor - last) <= 1e-7 * last:
-            break
-    return float(factor)
+        slope = factor * float(weight @ (mean - wanted))
+        bend = float(weight @ ((p * d * d).sum(axis=1) - mean**2))
+        return slope, slope + factor**2 * bend
+
+    # The loss is convex in the factor, so its derivative by the logarithm has one zero.
+    t = float(np.log(1 / spread))
+    wide = float(np.log(1e4))
+    return float(np.exp(increasing_root(derivatives, t, t - wide, t + wide, 1e-7)))

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import FitError, UnknownNameError
+from .external import head_of, is_estimator
 from .head import GridPoint, Head, Problems
 from .weighting import class_weights
 
@@ -37,8 +38,8 @@ def heads() -> Mapping[str, Head]:
     return {head.name: head for head in sorted(found, key=lambda head: head.name)}
 
 
-def get_head(model: str | Head) -> Head:
-    """Return the head of that name; a head is returned as it is.
+def get_head(model: Any) -> Head:
+    """Return the head of that name; a classifier of scikit-learn's kind becomes one.
 
     Raises
     ------
@@ -52,13 +53,20 @@ def get_head(model: str | Head) -> Head:
     """
     if isinstance(model, Head):
         return model
+    if is_estimator(model):
+        return head_of(model)
+    if not isinstance(model, str):
+        raise FitError(
+            f"{model!r:.80} is no head.",
+            f"Use one of {', '.join(heads())}, or a classifier of scikit-learn.",
+        )
     if model not in heads():
         raise UnknownNameError.nearest("model", model, heads())
     return heads()[model]
 
 
 def resolve(
-    model: str | Head,
+    model: Any,
     given: Mapping[str, Any],
     grid: Mapping[str, Sequence[float]] | None = None,
 ) -> tuple[dict[str, list[float]], dict[str, Any]]:
@@ -66,7 +74,7 @@ def resolve(
 
     Parameters
     ----------
-    model : str or Head
+    model : str, Head or classifier
     given : mapping
         Options by name; one that is searched otherwise is then the only candidate.
     grid : mapping, optional
@@ -117,7 +125,7 @@ def points(grid: Mapping[str, Sequence[float]]) -> int:
 
 
 def fit_grid(
-    model: str | Head,
+    model: Any,
     X: np.ndarray,
     y: np.ndarray,
     weights: np.ndarray,
@@ -131,7 +139,7 @@ def fit_grid(
 
     Parameters
     ----------
-    model : str or Head
+    model : str, Head or classifier
     X : ndarray of shape (N, D), float32
     y : ndarray of shape (N,), int
     weights : ndarray of shape (F, N)

@@ -84,7 +84,8 @@ def best_run(
         If the data set named has no runs.
     """
     on_damage = on_damage or warn_of_damage
-    runs = [run for run in runs_of(workspace, dataset, on_damage) if not accept or accept(run)]
+    runs = [run for run in runs_of(workspace, dataset, on_damage) if run.can_predict]
+    runs = [run for run in runs if not accept or accept(run)]
     while runs:
         ranked = _rank(workspace, runs, on_damage)
         for run in ranked:

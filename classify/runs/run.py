@@ -18,6 +18,7 @@ from ...cache.hdf5 import read_column
 from ...errors import DataError, FormatError
 from ...reprs import html_table, listed
 from ..heads.predictors import load_predictor
+from ..heads.registry import heads
 from ..scoring.calibrate import calibrate_head
 from ..scoring.crossval import Recipe
 from ..scoring.metrics import Metric
@@ -306,6 +307,11 @@ class Run:
         """What its head learned from: see `trained_id`."""
         return self.info.trained_id or self.predictions().trained_id
 
+    @property
+    def can_predict(self) -> bool:
+        """Whether it was saved with what it learned: a classifier that is no head of tlx is not."""
+        return self.info.model in heads() or self.info.parts.keys() != {PREDICTIONS}
+
     def describe(self) -> str:
         """Return in one line what the run is, for people."""
         accuracy, loss = self.metrics["accuracy"].value, self.metrics["log_loss"].value
@@ -341,6 +347,13 @@ class Run:
         FormatError
             If its files are missing, damaged, foreign or hostile.
         """
+        if not self.can_predict:
+            raise DataError(
+                f"run {self.id} keeps its predictions alone: a {self.info.model} is no head of "
+                "tlx, and is not saved.",
+                "It takes part in tlx compare. To predict, fit a head that is saved: tlx fit-head "
+                "--model logreg",
+            )
         path = check_head(self.folder, self.info.parts)
         try:
             head = load_predictor(self.folder, self.info.parts)

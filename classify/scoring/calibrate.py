@@ -25,6 +25,7 @@ import numpy as np
 
 from ...errors import DataError, FitError
 from ..heads.linear import softmax
+from ..heads.newton import increasing_root
 from .metrics import Metric, _standard_error, expected_calibration_error
 
 UNKNOWN = "unknown"  # the label of a rejected image
@@ -100,24 +101,20 @@ def fit_temperature(y: np.ndarray, probabilities: np.ndarray) -> float:
     others[rows, y] = -np.inf
     doubt = 0.5 / (len(y) + 1)
     target = (1 - doubt) * own + doubt * others.max(axis=1)
+
     # With b = 1 / T = exp(t), the derivative by t of
     # sum_i logsumexp(b z_i) - b target_i + t^2 / 2  is  b (sum_i E[z_i] - target_i) + t,
     # its own derivative  that + b^2 sum_i Var[z_i] + 1 - t.
-    low, high, t = -_WIDEST, _WIDEST, 0.0
-    for _ in range(50):
+    def derivatives(t: float) -> tuple[float, float]:
         b = np.exp(t)
         p = np.exp(b * logits)
         p /= p.sum(axis=1, keepdims=True)
         mean = (p * logits).sum(axis=1)
-        slope = b * (mean - target).sum()
-        curvature = slope + b**2 * ((p * logits**2).sum() - mean @ mean) + 1
-        gradient = slope + t
-        low, high = (t, high) if gradient < 0 else (low, t)
-        step = t - gradient / curvature if curvature > 0 else np.inf
-        new = step if low < step < high else (low + high) / 2
-        if abs(new - t) < 1e-6:
-            break
-        t = new
+        slope = float(b * (mean - target).sum())
+        spread = float((p * logits**2).sum() - mean @ mean)
+        return slope + t, slope + b**2 * spread + 1
+
+    t = increasing_root(derivatives, 0.0, -_WIDEST, _WIDEST, 1e-6)
     return float(np.exp(-t))
 
 

@@ -19,8 +19,10 @@ from typing import Any
 import numpy as np
 
 from ...errors import DataError, FitError
+from ...reprs import html_table
 from ..folds import groups_per_class, stratified_group_folds
-from ..heads.registry import fit_grid, points, resolve
+from ..heads.head import Head
+from ..heads.registry import fit_grid, get_head, points, resolve
 from ..table import FeatureTable
 from .calibrate import calibrate_head, calibration_error, cross_calibrate
 from .metrics import Metric, confusion_matrix, image_loss, score
@@ -105,7 +107,7 @@ class Recipe:
         )
 
 
-@dataclass
+@dataclass(repr=False)
 class Evaluation:
     """A head and what it is worth. M images were scored.
 
@@ -154,6 +156,16 @@ class Evaluation:
     temperature: float
     predict_seconds: float
     draws: np.ndarray | None = None
+
+    def __repr__(self) -> str:
+        accuracy = self.metrics["accuracy"]
+        return (
+            f"<Evaluation: {self.recipe.model}, accuracy {accuracy} of {len(self.rows)} images, "
+            f"{self.protocol}>"
+        )
+
+    def _repr_html_(self) -> str:
+        return html_table(repr(self), ("metric", "95% interval"), self.metrics.items())
 
 
 def make_plan(
@@ -251,7 +263,7 @@ def divide_by_split(split: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, 
 
 def evaluate_head(
     table: FeatureTable,
-    model: str = "logreg",
+    model: Any = "logreg",
     *,
     n_folds: int = 5,
     seed: int = 0,
@@ -265,8 +277,8 @@ def evaluate_head(
     Parameters
     ----------
     table : FeatureTable
-    model : str, default="logreg"
-        A name of `tlx.classify.heads.registry.heads`.
+    model : str or classifier, default="logreg"
+        A name of `tlx.classify.heads.registry.heads`, or any classifier of scikit-learn's kind.
     n_folds, seed : int
         See `make_plan`.
     grid : dict, optional
@@ -291,6 +303,7 @@ def evaluate_head(
     FitError, UnknownNameError
         See `make_plan` and `tlx.classify.heads.registry.fit_grid`.
     """
+    model = get_head(model)
     if max_per_class is None:
         if repeats is not None:
             raise DataError(
@@ -354,7 +367,7 @@ def average_draws(draws: list[dict[str, Metric]]) -> dict[str, Metric]:
 
 def _evaluate(
     table: FeatureTable,
-    model: str,
+    model: Head,
     n_folds: int,
     seed: int,
     grid: dict[str, list[float]] | None,
@@ -394,7 +407,7 @@ def _evaluate(
     proba, temperature = cross_calibrate(y, raw, fold, groups, seed)
     head = calibrate_head(heads[chosen[plan.kept]], temperature)
     return Evaluation(
-        recipe=Recipe(model, n_folds, grid, params),
+        recipe=Recipe(model.name, n_folds, grid, params),
         protocol=plan.protocol,
         head=head,
         params={**params, **steps[chosen[plan.kept]]},

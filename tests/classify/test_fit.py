@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.tree import DecisionTreeClassifier
 
-from tlx.classify.fit import fit_head, fit_heads
+from tlx.classify.compare import compare_heads
+from tlx.classify.fit import evaluate_features, fit_head, fit_heads
 from tlx.classify.runs.best import load_run
 from tlx.classify.scoring.crossval import average_draws, evaluate_head, make_plan
 from tlx.classify.scoring.metrics import Metric
@@ -184,3 +187,59 @@ def test_a_head_without_enough_memory_says_so_in_words(place, monkeypatch):
     monkeypatch.setattr(fit, "evaluate_head", evaluate_head)
     failures = fit_heads(["knn", "centroid"], workspace=place.root).failures
     assert failures["knn"].cause == "there is not enough memory to fit it."
+
+
+# Classifiers of scikit-learn, and arrays of one's own
+
+
+def test_a_classifier_of_scikit_learn_is_scored_like_a_head(place):
+    ours = fit_head("lda", workspace=place.root)
+    run = fit_head(RandomForestClassifier(10, random_state=0), workspace=place.root)
+    assert run.id == "RandomForestClassifier-1"
+    assert run.metrics.keys() == ours.metrics.keys()
+    assert run.info.protocol == "5-fold"
+    assert load_run(run.id, place.root).predictions().label.tolist()
+    rows = compare_heads(workspace=place.root).rows
+    assert {row.run.id for row in rows} == {ours.id, run.id}
+
+
+def test_what_it_learned_is_not_saved_and_that_is_said(place):
+    run = fit_head(DecisionTreeClassifier(), workspace=place.root, name="tree")
+    assert not run.can_predict
+    with pytest.raises(DataError, match=r"run tree keeps its predictions alone.*DecisionTree"):
+        load_run("tree", place.root).head()
+    with pytest.raises(DataError, match="can be used for this"):
+        load_run("best", place.root)
+
+
+def test_what_is_no_classifier_is_refused(place):
+    with pytest.raises(FitError, match="3 is no head"):
+        fit_head(3, workspace=place.root)
+
+
+def test_arrays_of_ones_own_are_scored_like_a_data_set(make_table, draw):
+    X, y = draw(90, 3)
+    names = np.array(["ant", "bee", "cat"])[y]
+    mine, theirs = evaluate_features(X, names), evaluate_head(make_table(X, y))
+    assert mine.metrics == theirs.metrics
+    np.testing.assert_array_equal(mine.probabilities, theirs.probabilities)
+    assert len(repr(mine)) < 300
+    assert evaluate_features(X, y, model=DecisionTreeClassifier()).metrics["accuracy"].value > 0.5
+
+
+def test_rows_of_one_group_stay_in_one_fold(draw):
+    X, y = draw(60)
+    groups = np.arange(60) // 2 // 2
+    fold = evaluate_features(X, y, groups, "centroid").fold
+    assert all(len(set(fold[groups == g])) == 1 for g in groups)
+    copies = np.repeat(X[:30], 2, axis=0)
+    fold = evaluate_features(copies, np.repeat(y[:30], 2), model="centroid").fold
+    assert (fold[::2] == fold[1::2]).all()
+
+
+def test_arrays_that_do_not_fit_are_refused(draw):
+    X, y = draw(20)
+    with pytest.raises(DataError, match=r"X of shape \(20, 8\) and y of shape \(19,\)"):
+        evaluate_features(X, y[1:])
+    with pytest.raises(DataError, match=r"groups of shape \(3,\) for 20 rows"):
+        evaluate_features(X, y, [1, 2, 3])
