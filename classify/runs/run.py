@@ -349,7 +349,7 @@ class Run:
         """
         if not self.can_predict:
             raise DataError(
-                f"run {self.id} keeps its predictions alone: a {self.info.model} is no head of "
+                f"run {self.id} keeps its predictions alone: {self.info.model} is no head of "
                 "tlx, and is not saved.",
                 "It takes part in tlx compare. To predict, fit a head that is saved: tlx fit-head "
                 "--model logreg",
