@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from .errors import StorageError
+
 _PIXELS = 64  # from 8 by 8, smoothly, as the strokes were
 
 
@@ -24,6 +26,11 @@ def write_digits(folder: str | os.PathLike[str]) -> int:
     -------
     int
         How many files were written.
+
+    Raises
+    ------
+    StorageError
+        If the folder cannot be written.
 
     References
     ----------
@@ -43,9 +50,15 @@ def write_digits(folder: str | os.PathLike[str]) -> int:
         grey = Image.fromarray((255 - pixels * 255 / 16).round().astype(np.uint8))
         buffer = io.BytesIO()
         grey.resize((_PIXELS, _PIXELS), Image.Resampling.BICUBIC).save(buffer, "PNG")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp")  # not flushed to the disk: these can be made again
-        temporary.write_bytes(buffer.getvalue())
-        temporary.replace(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_suffix(".tmp")  # not flushed to the disk: these can be made again
+            temporary.write_bytes(buffer.getvalue())
+            temporary.replace(path)
+        except OSError as error:
+            raise StorageError(
+                f"{folder} cannot be written: {error.strerror}.",
+                "Name another folder: tlx demo DIR",
+            ) from error
         written += 1
     return written

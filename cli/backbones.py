@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .common import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption, emit, say
+from .common import JsonOption, emit, say
 from .render import table
 
 if TYPE_CHECKING:
     from ..embed.backbones.registry import BackboneRow
 
 
-def backbones(
-    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
-    as_json: JsonOption = False,
-) -> None:
+def backbones(as_json: JsonOption = False) -> None:
     """List the pre-trained networks: input size, length of an embedding, parameters, weights.
 
     Besides these, keras:FILE is any saved Keras model, and hub:PRESET a KerasHub preset.

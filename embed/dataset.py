@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import difflib
 import os
+import re
 import stat
 from collections import Counter
 from collections.abc import Iterator
@@ -18,11 +20,15 @@ from ..workspace import whole_path
 from .headers import IMAGE_SUFFIXES, looks_like_image
 from .images import DECODER_REVISION
 
-SPLIT_NAMES = {
+_SPLIT_NAMES = {
     **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("validation", "valid", "val"), "validation"),
-    **dict.fromkeys(("test", "testing"), "test"),
+    **dict.fromkeys(("validation", "valid", "val", "dev", "devel", "development"), "validation"),
+    **dict.fromkeys(("eval", "evaluation"), "validation"),
+    **dict.fromkeys(("test", "testing", "holdout"), "test"),
 }
+# What people add to those names: train_set, val-images, TestData, train2017.
+_SPLIT_SUFFIX = re.compile(r"(sets?|data|images?|imgs?|split|folder)?\d*$")
+_WRAPPERS = 8  # folders in folders that are passed through; a link to itself has no end
 _NOT_DATA = {"__MACOSX", "Thumbs.db", "desktop.ini"}
 _LAYOUTS = (
     "Expected one folder a class (data/cats/…, data/dogs/…), or train/, validation/ and test/ with "
@@ -78,15 +84,22 @@ def scan(source: str | os.PathLike[str], name: str = "data") -> Scan:
 
     - ``source/<class>/…`` with any depth below the class;
     - ``source/<split>/<class>/…`` where every folder (or at least a train folder and another) is
-      named as a split: train, training; validation, valid, val; test, testing;
+      named as a split: train, training; validation, valid, val, dev, eval; test, testing, holdout;
+      also with "set", "data", "images" or digits behind it, as in ``train_set`` or ``val2017``;
     - a CSV file with the columns ``path,label`` and optionally ``split,group``, paths relative to
       it;
     - images only, without classes: good for embedding and predicting.
 
+    A folder that only wraps others (the one folder at its place, without images of its own) is
+    passed through, and told. Where one folder has the name of a split and holds folders, and others
+    have not, nothing is guessed: it is refused. Folders that all have the same subfolders are
+    classes, whatever they are called, and that is told as well.
+
     Raises
     ------
     DataError
-        If `source` does not exist, has no images, or is a CSV that cannot be understood.
+        If `source` does not exist, has no images, could be meant in two ways, or is a CSV that
+        cannot be understood or whose files do not exist.
     """
     root = whole_path(source)
     # os.path and not Path: before Python 3.14 Path's tests raise where a folder denies access.
@@ -118,32 +131,104 @@ def image_paths(folder: str | os.PathLike[str]) -> list[str]:
     return [found.path for found in _walk(whole_path(folder), "", Counter())]
 
 
+def split_of(name: str) -> str | None:
+    """Return the split that a folder's name, or the word in a CSV, stands for, if any.
+
+    Examples
+    --------
+    >>> split_of("Val"), split_of("train_set"), split_of("trains")
+    ('validation', 'train', None)
+    """
+    plain = re.sub(r"[-_ .]", "", name.lower())
+    return _SPLIT_NAMES.get(plain) or _SPLIT_NAMES.get(_SPLIT_SUFFIX.sub("", plain, count=1))
+
+
 def _scan_folder(root: Path) -> tuple[list[_Found], Scan]:
     result = Scan(manifest=_manifest([], root, ""), layout="flat")
-    top, folders = _list(root, result.ignored)
-    splits = [f for f in folders if f.lower() in SPLIT_NAMES]
-    kinds = {SPLIT_NAMES[f.lower()] for f in splits}
+    below, top, folders = _unwrapped(root, "", result)
+    splits = [folder for folder in folders if split_of(folder)]
+    kinds = {split_of(folder) for folder in splits}
     if splits and (len(splits) == len(folders) or ("train" in kinds and len(kinds) > 1)):
-        return _scan_splits(root, splits, folders, top, result)
-    files = _scan_classes(root, "", "", folders, result)
+        return _scan_splits(root, below, splits, folders, top, result)
+    _refuse_half_split(root, below, splits, folders)
+    files = _scan_classes(root, below, "", folders, result)
     if not files:  # images only
         return top, result
     result.layout = "classes"
     result.outside += len(top)
+    _tell_shared_subfolders(root, below, folders, result)
     return files, result
 
 
+def _unwrapped(root: Path, below: str, result: Scan) -> tuple[str, list[_Found], list[str]]:
+    """Return the first folder in and below ``root/below`` that does not only wrap another one.
+
+    Returns
+    -------
+    below : str
+        Its path, relative to `root`.
+    top : list
+        The images directly in it, with paths relative to `root`.
+    folders : list of str
+        Names of its visible subfolders.
+    """
+    top, folders = _list(root, below, result.ignored)
+    inner, images, inside = below, top, folders
+    for _ in range(_WRAPPERS):
+        if images or len(inside) != 1 or split_of(inside[0]):
+            break
+        inner = os.path.join(inner, inside[0])
+        images, inside = _list(root, inner, Counter())
+    if inner == below or images or not (len(inside) > 1 or any(map(split_of, inside))):
+        return below, top, folders  # nothing wraps, or what is inside is one class
+    result.notes.append(
+        f"the folder {inner!r} only wraps others: the classes, or splits, are looked for in it"
+    )
+    return inner, images, inside
+
+
+def _refuse_half_split(root: Path, below: str, splits: list[str], folders: list[str]) -> None:
+    """Raise if a folder looks like a split, with folders and no images in it, and others do not."""
+    for split in splits:
+        images, classes = _list(root, os.path.join(below, split), Counter())
+        if images or not classes:
+            continue  # a class that has the name of a split
+        others = [folder for folder in folders if folder not in splits]
+        raise DataError(
+            f"{root / below / split} looks like a split ({', '.join(classes[:3])} are in it), but "
+            f"{', '.join(others[:3])} beside it {'are' if len(others) > 1 else 'is'} none.",
+            "Name the folders train, validation and test, with one folder a class in each; or move "
+            "what is no split away; or list path,label,split in a CSV file.",
+        )
+
+
+def _tell_shared_subfolders(root: Path, below: str, folders: list[str], result: Scan) -> None:
+    """Tell that folders which all have the same subfolders were taken for classes."""
+    inside = [set(_list(root, os.path.join(below, name), Counter())[1]) for name in folders]
+    if len(folders) > 1 and len(inside[0]) > 1 and all(part == inside[0] for part in inside):
+        result.notes.append(
+            f"the classes are {', '.join(sorted(folders)[:5])}, not the folders "
+            f"{', '.join(sorted(inside[0])[:5])} that each of them has; if they are splits, name "
+            "them train, validation and test"
+        )
+
+
 def _scan_splits(
-    root: Path, splits: list[str], folders: list[str], top: list[_Found], result: Scan
+    root: Path,
+    below: str,
+    splits: list[str],
+    folders: list[str],
+    top: list[_Found],
+    result: Scan,
 ) -> tuple[list[_Found], Scan]:
     files: list[_Found] = []
     result.outside += len(top)
     for folder in splits:
-        beside, classes = _list(root / folder, result.ignored)
+        inner, beside, classes = _unwrapped(root, os.path.join(below, folder), result)
         result.outside += len(beside)
-        files += _scan_classes(root, folder, SPLIT_NAMES[folder.lower()], classes, result)
+        files += _scan_classes(root, inner, split_of(folder) or "", classes, result)
     for other in set(folders) - set(splits):
-        result.outside += sum(1 for _ in _walk(root, other, result.ignored))
+        result.outside += sum(1 for _ in _walk(root, os.path.join(below, other), result.ignored))
     if not files and result.outside:
         raise DataError(f"the split folders of {root} hold images but no class folders.", _LAYOUTS)
     result.layout = "splits"
@@ -181,12 +266,35 @@ def _scan_csv(path: Path) -> tuple[list[_Found], Scan]:
         raise DataError(f"{path} cannot be read: {error.strerror}.", "Check it.") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} is not a CSV file in UTF-8: {error}.", _LAYOUTS) from error
+    if "label" not in columns:
+        result.notes.append(_without_label(path, columns))
     files: dict[str, _Found] = {}
     for line, row in rows:
         found = _csv_row(path, line, row)
         if files.setdefault(found.path, found) is not found:
             raise DataError(f"{path}, line {line}: {found.path!r} is there twice.", "Keep one.")
+    _check_exist(path, list(files.values()))
     return list(files.values()), result
+
+
+def _without_label(path: Path, columns: list[str]) -> str:
+    """Say that the images of a CSV file have no classes, and which column may have been meant."""
+    words = ("class", "classes", "labels", "category", "target", "species", "name", "y")
+    meant = [c for c in columns if c in words or difflib.get_close_matches(c, ["label"])]
+    hint = f"; is {meant[0]!r} meant? Then call it 'label'" if meant else ""
+    return f"{path.name} has no column 'label': its images have no classes{hint}"
+
+
+def _check_exist(path: Path, files: list[_Found]) -> None:
+    """Raise if not one of the files of a CSV file exists."""
+    gone = [found for found in files if found.error]
+    if not files or len(gone) < len(files):
+        return
+    some = "; ".join(f"{os.path.join(path.parent, f.path)} ({f.error})" for f in gone[:3])
+    raise DataError(
+        f"none of the {len(files)} files that {path} lists can be opened: {some}.",
+        f"Its paths must be absolute, or relative to the folder that it lies in: {path.parent}",
+    )
 
 
 def _csv_row(csv_path: Path, line: int, row: dict[str, str | None]) -> _Found:
@@ -194,7 +302,7 @@ def _csv_row(csv_path: Path, line: int, row: dict[str, str | None]) -> _Found:
     if not text["path"]:
         raise DataError(f"{csv_path}, line {line}: the path is empty.", "Fill it in.")
     split = text.get("split", "")
-    if split and split.lower() not in SPLIT_NAMES:
+    if split and not split_of(split):
         raise DataError(
             f"{csv_path}, line {line}: unknown split {split!r}.",
             "Use train, validation or test, or leave it empty.",
@@ -202,7 +310,7 @@ def _csv_row(csv_path: Path, line: int, row: dict[str, str | None]) -> _Found:
     found = _Found(
         os.path.normpath(text["path"]),
         label=text.get("label") or None,
-        split=SPLIT_NAMES.get(split.lower(), ""),
+        split=split_of(split) or "",
         group=text.get("group", ""),
     )
     try:
@@ -219,14 +327,14 @@ def _csv_row(csv_path: Path, line: int, row: dict[str, str | None]) -> _Found:
     return found
 
 
-def _list(folder: Path, ignored: Counter[str]) -> tuple[list[_Found], list[str]]:
-    """Return the images directly in `folder`, and the names of its visible subfolders."""
+def _list(root: Path, below: str, ignored: Counter[str]) -> tuple[list[_Found], list[str]]:
+    """Return the images directly in ``root/below``, and the names of its visible subfolders."""
     files, folders = [], []
-    for entry in _entries(folder):
+    for entry in _entries(root / below):
         if _is_folder(entry):
             if not _is_hidden(entry.name):
                 folders.append(entry.name)
-        elif found := _image(entry, entry.name, ignored):
+        elif found := _image(entry, os.path.join(below, entry.name), ignored):
             files.append(found)
     return files, folders
 

@@ -22,7 +22,6 @@ from .weights_file import file_digest, loading
 if TYPE_CHECKING:
     import keras
 
-DEFAULT_BACKBONE: Final = "efficientnet-lite0"
 RANDOM_SEED: Final = 0
 RANDOM_WEIGHTS: Final = f"random:{RANDOM_SEED}"
 

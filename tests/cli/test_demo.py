@@ -7,6 +7,13 @@ import json
 import pytest
 
 
+def test_a_folder_that_cannot_be_written_is_named(tlx, tmp_path):
+    (tmp_path / "file").touch()
+    shown = tlx("demo", "file", code=1)
+    assert "digits cannot be written: Not a directory." in shown.stderr
+    assert "tlx demo DIR" in shown.stderr
+
+
 @pytest.mark.slow
 def test_demo_and_what_it_proposes(tlx, tmp_path):
     result = json.loads(tlx("demo", "trial", "--json").stdout)

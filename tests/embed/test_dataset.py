@@ -85,6 +85,12 @@ def test_order_is_that_of_the_names(tmp_path, class_folders):
         ("Val", "validation"),
         ("test", "test"),
         ("Testing", "test"),
+        ("dev", "validation"),
+        ("eval", "validation"),
+        ("train_set", "train"),
+        ("val2017", "validation"),
+        ("Test Images", "test"),
+        ("holdout", "test"),
     ],
 )
 def test_a_split_goes_by_all_its_names(tmp_path, class_folders, folder, split):
@@ -106,6 +112,45 @@ def test_a_class_may_be_called_train(tmp_path, class_folders):
     found = scan(class_folders(tmp_path, {"train": 1, "bus": 1, "tram": 1}))
     assert found.layout == "classes"
     assert found.manifest.class_names == ("bus", "train", "tram")
+
+
+def test_a_folder_that_only_wraps_is_passed_through_and_told(tmp_path, class_folders):
+    found = scan(class_folders(tmp_path, {"insects/ants": 2, "insects/bees": 1}))
+    assert found.manifest.class_names == ("ants", "bees")
+    assert found.manifest.path[0] == os.path.join("insects", "ants", "0000.png")
+    assert "the folder 'insects' only wraps others" in found.notes[0]
+
+
+def test_wrapped_splits_are_splits(tmp_path, class_folders):
+    class_folders(tmp_path, {f"v1/data/{s}/{c}": 1 for s in ("train", "dev") for c in "ab"})
+    found = scan(tmp_path)
+    assert found.layout == "splits"
+    assert found.manifest.class_names == ("a", "b")
+    assert sorted(found.manifest.split) == ["train", "train", "validation", "validation"]
+
+
+def test_a_wrapper_inside_splits_is_passed_through(tmp_path, class_folders):
+    class_folders(tmp_path, {f"{s}/images/{c}": 1 for s in ("train", "val") for c in "ab"})
+    assert scan(tmp_path).manifest.class_names == ("a", "b")
+
+
+def test_one_folder_of_images_is_one_class(tmp_path, class_folders):
+    found = scan(class_folders(tmp_path, {"cats": 2}))
+    assert (found.manifest.class_names, found.notes) == (("cats",), [])
+
+
+def test_a_split_beside_folders_that_are_none_is_refused(tmp_path, class_folders):
+    class_folders(tmp_path, {f"{s}/{c}": 1 for s in ("train", "extra") for c in ("cats", "dogs")})
+    with pytest.raises(DataError, match=r"train looks like a split \(cats, dogs .*extra") as caught:
+        scan(tmp_path)
+    assert "train, validation and test" in caught.value.remedy
+
+
+def test_folders_that_share_their_subfolders_are_classes_and_that_is_told(tmp_path, class_folders):
+    class_folders(tmp_path, {f"{s}/{c}": 1 for s in ("one", "two") for c in ("cats", "dogs")})
+    found = scan(tmp_path)
+    assert found.manifest.class_names == ("one", "two")
+    assert "the classes are one, two, not the folders cats, dogs" in found.notes[0]
 
 
 def test_splits_need_class_folders(tmp_path, class_folders):
@@ -148,99 +193,6 @@ def test_all_classes_are_there_however_the_folder_is_typed(tmp_path, class_folde
     assert scan("..").manifest.root == str(tmp_path / "pets")
     assert len(image_paths("..")) == 2
     assert scan("../cats/..").manifest.class_names == ("cats", "dogs")
-
-
-# CSV
-
-
-@pytest.fixture
-def table(tmp_path, class_folders):
-    """Return a function that writes ``labels.csv`` beside four images and scans it."""
-    class_folders(tmp_path, {"x": 4})
-
-    def scan_csv(text: str | bytes):
-        path = tmp_path / "labels.csv"
-        path.write_bytes(text.encode() if isinstance(text, str) else text)
-        return scan(path)
-
-    return scan_csv
-
-
-def test_csv(table, tmp_path):
-    found = table("path,label\nx/0000.png,cat\nx/0001.png,dog\n")
-    assert found.layout == "csv"
-    assert labels(found) == {"x/0000.png": "cat", "x/0001.png": "dog"}
-    assert found.manifest.root == str(tmp_path)
-
-
-def test_csv_splits_and_groups(table):
-    found = table("path,label,split,group\nx/0000.png,a,Train,p1\nx/0001.png,a,val,p2\n")
-    assert found.manifest.split == ["train", "validation"]
-    assert found.manifest.group == ["p1", "p2"]
-
-
-def test_csv_without_labels(table):
-    assert labels(table("path\nx/0000.png\n")) == {"x/0000.png": None}
-
-
-def test_csv_with_some_labels(table):
-    assert list(labels(table("path,label\nx/0000.png,a\nx/0001.png,\n")).values()) == ["a", None]
-
-
-def test_csv_of_a_spreadsheet(table):
-    """A byte order mark, Windows line ends, quotes, and a blank line at the end."""
-    found = table('\ufeffpath,label\r\n"x/0000.png","big, black"\r\n\r\n')
-    assert labels(found) == {"x/0000.png": "big, black"}
-
-
-def test_csv_header_may_have_spaces_and_capitals(table):
-    assert labels(table("Path, Label\nx/0000.png, cat\n")) == {"x/0000.png": "cat"}
-
-
-def test_csv_columns_unknown_to_tlx_are_passed_over(table):
-    assert labels(table("id,path,label\n7,x/0000.png,a,surplus\n")) == {"x/0000.png": "a"}
-
-
-def test_csv_with_absolute_paths(table, tmp_path):
-    absolute = str(tmp_path / "x" / "0000.png")
-    found = table(f"path,label\n{absolute},a\n")
-    assert os.path.samefile(found.manifest.file(0), absolute)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "has no column 'path': it is empty"),
-        ("file,label\nx,y\n", "has no column 'path': file, label"),
-        ("path;label\nx;y\n", "has no column 'path'"),
-        ("path,label\nx/0000.png,a\n./x//0000.png,a\n", "line 3: 'x/0000.png' is there twice"),
-        ("path,label\n ,a\n", "line 2: the path is empty"),
-        ("path,split\nx/0000.png,holdout\n", "line 2: unknown split 'holdout'"),
-        (b"path,label\nx/0000.png,caf\xe9\n", "is not a CSV file in UTF-8"),
-        ("path,label\n", "no images in"),
-    ],
-)
-def test_csv_that_cannot_be_understood(table, text, message):
-    with pytest.raises(DataError, match=message) as caught:
-        table(text)
-    assert caught.value.remedy
-
-
-def test_csv_row_without_its_file_keeps_the_reason(table):
-    found = table("path,label\nx/0000.png,a\ngone.png,a\nx,a\n")
-    assert errors(found) == {"gone.png": "no such file or directory", "x": "not a regular file"}
-
-
-def test_csv_path_with_a_nul_is_a_row_with_a_reason(table):
-    found = table("path,label\nx/0000.png,a\nx/\0.png,a\n")
-    assert list(errors(found).values()) == ["not a file name"]
-
-
-def test_csv_that_may_not_be_read(table, tmp_path, deny):
-    table("path\nx/0000.png\n")
-    deny(tmp_path / "labels.csv", 0)
-    with pytest.raises(DataError, match=r"labels.csv cannot be read: Permission denied"):
-        scan(tmp_path / "labels.csv")
 
 
 # Names
