@@ -38,7 +38,7 @@ WITHOUT_TEST: set[str] = {
     "finetune/export.py",
     "finetune/probe.py",
 }
-PRIVATE: set[str] = {}
+PRIVATE: set[str] = set()
 
 
 @pytest.fixture(scope="module")
