@@ -29,6 +29,14 @@ def test_links_lead_somewhere(page):
     assert not [link for link in links if not (page.parent / link).exists()]
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_source_files_that_are_named_exist(page):
+    text = page.read_text(encoding="utf-8")
+    parts = "benchmarks|cache|classify|cli|embed|finetune|tests"
+    named = re.findall(rf"\b(?:{parts})/[\w/]+\.py\b", text)
+    assert not [name for name in named if not (ROOT / name).exists()]
+
+
 def typed(text: str) -> list[str]:
     """Return the commands of a page: lines of code blocks, and what stands between backticks.
 
