@@ -23,6 +23,7 @@ UNTESTED = {
 
 # What is still to be mended. A test fails too where one of these is needed no longer.
 LONG_FILES: set[str] = {
+    "classify/runs/run.py",
     "classify/scoring/crossval.py",
     "finetune/api.py",
     "finetune/train.py",
@@ -33,7 +34,6 @@ LONG_FUNCTIONS: set[str] = {
     "finetune/api.py::finetune_head",
 }
 WITHOUT_TEST: set[str] = {
-    "classify/runs/run.py",
     "finetune/boundary.py",
     "finetune/export.py",
     "finetune/probe.py",
