@@ -15,6 +15,7 @@ import numpy as np
 
 from ..arguments import says_nearest_argument
 from ..errors import DataError, FormatError, StorageError, UnknownNameError
+from ..progress import Progress, share, silent
 from ..reprs import html_table
 from ..workspace import Workspace
 from .heads.registry import heads
@@ -166,6 +167,7 @@ def compare_heads(
     workspace: str | os.PathLike[str] = ".tlx",
     resamples: int = 2000,
     seed: int = 0,
+    progress: Progress = silent,
 ) -> Comparison:
     """Rank runs on the same images and folds, with paired tests against the best.
 
@@ -184,6 +186,8 @@ def compare_heads(
     workspace : path, default=".tlx"
     resamples, seed : int
         Of the bootstrap, which every metric but the accuracy needs.
+    progress : Progress, optional
+        Told how much of the fitting is done.
 
     Returns
     -------
@@ -231,7 +235,7 @@ def compare_heads(
     reference = ([s for s in scored if not s.lacks_draws] or scored)[-1]
     refitted: dict[str, str] = {}
     if refit:
-        scored, reference, refitted = _refit(workspace, scored, reference)
+        scored, reference, refitted = _refit(workspace, scored, reference, progress)
     objections = [s.objection(reference) for s in scored]
     group = [s for s, why in zip(scored, objections, strict=True) if not why]
     twins = {
@@ -349,7 +353,7 @@ def _recipe(run: Run) -> str:
 
 
 def _refit(
-    workspace: Workspace, scored: list[_Scores], reference: _Scores
+    workspace: Workspace, scored: list[_Scores], reference: _Scores, progress: Progress
 ) -> tuple[list[_Scores], _Scores, dict[str, str]]:
     """Fit the runs that cannot be compared again; all of them if the data set itself changed.
 
@@ -360,7 +364,9 @@ def _refit(
     out = list(scored)
 
     def again(s: _Scores) -> _Scores:
-        new = _Scores(_fit_again(workspace, s.run, reference))
+        total = max(len(todo), len(refitted) + 1)
+        part = share(progress, len(refitted), 1, total)
+        new = _Scores(_fit_again(workspace, s.run, reference, part))
         refitted[s.run.id] = new.run.id
         present.add(_recipe(s.run))
         out.append(new)
@@ -368,6 +374,7 @@ def _refit(
 
     new = None
     able = [s for s in scored if _can_be_refitted(s.run)]
+    todo = {_recipe(s.run) for s in able if s.objection(reference)} - present
     for s in able:
         if s.objection(reference) and _recipe(s.run) not in present:
             new = again(s)
@@ -406,7 +413,7 @@ def _can_be_refitted(run: Run) -> bool:
     return run.info.model in heads() and run.info.recipe is not None
 
 
-def _fit_again(workspace: Workspace, run: Run, like: _Scores) -> Run:
+def _fit_again(workspace: Workspace, run: Run, like: _Scores, progress: Progress) -> Run:
     from .table import load_table
 
     its, recipe = like.run.info, run.info.recipe
@@ -421,7 +428,7 @@ def _fit_again(workspace: Workspace, run: Run, like: _Scores) -> Run:
         table = replace(table, split=np.where(held, "validation", "train"))
     target = its.recipe or Recipe(its.model)
     recipe = replace(recipe, folds=target.folds, options={**recipe.fixed, **target.few_shot})
-    evaluation = recipe.evaluate(table, its.seed)
+    evaluation = recipe.evaluate(table, its.seed, progress)
     if is_split:
         evaluation = replace(evaluation, protocol=its.protocol)
     return save_evaluation(workspace, table, evaluation, seed=its.seed)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError
+from ..progress import Progress, share, silent
 from ..reprs import html_table
 from ..workspace import Workspace
 from .heads.registry import fit_grid
@@ -128,6 +129,7 @@ def learning_curve(
     repeats: int = 5,
     seed: int = 0,
     grid: dict[str, list[float]] | None = None,
+    progress: Progress = silent,
     **params: Any,
 ) -> LearningCurve:
     """Measure accuracy against images a class, and say what twice the images would bring.
@@ -147,6 +149,8 @@ def learning_curve(
         Of folds, orders and resamples.
     grid : dict, optional
         Candidates by parameter; by default the head's own.
+    progress : Progress, optional
+        Told how much is done.
     **params
         Fixed parameters of the head.
 
@@ -177,7 +181,7 @@ def learning_curve(
     [3.0, 5.0, 9.6]
     """
     table = load_table(Workspace(workspace), dataset, features)
-    return curve_of(table, model, folds, repeats, seed, grid, **params)
+    return curve_of(table, model, folds, repeats, seed, grid, progress, **params)
 
 
 def curve_of(
@@ -187,6 +191,7 @@ def curve_of(
     repeats: int = 5,
     seed: int = 0,
     grid: dict[str, list[float]] | None = None,
+    progress: Progress = silent,
     **params: Any,
 ) -> LearningCurve:
     """Do the work of `learning_curve` on a table."""
@@ -204,7 +209,7 @@ def curve_of(
     ]
     held_out = [p.held_out for p in fits]
     rows = np.concatenate(held_out)
-    proba = _fit_all(table, model, parts, held_out, grid, seed, params)
+    proba = _fit_all(table, model, parts, held_out, grid, seed, params, progress)
     y, groups = table.y[rows], table.groups[rows]
     points, right = [], []
     for part, one in zip(parts, proba, strict=True):
@@ -263,6 +268,7 @@ def _fit_all(
     grid: dict[str, list[float]] | None,
     seed: int,
     params: dict[str, Any],
+    progress: Progress,
 ) -> list[list[np.ndarray]]:
     """Return held-out probabilities (M, C) by size and repeat, with parameters chosen for each."""
     out = []
@@ -270,7 +276,8 @@ def _fit_all(
     fold = np.repeat(np.arange(len(held_out)), [len(rows) for rows in held_out])
     if len(held_out) == 1:
         fold = halve_groups(table.groups[held_out[0]], seed)
-    for size in parts:  # one path a size: all its repeats and folds side by side
+    work = [sum(len(train) for repeat in size for train in repeat) for size in parts]
+    for k, size in enumerate(parts):  # one path a size: all its repeats and folds side by side
         trains = [train for repeat in size for train in repeat]
         rows = np.unique(np.concatenate(trains))  # so that few images cost little
         X, groups = table.X[rows], table.groups[rows]
@@ -278,9 +285,9 @@ def _fit_all(
         for weight, train in zip(weights, trains, strict=True):
             weight[np.searchsorted(rows, train)] = 1
         steps = []
-        for step in fit_grid(
-            model, X, table.y[rows], weights, grid, groups=groups, seed=seed, **params
-        ):
+        part = share(progress, sum(work[:k]), work[k], sum(work))
+        also: dict[str, Any] = {"groups": groups, "seed": seed, "progress": part, **params}
+        for step in fit_grid(model, X, table.y[rows], weights, grid, **also):
             proba = [
                 step.head(i).predict_proba(table.X[held_out[i % len(held_out)]])
                 for i in range(len(trains))

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..arguments import says_nearest_argument
 from ..errors import DataError, FitError, TlxError, UnknownNameError
+from ..progress import Progress, share, silent
 from ..reprs import html_table, listed
 from ..workspace import Workspace, several
 from .heads.registry import heads, resolve
@@ -64,6 +65,7 @@ def fit_head(
     name: str | None = None,
     max_per_class: int | None = None,
     repeats: int | None = None,
+    progress: Progress = silent,
     **params: Any,
 ) -> Run:
     """Fit a head on cached features, score it honestly, and keep it as a run.
@@ -92,6 +94,8 @@ def fit_head(
         Of the run.
     max_per_class, repeats : int, optional
         Few-shot: see `tlx.classify.scoring.crossval.evaluate_head`.
+    progress : Progress, optional
+        Told how much is done.
     **params
         Options of the head (`tlx.classify.heads.registry.heads` lists them), such as
         ``class_weight``. One that is searched otherwise, such as ``C``, is fixed.
@@ -124,7 +128,8 @@ def fit_head(
     check_name(workspace, name)
     table = load_table(workspace, dataset, features, views=views, allow_missing=allow_missing)
     few = {"max_per_class": max_per_class, "repeats": repeats}
-    return _fit(workspace, table, model, folds, seed, name, {**params, **few})
+    options = {**params, **few, "progress": progress}
+    return _fit(workspace, table, model, folds, seed, name, options)
 
 
 def fit_heads(
@@ -140,6 +145,7 @@ def fit_heads(
     name: str | None = None,
     max_per_class: int | None = None,
     repeats: int | None = None,
+    progress: Progress = silent,
     **params: Any,
 ) -> HeadsFit:
     """Fit several heads on the same features and folds; one that fails does not stop the others.
@@ -152,7 +158,7 @@ def fit_heads(
     name : str, optional
         Start of the runs' names: that of logreg is ``NAME-logreg``. None may be taken yet.
     dataset, features, views, allow_missing, workspace, folds, seed, max_per_class, repeats,
-    **params
+    progress, **params
         See `fit_head`.
 
     Returns
@@ -194,8 +200,12 @@ def fit_heads(
     few = {"max_per_class": max_per_class, "repeats": repeats}
     runs: list[Run] = []
     failures: dict[str, TlxError] = {}
+    costs = {model: heads()[model].cost for model in taken}
+    done, total = 0.0, sum(costs.values())
     for model, own in taken.items():
-        options = {**own, **few}
+        part = share(progress, done, costs[model], total)
+        done += costs[model]
+        options = {**own, **few, "progress": part}
         try:
             runs.append(_fit(workspace, table, model, folds, seed, labels[model], options))
         except (

@@ -20,6 +20,7 @@ from .common import (
     note,
     say,
 )
+from .progress import progress
 from .render import METRIC_NAMES, table
 
 if TYPE_CHECKING:
@@ -64,14 +65,16 @@ def compare(
 
     if plot is not None:
         check_plot(plot)
-    found = compare_heads(
-        runs or None,
-        metric=metric,
-        dataset=dataset,
-        refit=refit,
-        workspace=workspace,
-        seed=seed,
-    )
+    with progress("Fitting again" if refit else "Comparing", counted=False) as show:
+        found = compare_heads(
+            runs or None,
+            metric=metric,
+            dataset=dataset,
+            refit=refit,
+            workspace=workspace,
+            seed=seed,
+            progress=show,
+        )
     if plot is not None:
         plot_comparison(found, plot)
         note(f"picture written to {plot}")

@@ -19,6 +19,7 @@ from .common import (
     say,
 )
 from .heads import head_options
+from .progress import progress
 from .render import confusion_table, metric_rows, percent, short_path, table
 
 if TYPE_CHECKING:
@@ -86,12 +87,14 @@ def fit_head(
     given |= {"allow_missing": allow_missing, "folds": folds, "seed": seed, "name": name}
     models = _models(model or ["logreg"])
     if models == ["all"] or len(models) > 1:
-        fitted = fit_heads(models, **given)
+        with progress("Fitting heads", counted=False) as show:
+            fitted = fit_heads(models, progress=show, **given)
         emit(all_as_dict(fitted)) if as_json else say(all_as_text(fitted))
         for failed, error in fitted.failures.items():
             note(f"{failed} could not be fitted: {error}")
         return
-    run = fit(models[0], **given)
+    with progress(f"Fitting {models[0]}", counted=False) as show:
+        run = fit(models[0], progress=show, **given)
     emit(as_dict(run)) if as_json else say(as_text(run))
 
 

@@ -18,6 +18,7 @@ from .common import (
     note,
     say,
 )
+from .progress import progress
 from .render import percent, table
 
 if TYPE_CHECKING:
@@ -56,15 +57,17 @@ def learning_curve(
 
     if plot is not None:
         check_plot(plot)
-    curve = measure(
-        model,
-        dataset=dataset,
-        features=features,
-        workspace=workspace,
-        folds=folds,
-        repeats=repeats,
-        seed=seed,
-    )
+    with progress("Measuring", counted=False) as show:
+        curve = measure(
+            model,
+            dataset=dataset,
+            features=features,
+            workspace=workspace,
+            folds=folds,
+            repeats=repeats,
+            seed=seed,
+            progress=show,
+        )
     if plot is not None:
         plot_curve(curve, plot)
         note(f"picture written to {plot}")

@@ -43,4 +43,5 @@ HEAD = Head(
         ),
     ),
     seeds=True,
+    cost=1,
 )

@@ -83,7 +83,10 @@ def fit_closed_form(
     # there are two at a time, and no more than there are processors.
     workers = min(2, os.cpu_count() or 1, len(problems.weights))
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(workers) as pool:
-        heads = list(pool.map(one, problems.weights))
+        heads = []
+        for found in pool.map(one, problems.weights):
+            heads.append(found)
+            problems.progress(len(heads), len(problems.weights))
     for i, value in enumerate(values):
         yield PredictorPoint({name: value}, X, [found[i] for found in heads])
 

@@ -170,10 +170,11 @@ def _fit(
         raise FitError(f"a sigmoid output for {C} classes.", "Use --output softmax.")
     units = 1 if output == "sigmoid" else C
     trainer = _Trainer(problems.X, problems.y, hidden, dropout, units, problems.seed)
-    heads = [
-        DensePredictor(trainer.train(np.flatnonzero(w > 0), w, problems.groups), dropout)
-        for w in problems.weights
-    ]
+    heads = []
+    for w in problems.weights:
+        layers = trainer.train(np.flatnonzero(w > 0), w, problems.groups)
+        heads.append(DensePredictor(layers, dropout))
+        problems.progress(len(heads), len(problems.weights))
     params = {"hidden": list(hidden), "dropout": dropout, "output": output}
     yield PredictorPoint(params, problems.X, heads)
 
@@ -333,4 +334,5 @@ HEAD = Head(
     ),
     random=True,
     seeds=True,
+    cost=30,
 )

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from ...errors import FitError
+from ...progress import Progress, silent
 
 Layers = tuple[tuple[np.ndarray, np.ndarray], ...]  # weights (inputs, units) and bias (units,)
 
@@ -80,6 +81,8 @@ class Problems:
         stay whole.
     seed : int
         Of those rows held out, and of all else that is random.
+    progress : Progress
+        Told by heads that work long before the first point of the grid.
     """
 
     X: np.ndarray
@@ -87,6 +90,7 @@ class Problems:
     weights: np.ndarray
     groups: np.ndarray
     seed: int = 0
+    progress: Progress = silent
 
     @property
     def n_classes(self) -> int:
@@ -236,6 +240,8 @@ class Head:
         Whether chance plays a part, so that a seed makes a difference.
     seeds : bool
         Whether its predictors have ``dense_layers()``, and so can begin a fine-tuning.
+    cost : float
+        About how long it takes beside the others: the time left for several is told by it.
     """
 
     name: str
@@ -247,6 +253,7 @@ class Head:
     options: tuple[Option, ...] = field(default=())
     random: bool = False
     seeds: bool = False
+    cost: float = 10.0
 
     @property
     def grid(self) -> dict[str, list[float]]:

@@ -233,4 +233,5 @@ HEAD = Head(
         ),
         CLASS_WEIGHT,
     ),
+    cost=2,
 )

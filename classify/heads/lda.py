@@ -70,4 +70,5 @@ HEAD = Head(
         CLASS_WEIGHT,
     ),
     seeds=True,
+    cost=4,
 )

@@ -197,4 +197,5 @@ HEAD = Head(
         CLASS_WEIGHT,
     ),
     seeds=True,
+    cost=15,
 )

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import FitError, UnknownNameError
+from ...progress import Progress, share, silent
 from .external import head_of, is_estimator
 from .head import GridPoint, Head, Problems
 from .weighting import class_weights
@@ -133,6 +134,7 @@ def fit_grid(
     *,
     groups: np.ndarray | None = None,
     seed: int = 0,
+    progress: Progress = silent,
     **options: Any,
 ) -> Iterator[GridPoint]:
     """Fit every problem at every point of the grid, the strongest regularisation first.
@@ -151,6 +153,8 @@ def fit_grid(
         stay whole. By default each row is its own.
     seed : int, default=0
         Of those rows held out, and of all else that is random.
+    progress : Progress, optional
+        Told how much of the grid is done, each time that the next point is asked for.
     **options
         Of the head; one that is searched otherwise is fixed.
 
@@ -180,7 +184,11 @@ def fit_grid(
     weighed = np.stack([w * class_weights(y, balance, w > 0) for w in weights])
     _check(X, y, weighed)
     groups = np.arange(len(y)) if groups is None else groups
-    yield from head.fit(Problems(X, y, weighed, groups, seed), grid, **options)
+    told = share(progress, 0, 1, 1)
+    problems = Problems(X, y, weighed, groups, seed, told)
+    for done, point in enumerate(head.fit(problems, grid, **options), 1):
+        yield point
+        told(done, points(grid))
 
 
 def _check(X: np.ndarray, y: np.ndarray, weights: np.ndarray) -> None:

@@ -96,4 +96,5 @@ HEAD = Head(
         CLASS_WEIGHT,
     ),
     seeds=True,
+    cost=10,
 )

@@ -195,4 +195,5 @@ HEAD = Head(
     ),
     random=True,
     seeds=True,
+    cost=35,
 )

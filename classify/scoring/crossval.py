@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import DataError, FitError
+from ...progress import Progress, share, silent
 from ...reprs import html_table
 from ..folds import groups_per_class, stratified_group_folds
 from ..heads.head import Head
@@ -100,10 +101,16 @@ class Recipe:
         """The other options: the fixed parameters of the head."""
         return {k: v for k, v in self.options.items() if k not in FEW_SHOT}
 
-    def evaluate(self, table: FeatureTable, seed: int) -> Evaluation:
+    def evaluate(self, table: FeatureTable, seed: int, progress: Progress = silent) -> Evaluation:
         """Fit and score the head on a table: see `evaluate_head`."""
         return evaluate_head(
-            table, self.model, n_folds=self.folds, seed=seed, grid=self.grid, **self.options
+            table,
+            self.model,
+            n_folds=self.folds,
+            seed=seed,
+            grid=self.grid,
+            progress=progress,
+            **self.options,
         )
 
 
@@ -270,6 +277,7 @@ def evaluate_head(
     grid: dict[str, list[float]] | None = None,
     max_per_class: int | None = None,
     repeats: int | None = None,
+    progress: Progress = silent,
     **params: Any,
 ) -> Evaluation:
     """Choose a head's parameters, fit it, and score it on images that it has not seen.
@@ -289,6 +297,8 @@ def evaluate_head(
     repeats : int, optional
         With `max_per_class`: how many times the images are drawn, by default 5. The metrics are
         means over the draws (see `average_draws`); all else is of the first draw.
+    progress : Progress, optional
+        Told how much is done.
     **params
         Options of the head; one that is searched otherwise is fixed.
 
@@ -310,12 +320,22 @@ def evaluate_head(
                 f"{repeats} repeats of the same.",
                 "Repeats draw few images anew: add --max-per-class 10, say.",
             )
-        return _evaluate(table, model, n_folds, seed, grid, params)
+        return _evaluate(table, model, n_folds, seed, grid, params, progress)
     repeats = 5 if repeats is None else repeats
     if repeats < 1:
         raise DataError(f"{repeats} repeats.", "Use --repeats 1 or more.")
     draws = [
-        _evaluate(table, model, n_folds, seed, grid, params, max_per_class, draw)
+        _evaluate(
+            table,
+            model,
+            n_folds,
+            seed,
+            grid,
+            params,
+            share(progress, draw, 1, repeats),
+            max_per_class,
+            draw,
+        )
         for draw in range(repeats)
     ]
     first = draws[0]
@@ -372,6 +392,7 @@ def _evaluate(
     seed: int,
     grid: dict[str, list[float]] | None,
     params: dict[str, Any],
+    progress: Progress,
     max_per_class: int | None = None,
     draw: int = 0,
 ) -> Evaluation:
@@ -386,9 +407,8 @@ def _evaluate(
     losses: list[list[float]] = []  # (steps, fits)
     probabilities: list[dict[int, np.ndarray]] = []  # of the scored fits, by step
     heads = []
-    for step in fit_grid(
-        model, table.X, table.y, weights, grid, groups=table.groups, seed=seed, **params
-    ):
+    also: dict[str, Any] = {"groups": table.groups, "seed": seed, "progress": progress, **params}
+    for step in fit_grid(model, table.X, table.y, weights, grid, **also):
         proba = [step.proba(k, p.held_out) for k, p in enumerate(plan.fits)]
         losses.append([_loss(table, p, q) for p, q in zip(plan.fits, proba, strict=True)])
         probabilities.append({k: proba[k] for k in plan.scored})

@@ -286,3 +286,18 @@ def test_runs_with_damaged_predictions_are_told_and_left_out(fit, place, caplog)
     assert f"Warning: run {bad.id} is left out" in caplog.text
     with pytest.raises(FormatError, match="is not what the run was saved with"):
         compare_heads([bad.id, good.id], workspace=place.root)
+
+
+def test_fitting_again_tells_how_far_it_is(fit, place) -> None:
+    heard = []
+    for C in (1e-3, 1.0):
+        fit(C, folds=4)
+    fit(1e-2)
+    found = compare_heads(
+        refit=True,
+        workspace=place.root,
+        progress=lambda done, total: heard.append(done / total),
+    )
+    assert len(found.refitted) == 2
+    assert heard == sorted(heard)
+    assert heard[-1] == pytest.approx(1)

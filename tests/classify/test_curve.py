@@ -145,3 +145,17 @@ def test_too_few_images_or_repeats_say_so(make_table, draw) -> None:
         curve_of(make_table(*draw(40)), repeats=1)
     with pytest.raises(DataError, match=r"smallest class has 2 training image.*\n.*at least 4"):
         curve_of(make_table(*draw(8)), folds=2)
+
+
+def test_a_curve_tells_how_far_it_is(add_dataset, draw, place) -> None:
+    heard = []
+    add_dataset("d", *draw(80))
+    learning_curve(
+        workspace=place.root,
+        repeats=2,
+        grid=GRID,
+        progress=lambda done, total: heard.append(done / total),
+    )
+    assert heard == sorted(heard)
+    assert heard[-1] == pytest.approx(1)
+    assert len(heard) >= 8

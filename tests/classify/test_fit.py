@@ -243,3 +243,31 @@ def test_arrays_that_do_not_fit_are_refused(draw):
         evaluate_features(X, y[1:])
     with pytest.raises(DataError, match=r"groups of shape \(3,\) for 20 rows"):
         evaluate_features(X, y, [1, 2, 3])
+
+
+class Heard:
+    """Somebody who listens to progress."""
+
+    def __init__(self) -> None:
+        self.shares: list[float] = []
+
+    def __call__(self, done: float, total: float) -> None:
+        self.shares.append(done / total)
+
+    def check(self, least: int) -> None:
+        assert len(self.shares) >= least
+        assert self.shares == sorted(self.shares)
+        assert self.shares[-1] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("model", LIGHT)
+def test_a_fit_tells_how_far_it_is(model, place):
+    heard = Heard()
+    fit_head(model, workspace=place.root, progress=heard)
+    heard.check(least=7)
+
+
+def test_several_heads_and_draws_are_one_piece_of_work(place):
+    heard = Heard()
+    fit_heads(["centroid", "lda"], workspace=place.root, max_per_class=5, repeats=3, progress=heard)
+    heard.check(least=30)
