@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import inspect
 from collections.abc import Callable
@@ -17,7 +18,8 @@ def says_nearest_argument(function: Callable[P, R]) -> Callable[P, R]:
     """Let a call with an unknown keyword name the function and its nearest argument.
 
     Python's own error names the function alone, and with options in pairs such as ``dataset`` and
-    ``features`` a slip is easily made.
+    ``features`` a slip is easily made. A function that passes options on, as `fit_head` does to the
+    head, refuses only those that are nearly an argument of its own.
 
     Examples
     --------
@@ -30,15 +32,15 @@ def says_nearest_argument(function: Callable[P, R]) -> Callable[P, R]:
     Did you mean second?
     """
     parameters = inspect.signature(function).parameters.values()
-    known = [p.name for p in parameters]
+    known = [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]
+    passes_on = len(known) < len(parameters)
 
     @functools.wraps(function)
     def checked(*args: P.args, **kwargs: P.kwargs) -> R:
         for name in kwargs:
-            if name not in known:
-                raise ArgumentError.nearest_of(function.__name__, name, known)
+            if name in known or (passes_on and not difflib.get_close_matches(name, known, 1, 0.85)):
+                continue
+            raise ArgumentError.nearest_of(function.__name__, name, known)
         return function(*args, **kwargs)
 
-    if any(p.kind is p.VAR_KEYWORD for p in parameters):
-        return function  # it looks at the others itself
     return checked

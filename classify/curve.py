@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import says_nearest_argument
 from ..errors import DataError
 from ..progress import Progress, share, silent
 from ..reprs import html_table
@@ -119,6 +120,7 @@ class LearningCurve:
         return html_table(repr(self), ("images a class", "images", "accuracy"), rows)
 
 
+@says_nearest_argument
 def learning_curve(
     model: str = "logreg",
     *,

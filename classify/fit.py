@@ -52,6 +52,7 @@ class HeadsFit:
         return html_table(repr(self), ("run", "accuracy", "log loss"), rows)
 
 
+@says_nearest_argument
 def fit_head(
     model: Any = "logreg",
     *,
@@ -132,6 +133,7 @@ def fit_head(
     return _fit(workspace, table, model, folds, seed, name, options)
 
 
+@says_nearest_argument
 def fit_heads(
     models: Sequence[str] | str = "all",
     *,

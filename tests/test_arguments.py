@@ -36,8 +36,18 @@ def test_where_none_is_near_all_are_named():
         says_nearest_argument(stated)(1, zzz=2)
 
 
-OPEN = {"embed_images", "fit_head", "fit_heads", "learning_curve"}  # they pass options on
-FUNCTIONS = {name for name in tlx.__all__ if inspect.isfunction(getattr(tlx, name))} - OPEN
+def passing_on(first, **options):
+    return first, options
+
+
+def test_options_to_be_passed_on_go_through_unless_they_are_nearly_an_argument():
+    assert says_nearest_argument(passing_on)(1, C=3) == (1, {"C": 3})
+    with pytest.raises(ArgumentError, match="Did you mean first"):
+        says_nearest_argument(passing_on)(1, firsts=1)
+
+
+FUNCTIONS = {name for name in tlx.__all__ if inspect.isfunction(getattr(tlx, name))}
+FUNCTIONS -= {"evaluate_features"}  # which has no workspace
 
 
 @pytest.mark.parametrize("name", sorted(FUNCTIONS))
