@@ -14,6 +14,7 @@ from ..cache.manifest import Manifest
 from ..cache.spec import FITS, INTERPOLATIONS, POOLINGS, PRECISIONS, FeatureSpec
 from ..cache.store import SEAL_SECONDS
 from ..errors import DataError, UnknownNameError
+from ..reprs import html_table
 from ..workspace import Workspace
 from .backbones.registry import Backbone, get_backbone
 from .dataset import Scan
@@ -90,6 +91,10 @@ class EmbedResult:
             f"<EmbedResult {self.dataset!r}: {self.images} images, {self.embedded} embedded, "
             f"{self.reused} reused, {len(self.unreadable)} unreadable; {self.spec.describe()}>"
         )
+
+    def _repr_html_(self) -> str:
+        rows = [*self.classes.items(), *((f"{name} split", n) for name, n in self.splits.items())]
+        return html_table(repr(self), ("class", "images"), rows)
 
 
 def make_spec(

@@ -60,6 +60,7 @@ def results(tmp_path_factory, class_folders) -> dict[str, Any]:
 
 
 RESULTS = (
+    "EmbedResult",
     "HeadsFit", "Run", "RunInfo", "Predictions", "Comparison", "LearningCurve",
     "Assessment", "Prediction", "unreadable Prediction", "FinetuneResult",
 )  # fmt: skip
@@ -97,6 +98,7 @@ def test_results_show_themselves_in_a_table_with_every_name_escaped(results, nam
 
 def test_the_hostile_names_are_there(results):
     assert "&lt;script&gt;" in results["Prediction"]._repr_html_()
+    assert "&lt;script&gt;" in results["EmbedResult"]._repr_html_()
 
 
 # What one asks of a run
