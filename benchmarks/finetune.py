@@ -23,17 +23,19 @@ import numpy as np
 
 from tlx.cache.spec import FeatureSpec
 from tlx.classify.fit import fit_head
+from tlx.classify.predict import run_backbone
 from tlx.classify.runs.store import list_runs
 from tlx.embed.backbones.registry import feature_model
 from tlx.embed.images import decode_image
 from tlx.embed.pipeline import embed_images
-from tlx.finetune.api import _backbone, _prepare, find_seed
 from tlx.finetune.boundary import Boundary
 from tlx.finetune.cut import choose_cut
 from tlx.finetune.distribute import open_devices
 from tlx.finetune.export import whole_model
+from tlx.finetune.prepare import find_seed, hold_out
 from tlx.finetune.seed import attach_head
-from tlx.finetune.train import Settings, _Loop, epoch_order, learning_rate, log_loss, predict_logits
+from tlx.finetune.settings import Settings
+from tlx.finetune.train import Loop, epoch_order, learning_rate, log_loss, predict_logits
 from tlx.lazy_imports import import_keras, import_tensorflow
 from tlx.workspace import Workspace
 
@@ -43,12 +45,12 @@ class Side:
 
     def __init__(self, place: Workspace, unfreeze: str) -> None:
         self.run = find_seed(place, "best")
-        self.problem = _prepare(place, self.run, 0)
+        self.held = hold_out(place, self.run, 0)
         self.spec = FeatureSpec.from_json(self.run.source["spec"])
-        self.backbone = _backbone(self.run, self.spec)
+        self.backbone = run_backbone(self.run, self.run.source)
         features = feature_model(self.backbone, self.spec)
         self.choice = choose_cut(features, unfreeze)
-        self.network = attach_head(features, self.choice.cut, self.problem.head)
+        self.network = attach_head(features, self.choice.cut, self.held.head)
 
 
 def keras_fit_model(side: Side, settings: Settings, steps: int):
@@ -89,7 +91,7 @@ def batches(side: Side, order: np.ndarray, batch_size: int, pixels: np.ndarray):
     """Yield (pixels, labels) of the rows `order`."""
     for first in range(0, len(order), batch_size):
         part = order[first : first + batch_size]
-        yield pixels[part], side.problem.table.y[part]
+        yield pixels[part], side.held.table.y[part]
 
 
 def read_files(side: Side, order: np.ndarray, batch_size: int):
@@ -98,7 +100,7 @@ def read_files(side: Side, order: np.ndarray, batch_size: int):
     It decodes on all cores while the network computes.
     """
     tf = import_tensorflow()
-    table, size = side.problem.table, side.spec.image_size
+    table, size = side.held.table, side.spec.image_size
     files = [os.path.join(table.root, table.path[row]) for row in order]
 
     def read(path, label):
@@ -113,7 +115,7 @@ def read_files(side: Side, order: np.ndarray, batch_size: int):
 
 
 def decode_all(side: Side) -> np.ndarray:
-    table = side.problem.table
+    table = side.held.table
     return np.stack(
         [
             decode_image(Path(table.root, path).read_bytes(), side.spec.image_size).pixels
@@ -141,14 +143,14 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict:
     settings = Settings(epochs=arguments.epochs, patience=99)
 
     ours = Side(place, arguments.unfreeze)
-    table, rows = ours.problem.table, ours.problem.train
+    table, rows = ours.held.table, ours.held.train
     boundary = Boundary(place, table, ours.backbone, ours.spec, ours.choice.cut)
     everything = np.arange(len(table))
     missing = boundary.missing(everything)
     boundary.compute(missing)
     trunk_seconds = boundary.seconds
-    train_rows, held_out = boundary.reader(rows), boundary.reader(ours.problem.held_out)
-    loop = _Loop(ours.network.top, table.y[rows], settings, open_devices())
+    train_rows, held_out = boundary.reader(rows), boundary.reader(ours.held.rows)
+    loop = Loop(ours.network.top, table.y[rows], settings, open_devices())
     steps = -(-len(rows) // settings.batch_size)
 
     theirs, from_files = Side(place, arguments.unfreeze), Side(place, arguments.unfreeze)
@@ -156,8 +158,8 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict:
     fit, rates = keras_fit_model(theirs, settings, steps)
     fit_files, rates_files = keras_fit_model(from_files, settings, steps)
 
-    y_held = table.y[ours.problem.held_out]
-    held_pixels = pixels[ours.problem.held_out]
+    y_held = table.y[ours.held.rows]
+    held_pixels = pixels[ours.held.rows]
     seconds: dict[str, list[float]] = {"tlx": [], "arrays": [], "files": []}
     losses: dict[str, list[float]] = {"tlx": [], "arrays": []}
     for epoch in range(1, settings.epochs + 1):
@@ -178,7 +180,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict:
         started = time.perf_counter()
         training = read_files(from_files, order, settings.batch_size)
         fit_files.fit(training, callbacks=[rates_files], verbose=0)
-        fit_files.predict(read_files(from_files, ours.problem.held_out, 64), verbose=0)
+        fit_files.predict(read_files(from_files, ours.held.rows, 64), verbose=0)
         seconds["files"].append(time.perf_counter() - started)
         print(f"epoch {epoch}", {k: v[-1] for k, v in seconds.items()}, losses, file=sys.stderr)
 

@@ -24,9 +24,10 @@ from .progress import progress
 from .render import METRIC_NAMES, table
 
 if TYPE_CHECKING:
-    from ..finetune.api import FinetuneResult
+    from ..classify.scoring.paired import Difference
     from ..finetune.probe import ProbeRow
-    from ..finetune.train import Epoch
+    from ..finetune.result import FinetuneResult
+    from ..finetune.settings import Epoch
 
 
 def finetune(
@@ -92,10 +93,10 @@ def finetune(
 
     What is below the cut stays frozen: its activations are computed once and cached, and epochs run
     over the top only. Head and fine-tuned network are compared on the same held-out images.
-    Ctrl-C keeps the best epoch so far; a killed run is taken up by the same command.
+    Ctrl-C keeps the best epoch so far; the same command goes on from there, after a kill too.
     """
-    from ..finetune.api import Watch, finetune_head
-    from ..finetune.train import Settings
+    from ..finetune.api import Callbacks, finetune_head
+    from ..finetune.settings import Settings
 
     settings = Settings(
         epochs=epochs,
@@ -109,8 +110,8 @@ def finetune(
         strategy=strategy,
     )
     with resumable(), ExitStack() as stack:
-        watch = Watch(
-            tell=note,
+        callbacks = Callbacks(
+            log=note,
             probe=lambda rows: note(probe_table(rows)),
             progress=_Progress(stack),
             epoch=lambda epoch, left: note(epoch_line(epoch, left, settings.epochs)),
@@ -126,7 +127,7 @@ def finetune(
             max_cache_gb=max_cache_gb,
             engine=engine,
             name=name,
-            watch=watch,
+            callbacks=callbacks,
         )
     emit(result.as_dict()) if as_json else say(as_text(result))
     if result.training.interrupted:
@@ -138,13 +139,17 @@ def finetune(
 def epoch_line(epoch: Epoch, left: float, epochs: int) -> str:
     """Return one line about an epoch."""
     mark = "  *" if epoch.best and epoch.epoch else ""
-    validation = f"validation loss {epoch.val_loss:.4f}, accuracy {epoch.val_accuracy:.4f}"
+    validation = f"validation loss {_loss(epoch.val_loss)}, accuracy {epoch.val_accuracy:.4f}"
     if epoch.train_loss is None:
         return f"epoch 0 (the head)  {validation}"
     return (
-        f"epoch {epoch.epoch}/{epochs}  train loss {epoch.train_loss:.4f}, {validation}, "
+        f"epoch {epoch.epoch}/{epochs}  train loss {_loss(epoch.train_loss)}, {validation}, "
         f"{epoch.seconds:.1f} s, at most {left:.0f} s left{mark}"
     )
+
+
+def _loss(value: float) -> str:
+    return f"{value:.4f}" if value < 1e4 else f"{value:.3g}"
 
 
 def probe_table(rows: list[ProbeRow]) -> str:
@@ -164,41 +169,59 @@ def probe_table(rows: list[ProbeRow]) -> str:
 
 def as_text(result: FinetuneResult) -> str:
     """Return what a person wants to read."""
-    verdict = result.verdict
+    verdict, training = result.verdict, result.training
+    names = [name for name in result.head if name != "ece_raw"]  # that of before calibration
     rows = [
         [METRIC_NAMES.get(name, name), str(result.head[name]), str(result.finetuned[name])]
-        for name in result.head
+        for name in names
     ]
-    points, low, high = (
-        100 * value
-        for value in (verdict.accuracy.value, verdict.accuracy.low, verdict.accuracy.high)
-    )
-    loss = verdict.log_loss
-    kept = "fine-tuned network" if verdict.kept == "finetuned" else "head"
-    trained = len(result.training.epochs) > 1
+    trained = bool(training.best_epoch)
     lines = [
-        f"unfreeze {result.choice.text}; fine-tuned: epoch {result.training.best_epoch} of "
-        f"{len(result.training.epochs) - 1}"
+        f"unfreeze {result.choice.text}; fine-tuned: epoch {training.best_epoch} of "
+        f"{len(training.epochs) - 1}"
         + (f", averaged at {result.average:g}" if result.average is not None else ""),
         "",
         table([f"{verdict.n} images ({result.protocol})", "head", "fine-tuned"], rows),
         "",
-        f"accuracy {points:+.1f} points ({low:+.1f} to {high:+.1f}), {verdict.gained} images "
-        f"gained and {verdict.lost} lost, McNemar's exact p = {verdict.accuracy.p_value:.2g}",
-        f"log loss {loss.value:+.4f} ({loss.low:+.4f} to {loss.high:+.4f})",
-        "",
-        f"Kept: the {kept}. "
-        + (f"On these images {verdict.why}" if trained else "No epoch was trained."),
     ]
     if trained:
+        lines += _differences(result)
+    kept = "fine-tuned network" if verdict.kept == "finetuned" else "head"
+    lines += [f"Kept: the {kept}. {verdict.why if trained else 'No epoch was trained.'}"]
+    if trained:
         lines += [
-            "(The epoch was chosen on them too, which flatters the fine-tuned network a little.)"
+            "(The epoch was chosen on these images too, which flatters the fine-tuned network a "
+            "little.\nLog loss is after calibration, each image by a temperature fitted without "
+            "it; the losses of\nthe epochs are before.)"
         ]
     lines.append("")
     if result.run is None:
         return "\n".join([*lines, "The run is with the first worker."])
     lines.append(f"run {result.run.id} in {result.run.folder} ({result.seconds:.1f} s)")
     return "\n".join([*lines, next_command("tlx predict {} PHOTO.jpg", result.run.id)])
+
+
+def _differences(result: FinetuneResult) -> list[str]:
+    """Return what fine-tuning changed, and whether that may be chance."""
+    verdict = result.verdict
+    points, low, high = (
+        100 * value
+        for value in (verdict.accuracy.value, verdict.accuracy.low, verdict.accuracy.high)
+    )
+    loss = verdict.log_loss
+    return [
+        f"accuracy {points:+.1f} points ({low:+.1f} to {high:+.1f}), {verdict.gained} images "
+        f"gained and {verdict.lost} lost: {_chance(verdict.accuracy)}",
+        f"log loss {loss.value:+.4f} ({loss.low:+.4f} to {loss.high:+.4f}): {_chance(loss)}",
+        "",
+    ]
+
+
+def _chance(difference: Difference) -> str:
+    from ..finetune.verdict import by_chance
+
+    where = "within" if by_chance(difference) else "beyond"
+    return f"{where} chance (p = {difference.p_value:.2g})"
 
 
 class _Progress:

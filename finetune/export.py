@@ -1,15 +1,29 @@
-"""One file that needs no tlx: uint8 pixels in, preprocessing inside, probabilities out."""
+"""The run that is kept, and in it a file that needs no tlx: uint8 pixels in, probabilities out."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tempfile
 import zipfile
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+
+from ..cache.spec import FeatureSpec
+from ..classify.heads.dense import DensePredictor
+from ..classify.heads.linear import LinearPredictor
+from ..classify.runs.run import Finetuning, Predictions, Run, RunInfo
+from ..classify.runs.store import save_run
+from ..classify.scoring.metrics import confusion_matrix
 from ..lazy_imports import import_keras
+from ..workspace import Workspace
+from .prepare import MODEL, HeldOut
+from .result import FinetuneResult
 from .seed import SeededNetwork, free_name
+from .settings import Settings
 
 if TYPE_CHECKING:
     import keras
@@ -70,3 +84,99 @@ def model_bytes(model: keras.Model, note: dict[str, Any]) -> bytes:
 def embedding_layer(network: SeededNetwork) -> str:
     """Return the name of the layer whose output is the embedding."""
     return network.features.outputs[0]._keras_history.operation.name
+
+
+def save_network(
+    workspace: Workspace,
+    network: SeededNetwork,
+    seed_run: Run,
+    held: HeldOut,
+    proba: np.ndarray,
+    result: FinetuneResult,
+    settings: Settings,
+    name: str | None = None,
+    *,
+    replaces: bool = False,
+) -> Run:
+    """Write the run: the whole model, its last layer as a head over its embeddings, the numbers.
+
+    The predictor of a run is a head over features. For a fine-tuned network the features are the
+    embeddings of ``model.keras`` and the head is its last layer, so that everything that takes a
+    run takes this one, and any engine runs it.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    network : SeededNetwork
+        What is kept, calibrated.
+    seed_run : Run
+    held : HeldOut
+    proba : ndarray of shape (M, C)
+        Of the held-out images, each calibrated without itself.
+    result : FinetuneResult
+    settings : Settings
+    name : str, optional
+    replaces : bool, default=False
+        Take the place of the run that has the name.
+    """
+    table, rows, kept = held.table, held.rows, result.verdict.kept
+    spec = FeatureSpec.from_json(seed_run.source["spec"])
+    data = model_bytes(whole_model(network), _note(spec, held, result))
+    arrays = [tuple(layer.get_weights()) for layer in network.classifier]
+    head: Any = LinearPredictor(*arrays[0]) if len(arrays) == 1 else DensePredictor(tuple(arrays))
+    tuned = kept == "finetuned"
+    source = _own_source(spec, network, data) if tuned else seed_run.source
+    predictions = Predictions(
+        path=[table.path[row] for row in rows],
+        digest=table.digest[rows],
+        label=held.y,
+        fold=np.zeros(len(rows), np.int32),
+        group=held.groups,
+        probabilities=proba,
+        trained_on=table.digest[held.train],
+    )
+    report = {k: v for k, v in result.as_dict().items() if k not in ("run", "seconds")}
+    info = RunInfo(
+        model=MODEL,
+        dataset=table.dataset,
+        root=table.root,
+        sources=[source],
+        class_names=table.class_names,
+        protocol=held.protocol,
+        n=len(rows),
+        metrics=result.finetuned if tuned else result.head,
+        confusion=confusion_matrix(held.y, proba.argmax(axis=1), len(table.class_names)).tolist(),
+        params={"unfreeze": result.choice.requested, "kept": kept, **asdict(settings)},
+        seed=settings.seed,
+        seconds=result.seconds,
+        trained_on=len(held.train),
+        finetune=Finetuning(seed_run.id, kept, report),  # its temperature is in the last layer
+    )
+    parts = {**head.parts(), MODEL_FILE: data}
+    return save_run(workspace, info, parts, predictions, name, replaces=replaces)
+
+
+def _note(spec: FeatureSpec, held: HeldOut, result: FinetuneResult) -> dict[str, Any]:
+    """Return what one needs to know who has ``model.keras`` alone."""
+    return {
+        "class_names": list(held.table.class_names),
+        "image_size": spec.image_size,
+        "fit": spec.fit,
+        "interpolation": spec.interpolation,
+        "dataset": held.table.dataset,
+        "seed_run": result.seed_run,
+        "kept": result.verdict.kept,
+    }
+
+
+def _own_source(spec: FeatureSpec, network: SeededNetwork, data: bytes) -> dict[str, str]:
+    """Return the source of a run whose backbone is its own ``model.keras``."""
+    tuned = replace(
+        spec,
+        backbone=f"keras:{MODEL_FILE}",
+        weights=hashlib.sha256(data).hexdigest(),
+        preprocessing="included",
+        layer=embedding_layer(network),
+        pooling="avg",
+    )
+    return {"fingerprint": tuned.fingerprint, "spec": tuned.json, "weights": MODEL_FILE}

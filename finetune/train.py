@@ -18,7 +18,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -29,130 +29,16 @@ from ..cache.identity import canonical_json
 from ..classify.heads.linear import softmax
 from ..classify.heads.weighting import class_weights
 from ..classify.scoring.metrics import image_loss
-from ..errors import FitError, UnknownNameError
 from ..lazy_imports import import_keras, import_tensorflow
 from .batchnorm import fold_batchnorm
-from .distribute import STRATEGIES, Devices, mirror, on_every_device, open_devices
+from .distribute import Devices, mirror, on_every_device, open_devices
+from .settings import Epoch, Settings, Training
 
 if TYPE_CHECKING:
     import keras
 
 WARM_UP = 0.1  # share of all steps
 _CHECKPOINT_VERSION = 1
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How the top is trained.
-
-    Attributes
-    ----------
-    epochs : int, default=10
-        At most so many. With 0 the head is returned as it came.
-    lr : float, default=1e-4
-        Peak learning rate of AdamW: it rises over the first tenth of the steps and falls to zero
-        with a cosine.
-    batch_size : int, default=32
-    patience : int, default=3
-        Stop after so many epochs without a lower validation loss.
-    weight_decay : float, default=1e-2
-        Decoupled, on kernels only.
-    label_smoothing : float, default=0.0
-        Share of each label that is spread over all classes.
-    class_weight : {"balanced"} or None, default=None
-        ``"balanced"`` weighs each image by N / (C * images of its class).
-    seed : int, default=0
-        Of the order of the images.
-    strategy : {"none", "mirrored"}, default="none"
-        ``"mirrored"`` trains on all GPUs at once, of several machines too; see
-        `tlx.finetune.distribute`.
-    """
-
-    epochs: int = 10
-    lr: float = 1e-4
-    batch_size: int = 32
-    patience: int = 3
-    weight_decay: float = 1e-2
-    label_smoothing: float = 0.0
-    class_weight: str | None = None
-    seed: int = 0
-    strategy: str = "none"
-
-    def __post_init__(self) -> None:
-        checks = {
-            "epochs": self.epochs >= 0,
-            "lr": self.lr > 0,
-            "batch_size": self.batch_size > 0,
-            "patience": self.patience > 0,
-            "weight_decay": self.weight_decay >= 0,
-            "label_smoothing": 0 <= self.label_smoothing < 1,
-            "class_weight": self.class_weight in (None, "balanced"),
-        }
-        for name, fine in checks.items():
-            if not fine:
-                raise FitError(
-                    f"{name} {getattr(self, name)!r} makes no sense.",
-                    "See tlx finetune --help for what is allowed.",
-                )
-        if self.strategy not in STRATEGIES:
-            raise UnknownNameError.nearest("strategy", self.strategy, STRATEGIES)
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What one epoch came to.
-
-    Attributes
-    ----------
-    epoch : int
-        From 1; 0 is the head before training.
-    train_loss : float or None
-        Mean over the epoch's batches of what was minimised; None for epoch 0.
-    val_loss : float
-        Mean log loss of the held-out images.
-    val_accuracy : float
-    seconds : float
-    best : bool
-        Whether the validation loss was the lowest so far.
-    """
-
-    epoch: int
-    train_loss: float | None
-    val_loss: float
-    val_accuracy: float
-    seconds: float
-    best: bool
-
-
-@dataclass
-class Training:
-    """The state of a training, and in the end its result.
-
-    Attributes
-    ----------
-    epochs : list of Epoch
-        Epoch 0, the head, first.
-    best_epoch : int
-        The trained epoch (from 1) with the lowest validation loss; 0 if none was trained.
-    best_weights : list of ndarray
-        Trainable weights of the top after it; empty if none was trained.
-    stale : int
-        Epochs since the validation loss was lower than ever before, the head's included.
-    interrupted : bool
-        Whether Ctrl-C ended it.
-    resumed_at : int
-        Epoch after which a killed training was taken up; 0 if it was not.
-    head_logits : ndarray of shape (M, C), float32
-        Of the held-out images, before any step.
-    """
-
-    epochs: list[Epoch] = field(default_factory=list)
-    best_epoch: int = 0
-    best_weights: list[np.ndarray] = field(default_factory=list)
-    stale: int = 0
-    interrupted: bool = False
-    resumed_at: int = 0
-    head_logits: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
 
 
 class Rows(Protocol):
@@ -208,7 +94,7 @@ def train(
     devices = devices or open_devices(settings.strategy)
     started = time.perf_counter()
     head_logits = predict_logits(top, held_out)
-    loop = _Loop(top, y, settings, devices)
+    loop = Loop(top, y, settings, devices)
     state = loop.restore(checkpoint) if checkpoint else None
     if state is None:
         state = Training()
@@ -216,12 +102,12 @@ def train(
         on_epoch(state.epochs[0], 0.0)
     state.head_logits = head_logits
     try:
-        while len(state.epochs) <= settings.epochs and state.stale < settings.patience:
+        while _goes_on(state, settings):
             number, started = len(state.epochs), time.perf_counter()
             loss = loop.epoch(number, train_rows, y)
             logits = predict_logits(top, held_out)
             _record(state, loop, number, loss, logits, y_held_out, started)
-            if checkpoint and devices.worker == 0:
+            if checkpoint and devices.worker == 0 and not state.diverged:
                 loop.save(checkpoint, state)
             seconds = [epoch.seconds for epoch in state.epochs[-3:] if epoch.epoch]
             left = (settings.epochs - number) * sum(seconds) / len(seconds)
@@ -233,6 +119,11 @@ def train(
     else:
         loop.assign(loop.start)  # Ctrl-C in the first epoch
     return state
+
+
+def _goes_on(state: Training, settings: Settings) -> bool:
+    left = len(state.epochs) <= settings.epochs and state.stale < settings.patience
+    return left and not state.diverged
 
 
 def predict_logits(top: keras.Model, rows: Rows, batch_size: int = 64) -> np.ndarray:
@@ -295,7 +186,7 @@ def training_key(facts: dict[str, Any]) -> str:
     return hashlib.sha256(canonical_json(facts).encode()).hexdigest()[:24]
 
 
-class _Loop:
+class Loop:
     """The compiled step and everything that changes with it."""
 
     def __init__(
@@ -341,6 +232,7 @@ class _Loop:
         return total / len(order)
 
     def weights(self) -> list[np.ndarray]:
+        """Return the trainable weights as they are now."""
         return [variable.numpy() for variable in self._variables]
 
     def assign(self, values: list[np.ndarray]) -> None:
@@ -433,7 +325,7 @@ class _Loop:
 
 def _record(
     state: Training,
-    loop: _Loop,
+    loop: Loop,
     number: int,
     train_loss: float | None,
     logits: np.ndarray,
@@ -444,9 +336,11 @@ def _record(
     loss = loop.agreed(log_loss(y, logits))
     accuracy = float((logits.argmax(axis=1) == y).mean())
     lowest = min((epoch.val_loss for epoch in state.epochs), default=math.inf)
-    best = loss < lowest
+    state.diverged = not math.isfinite(loss) or not math.isfinite(train_loss or 0.0)
+    best = loss < lowest and not state.diverged
     state.stale = 0 if best else state.stale + 1
-    if number and all(loss < epoch.val_loss for epoch in state.epochs if epoch.epoch):
+    before = [epoch.val_loss for epoch in state.epochs if epoch.epoch]
+    if number and not state.diverged and all(loss < earlier for earlier in before):
         state.best_epoch, state.best_weights = number, loop.weights()
     seconds = time.perf_counter() - started
     state.epochs.append(Epoch(number, train_loss, loss, accuracy, seconds, best))

@@ -6,7 +6,30 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..classify.heads.linear import softmax
+from ..classify.scoring.calibrate import calibration_error, cross_calibrate
+from ..classify.scoring.metrics import Metric, score
 from ..classify.scoring.paired import Difference, compare_paired
+
+_CHANCE = 0.05  # p-values from here on may be chance
+
+
+@dataclass
+class Worth:
+    """What head or network is worth on the held-out images.
+
+    Attributes
+    ----------
+    proba : ndarray of shape (M, C)
+        Calibrated, each image by a temperature that was fitted without it.
+    temperature : float
+        Of all of them, for the network to be kept.
+    metrics : dict of str to Metric
+    """
+
+    proba: np.ndarray
+    temperature: float
+    metrics: dict[str, Metric]
 
 
 @dataclass(frozen=True)
@@ -24,7 +47,7 @@ class Verdict:
     gained, lost : int
         Images that only the fine-tuned network, or only the head, gets right.
     why : str
-        One sentence.
+        One or two sentences.
     """
 
     kept: str
@@ -36,13 +59,29 @@ class Verdict:
     why: str
 
 
-def judge(
-    y: np.ndarray,
-    head: np.ndarray,
-    finetuned: np.ndarray,
-    groups: np.ndarray,
-    losses: tuple[float, float] = (np.inf, 0.0),
-) -> Verdict:
+def weigh(y: np.ndarray, logits: np.ndarray, groups: np.ndarray, seed: int) -> Worth:
+    """Calibrate logits as those of heads are, and score them.
+
+    Parameters
+    ----------
+    y : ndarray of shape (M,), int
+    logits : ndarray of shape (M, C)
+        Before any calibration.
+    groups : ndarray of shape (M,), int
+    seed : int
+        With that of a head's own run its metrics come out as that run has them.
+    """
+    raw = softmax(logits)
+    proba, temperature = cross_calibrate(y, raw, np.zeros(len(y), int), groups, seed)
+    metrics = {
+        **score(y, proba, groups),
+        "ece_raw": calibration_error(y, raw, groups),
+        "ece": calibration_error(y, proba, groups),
+    }
+    return Worth(proba, temperature, metrics)
+
+
+def judge(y: np.ndarray, head: np.ndarray, finetuned: np.ndarray, groups: np.ndarray) -> Verdict:
     """Compare the two and say which is kept.
 
     The fine-tuned network is kept if its log loss is lower and it gets no fewer images right.
@@ -54,9 +93,6 @@ def judge(
         Probabilities of the same images, which neither was trained on.
     groups : ndarray of shape (M,), int
         Copies of an image count as one in the intervals.
-    losses : tuple of float, optional
-        Log loss on these images of head and fine-tuned network as each would predict, its
-        temperature fitted on all of them: here too the fine-tuned network must be below the head.
     """
     right = [p.argmax(axis=1) == y for p in (head, finetuned)]
     gained = int((right[1] & ~right[0]).sum())
@@ -64,26 +100,28 @@ def judge(
     accuracy, loss = (
         compare_paired(metric, y, finetuned, head, groups) for metric in ("accuracy", "log_loss")
     )
-    keep = loss.value < 0 and losses[1] < losses[0] and gained >= lost
-    why = _why(accuracy, loss, gained, lost, losses)
-    kept = "finetuned" if keep else "head"
-    return Verdict(kept, len(y), accuracy, loss, gained, lost, why)
+    kept = "finetuned" if loss.value < 0 and gained >= lost else "head"
+    return Verdict(kept, len(y), accuracy, loss, gained, lost, _why(accuracy, loss, gained, lost))
 
 
-def _why(
-    accuracy: Difference, loss: Difference, gained: int, lost: int, losses: tuple[float, float]
-) -> str:
+def by_chance(difference: Difference) -> bool:
+    """Return whether a difference may be chance: its interval holds 0, or its test says so."""
+    return difference.low <= 0 <= difference.high or difference.p_value >= _CHANCE
+
+
+def _why(accuracy: Difference, loss: Difference, gained: int, lost: int) -> str:
     if loss.value >= 0:
-        return "fine-tuning did not help: its log loss is not below the head's."
-    if losses[1] >= losses[0]:
-        return (
-            "fine-tuning did not clearly help: at the temperature that they call for, its log loss "
-            f"of {losses[1]:.4f} is not below the head's of {losses[0]:.4f}."
-        )
+        return "Fine-tuning did not help: its log loss is not below the head's."
     if gained < lost:
-        return "fine-tuning did not help: its log loss is lower, but it gets fewer images right."
-    if loss.high >= 0:
-        return "fine-tuning hardly helped: its log loss is lower by no more than chance could do."
-    if accuracy.low > 0:
-        return "fine-tuning helped: its log loss is lower and its accuracy higher, beyond chance."
-    return "fine-tuning helped: its log loss is lower beyond chance; the accuracy may be chance."
+        return "Fine-tuning did not help: its log loss is lower, but it gets fewer images right."
+    if by_chance(loss):
+        return (
+            "Its log loss is lower, but the difference is within chance: on other images the head "
+            "may be as good."
+        )
+    if by_chance(accuracy):
+        return (
+            "Fine-tuning helped: its log loss is lower beyond chance; the difference in accuracy "
+            "is within chance."
+        )
+    return "Fine-tuning helped: its log loss is lower and its accuracy higher, beyond chance."

@@ -25,19 +25,11 @@ UNTESTED = {
 LONG_FILES: set[str] = {
     "classify/runs/run.py",
     "classify/scoring/crossval.py",
-    "finetune/api.py",
-    "finetune/train.py",
 }
 LONG_FUNCTIONS: set[str] = {
     "benchmarks/finetune.py::measure",
-    "finetune/api.py::_save",
-    "finetune/api.py::finetune_head",
 }
-WITHOUT_TEST: set[str] = {
-    "finetune/boundary.py",
-    "finetune/export.py",
-    "finetune/probe.py",
-}
+WITHOUT_TEST: set[str] = {}
 PRIVATE: set[str] = set()
 
 

@@ -16,7 +16,8 @@ import platform
 import secrets
 import shlex
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from importlib.metadata import version
@@ -107,6 +108,8 @@ def save_run(
     parts: dict[str, bytes],
     predictions: Predictions,
     name: str | None = None,
+    *,
+    replaces: bool = False,
 ) -> Run:
     """Write a run, whole or not at all.
 
@@ -121,6 +124,8 @@ def save_run(
     predictions : Predictions
     name : str, optional
         By default the model's name and the next free number.
+    replaces : bool, default=False
+        Take the place of the run that has the name, once this one is whole.
 
     Returns
     -------
@@ -129,11 +134,12 @@ def save_run(
     Raises
     ------
     DataError
-        If a run of that name exists.
+        If a run of that name exists, and is not to be replaced.
     StorageError
         If the system refuses to write it.
     """
-    check_name(workspace, name)
+    if not replaces:
+        check_name(workspace, name)
     parts = {**parts, PREDICTIONS: _predictions_bytes(predictions)}
     info = replace(
         info,
@@ -148,7 +154,8 @@ def save_run(
         for part, data in parts.items():
             write_atomic(temporary / part, data)
         write_atomic(temporary / "run.json", json.dumps(info.to_json(), indent=1).encode())
-        run_id = _claim(workspace, temporary, info.model, name)
+        with _set_aside(workspace.runs / name if replaces and name else None):
+            run_id = _claim(workspace, temporary, info.model, name)
         return Run(run_id, workspace.runs / run_id, info)
     except OSError as error:
         if isinstance(error, TlxError):
@@ -163,6 +170,23 @@ def _time_of_next(workspace: Workspace) -> datetime:
     now = datetime.now(timezone.utc)
     taken = [run.info.time for run in list_runs(workspace, lambda run_id, error: None)]
     return max([now, *(time + timedelta(microseconds=1) for time in taken)])
+
+
+@contextmanager
+def _set_aside(folder: Path | None) -> Iterator[None]:
+    """Move a run out of the way; remove it when its successor is there, else put it back."""
+    if folder is None or not folder.exists():
+        yield
+        return
+    hidden = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
+    os.rename(folder, hidden)
+    try:
+        yield
+    except BaseException:
+        if not folder.exists():
+            os.rename(hidden, folder)
+        raise
+    shutil.rmtree(hidden, ignore_errors=True)
 
 
 def _claim(workspace: Workspace, temporary: Path, model: str, name: str | None) -> str:

@@ -20,10 +20,11 @@ from tlx.embed.backbones.registry import get_backbone
 from tlx.embed.images import decode_image
 from tlx.embed.pipeline import embed_images, make_spec
 from tlx.errors import DataError, FitError
-from tlx.finetune.api import Watch, find_seed, finetune_head
+from tlx.finetune.api import Callbacks, finetune_head
 from tlx.finetune.boundary import Boundary
 from tlx.finetune.cut import Cut
-from tlx.finetune.train import Settings
+from tlx.finetune.prepare import find_seed
+from tlx.finetune.settings import Settings
 from tlx.lazy_imports import import_keras
 from tlx.workspace import Workspace
 
@@ -226,13 +227,13 @@ def test_images_held_out_by_folds_are_unseen_by_head_and_network(photos, tmp_pat
         settings=Settings(epochs=1, batch_size=8),
         unfreeze=2,
         engine="tensorflow",
-        watch=Watch(tell=told.append),
+        callbacks=Callbacks(log=told.append),
     )
     assert found.refitted
     assert "held-out fifth" in found.protocol
     scored = found.run.predictions()
     assert not {*map(bytes, scored.digest)} & {*map(bytes, scored.trained_on)}
-    assert "fitted again without the held-out images" in told[0]
+    assert "fitted again without the held-out images" in told[1]
 
 
 def test_a_dense_head_is_a_seed_too(copy):
@@ -245,7 +246,7 @@ def test_a_dense_head_is_a_seed_too(copy):
 
 def test_a_head_of_neighbours_is_refused_with_those_that_can(copy):
     fit_head("knn", workspace=copy)
-    with pytest.raises(FitError, match="logreg, svm, lda, ridge, centroid, dense"):
+    with pytest.raises(FitError, match=r"Heads that can: .*logreg"):
         find_seed(Workspace(copy), "knn-1")
 
 
@@ -260,7 +261,7 @@ def test_mirrored_on_one_device_uses_it_and_says_so(copy):
         workspace=copy,
         settings=Settings(epochs=0, strategy="mirrored"),
         engine="tensorflow",
-        watch=Watch(tell=told.append),
+        callbacks=Callbacks(log=told.append),
     )
     assert len(found.devices) == 1
     assert f"Training runs on {found.devices[0]} alone" in told[-1]
@@ -289,7 +290,7 @@ def test_auto_probes_each_candidate_and_takes_one(copy):
         unfreeze="auto",
         settings=Settings(epochs=0),
         engine="tensorflow",
-        watch=Watch(probe=rows.extend),
+        callbacks=Callbacks(probe=rows.extend),
     )
     assert sum(row.chosen for row in rows) == 1
     assert found.choice.cut.name == next(row.cut for row in rows if row.chosen)

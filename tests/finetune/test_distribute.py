@@ -6,9 +6,8 @@ import json
 
 import pytest
 
-from tlx.errors import FitError, UnknownNameError
+from tlx.errors import FitError
 from tlx.finetune.distribute import open_devices
-from tlx.finetune.train import Settings
 
 # 65 images in batches of 16: the last batch has one image, so the second device has none.
 TWO_DEVICES = """
@@ -23,7 +22,8 @@ tf = import_tensorflow()
 [cpu] = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from tlx.finetune.distribute import open_devices
-from tlx.finetune.train import Settings, predict_logits, train
+from tlx.finetune.settings import Settings
+from tlx.finetune.train import predict_logits, train
 keras = import_keras()
 
 class Stored:
@@ -197,9 +197,3 @@ except FitError as error:
     told = python(code)
     assert "cannot be joined" in told
     assert "new process" in told
-
-
-def test_an_unknown_strategy_is_refused_with_the_known():
-    with pytest.raises(UnknownNameError, match="unknown strategy: 'miror'") as caught:
-        Settings(strategy="miror")
-    assert "mirrored" in caught.value.remedy

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tlx.errors import FitError
+from tlx.finetune.settings import Settings
 from tlx.finetune.train import (
-    Settings,
     average_weights,
     epoch_order,
     learning_rate,
@@ -234,7 +233,12 @@ def test_the_order_depends_on_seed_and_epoch_alone():
     assert not np.array_equal(epoch_order(50, 1, 2), epoch_order(50, 2, 2))
 
 
-@pytest.mark.parametrize("wrong", [{"lr": 0}, {"epochs": -1}, {"class_weight": "even"}])
-def test_settings_that_make_no_sense_are_refused(wrong):
-    with pytest.raises(FitError, match=next(iter(wrong))):
-        Settings(**wrong)
+def test_a_loss_that_is_no_number_ends_the_training_and_leaves_the_head(top, data):
+    before = weights(top)
+    found = train(top, *data, Settings(epochs=9, lr=1e38, patience=9))
+    assert found.diverged
+    assert len(found.epochs) < 10
+    assert not np.isfinite([found.epochs[-1].val_loss, found.epochs[-1].train_loss]).all()
+    if not found.best_epoch:
+        assert all(np.array_equal(a, b) for a, b in zip(before, weights(top), strict=True))
+    assert np.isfinite(predict_logits(top, data[2])).all()

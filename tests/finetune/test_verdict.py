@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from tlx.finetune.verdict import judge
+from tlx.finetune.verdict import by_chance, judge, weigh
 
 N = 400
 Y = np.arange(N) % 2
@@ -48,8 +49,17 @@ def test_fewer_images_right_keep_the_head_whatever_the_loss():
     assert "fewer images right" in found.why
 
 
-def test_the_head_as_it_predicts_must_be_beaten_too():
-    found = verdict(BETTER, losses=(0.1, 0.2))
-    assert found.log_loss.value < 0
-    assert found.kept == "head"
-    assert "its log loss of 0.2000 is not below the head's of 0.1000" in found.why
+def test_a_difference_within_chance_is_called_so():
+    one = HEAD.copy()
+    one[0] = HEAD[100]
+    found = verdict(one)
+    assert found.kept == "finetuned"
+    assert by_chance(found.accuracy)
+    assert "within chance" in found.why
+
+
+def test_calibrating_takes_nothing_but_a_factor_from_logits():
+    logits = np.log(HEAD)
+    one, two = (weigh(Y, factor * logits, np.arange(N), 0) for factor in (1.0, 4.0))
+    assert two.metrics["log_loss"].value == pytest.approx(one.metrics["log_loss"].value, abs=0.01)
+    assert two.temperature > one.temperature

@@ -1,0 +1,190 @@
+"""What a fine-tuning starts from: the head, the images held out, and the run that it replaces."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ..classify.folds import stratified_group_folds
+from ..classify.runs.best import best_run, load_run
+from ..classify.runs.run import Run
+from ..classify.runs.store import check_name, list_runs
+from ..classify.table import FeatureTable, load_table
+from ..errors import DataError, FitError, TlxError
+from ..workspace import Workspace
+from .seed import SEEDS, SeedHead, seed_head
+from .settings import Settings
+
+MODEL = "finetune"
+_INNER_FOLDS = 5  # one of them is held out if the data set has no validation split
+
+_REMEDY = "Add images, or hold some out: tlx embed DATA --validation-fraction 0.2"
+
+
+@dataclass
+class HeldOut:
+    """A head, the images it learned from, and those that neither it nor the network will see.
+
+    Attributes
+    ----------
+    table : FeatureTable
+    train, rows : ndarray of int
+        Rows of the table to learn from, and those held out.
+    protocol : str
+    head : SeedHead
+    temperature : float
+        That is in the head's weights.
+    refitted : bool
+        Whether the head had to be fitted again without the held-out images.
+    """
+
+    table: FeatureTable
+    train: np.ndarray
+    rows: np.ndarray
+    protocol: str
+    head: SeedHead
+    temperature: float
+    refitted: bool
+
+    @property
+    def used(self) -> np.ndarray:
+        """All rows: first those to learn from, then those held out."""
+        return np.concatenate([self.train, self.rows])
+
+    @property
+    def y(self) -> np.ndarray:
+        """Labels of the held-out images."""
+        return self.table.y[self.rows]
+
+    @property
+    def groups(self) -> np.ndarray:
+        """Groups of the held-out images."""
+        return self.table.groups[self.rows]
+
+
+def find_seed(workspace: Workspace, seed_run: str, dataset: str | None = None) -> Run:
+    """Return the run to start from; ``"best"`` is the best that can be a seed.
+
+    Raises
+    ------
+    FitError
+        If the run named cannot be one.
+    DataError
+        If there is no run that can.
+    """
+    if seed_run != "best":
+        run = load_run(seed_run, workspace.root)
+        if error := objection(run):
+            raise error
+        return run
+    try:
+        return best_run(workspace, dataset, lambda run: objection(run) is None)
+    except DataError as error:
+        raise DataError(
+            f"there is no run whose head could become a layer: {error.cause}",
+            f"Run tlx fit-head --model logreg first (or another of {', '.join(SEEDS)}).",
+        ) from error
+
+
+def objection(run: Run) -> FitError | None:
+    """Return why a run cannot be a seed; None if it can.
+
+    It needs a head made of layers, over the features of one backbone at one layer.
+    """
+    if run.info.finetune is not None:
+        return FitError(
+            f"run {run.id} is fine-tuned already.",
+            f"Start from {run.info.finetune.seed_run} again, with other options.",
+        )
+    if run.info.model not in SEEDS:
+        return FitError(
+            f"run {run.id} is a {run.info.model} run: its head cannot become a layer.",
+            f"Heads that can: {', '.join(SEEDS)}.",
+        )
+    if len(run.info.sources) > 1:
+        return FitError(
+            f"run {run.id} joins {len(run.info.sources)} kinds of features, and a network has one.",
+            "Start from a run of one backbone: tlx fit-head --features NAME",
+        )
+    return None
+
+
+def hold_out(workspace: Workspace, run: Run, seed: int) -> HeldOut:
+    """Decide which images are held out, and make sure that the head has not seen them."""
+    table = load_table(workspace, run.info.dataset, run.source["fingerprint"])
+    held = table.split == "validation"
+    protocol = "validation split"
+    if not held.any():
+        held = _a_fifth(table, seed)
+        protocol = f"held-out fifth, stratified, seed {seed}"
+        table = replace(table, split=np.where(held, "validation", "train"))
+    train, rows = np.flatnonzero(~held), np.flatnonzero(held)
+    learned = {row.tobytes() for row in run.predictions().trained_on}
+    seen = any(table.digest[row].tobytes() in learned for row in rows)
+    head, temperature = run.head(), run.info.temperature
+    refitted = seen or run.class_names != table.class_names
+    if refitted:
+        head, temperature = _fit_again(run, table)
+    layers = seed_head(head, run.info.model)
+    return HeldOut(table, train, rows, protocol, layers, temperature, refitted)
+
+
+def _a_fifth(table: FeatureTable, seed: int) -> np.ndarray:
+    try:
+        y, groups, names = table.y, table.groups, table.class_names
+        return stratified_group_folds(y, groups, _INNER_FOLDS, seed, names) == 0
+    except DataError as error:
+        raise FitError(
+            f"a fifth of the images cannot be held out: {error.cause}", _REMEDY
+        ) from error
+
+
+def _fit_again(run: Run, table: FeatureTable) -> tuple[Any, float]:
+    recipe = run.info.recipe
+    assert recipe is not None, "every head that can be a seed has one"
+    try:
+        fitted = replace(recipe, options=recipe.fixed).evaluate(table, run.info.seed)
+    except TlxError as error:
+        raise FitError(
+            f"the head of run {run.id} cannot be fitted without the held-out images: {error.cause}",
+            _REMEDY,
+        ) from error
+    return fitted.head, fitted.temperature
+
+
+def goes_on(
+    workspace: Workspace, name: str | None, seed_run: Run, unfreeze: int | str, settings: Settings
+) -> bool:
+    """Return whether the name is that of an interrupted run which this command goes on with.
+
+    Raises
+    ------
+    DataError
+        If another run has the name.
+    """
+    if name is None or not (workspace.runs / name).is_dir():
+        check_name(workspace, name)
+        return False
+    run = next((run for run in list_runs(workspace) if run.id == name), None)
+    tuning = run.info.finetune if run else None
+    if run is None or tuning is None or not tuning.report["finetuned"].get("interrupted"):
+        check_name(workspace, name)  # which says that it is taken
+        return False
+    asked = {"unfreeze": str(unfreeze).strip(), **asdict(settings)}
+    before = {key: value for key, value in run.info.params.items() if key != "kept"}
+    different = sorted(key for key in asked if asked[key] != before.get(key))
+    if tuning.seed_run != seed_run.id:
+        raise DataError(
+            f"run {name!r} is an interrupted fine-tuning that started from {tuning.seed_run}, "
+            f"this one starts from {seed_run.id}.",
+            f"Go on with tlx finetune {tuning.seed_run} --name {name}, or choose another name.",
+        )
+    if different:
+        told = ", ".join(f"{key} was {before.get(key)}" for key in different)
+        raise DataError(
+            f"run {name!r} is an interrupted fine-tuning with other options: {told}.",
+            f"Go on with those, choose another name, or: tlx runs rm {name}",
+        )
+    return True
