@@ -22,14 +22,14 @@ from ..reprs import html_table
 from ..workspace import Workspace
 from .heads.registry import fit_grid
 from .scoring.calibrate import halve_groups
-from .scoring.crossval import allow_for_folds, make_plan
+from .scoring.intervals import allow_for_folds, average_draws
 from .scoring.metrics import Metric, image_loss, score
+from .scoring.plan import make_plan
 from .table import FeatureTable, load_table
 
 _EXPONENTS = np.linspace(0.05, 2, 40)
 _RESAMPLES = 1000
 _ENOUGH = 4  # sizes that a curve of three parameters needs at least
-_T = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
 
 
 @dataclass(frozen=True)
@@ -335,17 +335,8 @@ def _point(
     from is Student's; as they are independent, their squares add.
     """
     repeats = hits.mean(axis=1)
-    value = float(repeats.mean())
-    each = [allow_for_folds(score(y, p, groups), n_folds)["accuracy"] for p in proba]
-    below = float(np.mean([m.value - m.low for m in each]))
-    above = float(np.mean([m.high - m.value for m in each]))
-    R = len(repeats)
-    drawn = _T.get(R, 2.2) * float(repeats.std(ddof=1)) / np.sqrt(R) if R > 1 else 0.0
-    accuracy = Metric(
-        value,
-        max(0.0, value - float(np.hypot(below, drawn))),
-        min(1.0, value + float(np.hypot(above, drawn))),
-    )
+    each = [{"accuracy": allow_for_folds(score(y, p, groups), n_folds)["accuracy"]} for p in proba]
+    accuracy = average_draws(each)["accuracy"]
     return Point(n_train / n_classes, n_train, accuracy, repeats.tolist())
 
 

@@ -26,12 +26,12 @@ import numpy as np
 from ...errors import DataError, FitError
 from ..heads.linear import softmax
 from ..heads.newton import increasing_root
-from .metrics import Metric, _standard_error, expected_calibration_error
+from .intervals import Metric, Z, standard_error
+from .metrics import expected_calibration_error
 
 UNKNOWN = "unknown"  # the label of a rejected image
 _TINY = 1e-12  # what a probability of 0 counts as, at most
 _WIDEST = 7.0  # |log T| stays below this
-_Z = 1.959963984540054
 _BINS = 15
 _STEPS = 50  # numbers of accepted images that are tried
 _STARTS = 4  # sequences of tests, which share the allowed risk
@@ -230,7 +230,7 @@ def calibration_error(
     sign = np.sign(np.bincount(bins, weights=gap))[bins]
     value = expected_calibration_error(y, probabilities, _BINS)
     group = np.arange(len(y)) if groups is None else np.unique(groups, return_inverse=True)[1]
-    half = _Z * _standard_error(sign * gap - value, group)
+    half = Z * standard_error(sign * gap - value, group)
     return Metric(value, max(0.0, value - half), min(1.0, value + half))
 
 
@@ -336,7 +336,7 @@ def _error_bounds(wrong: np.ndarray, group: np.ndarray, delta: float) -> tuple[f
 
     value = float(wrong.mean())
     groups = np.count_nonzero(np.bincount(group))
-    se = _standard_error(wrong - value, group)
+    se = standard_error(wrong - value, group)
     n = min(groups, value * (1 - value) / se**2) if se else groups
     errors = value * n
     bound = 1.0 if errors >= n else float(betaincinv(errors + 1, n - errors, 1 - delta))

@@ -22,27 +22,13 @@ References
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from ...errors import DataError
+from .intervals import Metric, Z, standard_error, wilson
 
-_Z = 1.959963984540054  # 97.5% point of the normal distribution
 _EPS = float(np.finfo(np.float64).eps)  # probabilities are clipped by it, as in scikit-learn
 _WORST = -float(np.log(_EPS))  # so this is the largest loss of an image
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A value and its 95% interval."""
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.value:.4f} ({self.low:.4f} to {self.high:.4f})"
 
 
 def score(
@@ -94,9 +80,9 @@ def score(
     group = group.reshape(-1)
     predicted = p.argmax(axis=1)
     metrics = {
-        "accuracy": _wilson(*_accuracy(y, predicted), group),
-        "balanced_accuracy": _wilson(*_balanced_accuracy(y, predicted), group),
-        "macro_f1": _wilson(*_macro_f1(y, predicted, p.shape[1]), group),
+        "accuracy": wilson(*_accuracy(y, predicted), group),
+        "balanced_accuracy": wilson(*_balanced_accuracy(y, predicted), group),
+        "macro_f1": wilson(*_macro_f1(y, predicted, p.shape[1]), group),
         "log_loss": _log_loss(y, p, group),
     }
     area = _roc_auc(y, p, group)
@@ -179,7 +165,7 @@ def _log_loss(y: np.ndarray, probabilities: np.ndarray, group: np.ndarray) -> Me
     value = float(loss.mean())
     if group.max() == 0:  # one group says nothing of the variation
         return Metric(value, 0.0, _WORST)
-    factor = np.exp(_Z * _standard_error(loss - value, group) / value)
+    factor = np.exp(Z * standard_error(loss - value, group) / value)
     return Metric(value, float(value / factor), max(value, min(float(value * factor), _WORST)))
 
 
@@ -199,7 +185,7 @@ def _roc_auc(y: np.ndarray, probabilities: np.ndarray, group: np.ndarray) -> Met
     if not values:
         return None
     groups = int(group.max()) + 1
-    return _wilson(
+    return wilson(
         float(np.mean(values)),
         influence / len(values),
         group,
@@ -228,39 +214,3 @@ def _midranks(scores: np.ndarray) -> np.ndarray:
     """Ranks from 1, equal scores sharing their mean rank."""
     _, place, count = np.unique(scores, return_inverse=True, return_counts=True)
     return (np.cumsum(count) - (count - 1) / 2)[place]
-
-
-def _standard_error(influence: np.ndarray, group: np.ndarray) -> float:
-    """Root of the sum over groups of squared influence, over N."""
-    total = np.bincount(group, weights=influence)
-    error = float(np.sqrt(total @ total)) / len(influence)
-    # What rounding leaves of a sum of zeros is zero.
-    return error if error > 1e-12 * max(1.0, float(np.abs(influence).max())) else 0.0
-
-
-def _wilson(
-    value: float,
-    influence: np.ndarray,
-    group: np.ndarray,
-    fallback: int | None = None,
-    most: int | None = None,
-) -> Metric:
-    """Wilson's interval for the effective sample size ``value (1 - value) / SE^2``.
-
-    `fallback` is the sample size when the error vanishes, `most` the largest believed. Both are the
-    number of groups by default: small classes whose images are all right or all wrong hide their
-    variance, and must not make a few images count for many.
-    """
-    groups = int(group.max()) + 1
-    fallback, most = fallback or groups, most or groups
-    error = _standard_error(influence, group)
-    n = value * (1 - value) / error**2 if error else fallback
-    n = float(np.clip(n, 1, most))
-    shrink = 1 + _Z**2 / n
-    centre = (value + _Z**2 / (2 * n)) / shrink
-    half = _Z / shrink * np.sqrt(max(value * (1 - value), 0) / n + _Z**2 / (4 * n**2))
-    return Metric(
-        value,
-        max(0.0, min(value, float(centre - half))),
-        min(1.0, max(value, float(centre + half))),
-    )

@@ -23,9 +23,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .intervals import Z
 from .metrics import image_loss
 
-_Z = 1.959963984540054
 _CHUNK = 2**22  # weights of images held at once
 
 
@@ -116,7 +116,7 @@ def _accuracy_difference(gains: np.ndarray, group: np.ndarray, draws: int) -> Di
     size = np.bincount(group)
     centre = gain.sum() / n
     spread = ((total - centre * size) ** 2).sum() + 1 + 2 * centre**2
-    half = _Z * float(np.sqrt(spread)) / n
+    half = Z * float(np.sqrt(spread)) / n
     value = float(gain.mean())
     return Difference(
         value,

@@ -10,8 +10,8 @@ from sklearn.tree import DecisionTreeClassifier
 from tlx.classify.compare import compare_heads
 from tlx.classify.fit import evaluate_features, fit_head, fit_heads
 from tlx.classify.runs.best import load_run
-from tlx.classify.scoring.crossval import average_draws, evaluate_head, make_plan
-from tlx.classify.scoring.metrics import Metric
+from tlx.classify.scoring.crossval import evaluate_head
+from tlx.classify.scoring.plan import make_plan
 from tlx.errors import DataError, FitError, UnknownNameError
 
 LIGHT = ["logreg", "svm", "lda", "ridge", "knn", "centroid"]
@@ -129,19 +129,6 @@ def test_one_image_a_class_can_be_learned_from(make_table, draw):
     for model in LIGHT:
         found = evaluate_head(table, model, max_per_class=1, repeats=2)
         assert found.metrics["accuracy"].value > 0.8, model
-
-
-def test_the_interval_of_draws_adds_both_kinds_of_chance():
-    same = [{"accuracy": Metric(0.8, 0.7, 0.9)}] * 4
-    assert average_draws(same)["accuracy"] == Metric(
-        pytest.approx(0.8), pytest.approx(0.7), pytest.approx(0.9)
-    )
-    values = (0.75, 0.85, 0.75, 0.85)
-    spread = [{"accuracy": Metric(v, v - 0.1, v + 0.1)} for v in values]
-    drawn = 3.182446 * np.std(values, ddof=1) / 2  # Student's t with 3 degrees of freedom
-    wide = average_draws(spread)["accuracy"]
-    assert wide.low == pytest.approx(0.8 - np.hypot(0.1, drawn), abs=1e-6)
-    assert wide.high == pytest.approx(0.8 + np.hypot(0.1, drawn), abs=1e-6)
 
 
 def test_views_of_an_image_come_with_it(make_table, draw):

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from tlx.classify.fit import fit_head
-from tlx.classify.scoring.crossval import allow_for_folds, evaluate_head
+from tlx.classify.scoring.crossval import evaluate_head
+from tlx.classify.scoring.intervals import allow_for_folds
 from tlx.classify.scoring.metrics import Metric, score
 from tlx.classify.table import load_table
 
@@ -75,7 +76,7 @@ def test_intervals_of_random_labels_cover_chance(make_table, n, dim, classes, fo
     """In at least 90 of 100 data sets; C is chosen by nested folds each time.
 
     Intervals for independent images did so in 87: see
-    `tlx.classify.scoring.crossval.allow_for_folds`.
+    `tlx.classify.scoring.intervals.allow_for_folds`.
     """
     covered = 0
     for seed in range(100):

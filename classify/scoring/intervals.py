@@ -1,0 +1,137 @@
+"""Values with 95% intervals: of dependent images, of folds, and of draws of few images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+Z = 1.959963984540054  # 97.5% point of the normal distribution
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A value and its 95% interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.4f} ({self.low:.4f} to {self.high:.4f})"
+
+
+def standard_error(influence: np.ndarray, group: np.ndarray) -> float:
+    """Root of the sum over groups of squared influence, over N."""
+    total = np.bincount(group, weights=influence)
+    error = float(np.sqrt(total @ total)) / len(influence)
+    # What rounding leaves of a sum of zeros is zero.
+    return error if error > 1e-12 * max(1.0, float(np.abs(influence).max())) else 0.0
+
+
+def wilson(
+    value: float,
+    influence: np.ndarray,
+    group: np.ndarray,
+    fallback: int | None = None,
+    most: int | None = None,
+) -> Metric:
+    """Wilson's interval for the effective sample size ``value (1 - value) / SE^2``.
+
+    `fallback` is the sample size when the error vanishes, `most` the largest believed. Both are the
+    number of groups by default: small classes whose images are all right or all wrong hide their
+    variance, and must not make a few images count for many.
+    """
+    groups = int(group.max()) + 1
+    fallback, most = fallback or groups, most or groups
+    error = standard_error(influence, group)
+    n = value * (1 - value) / error**2 if error else fallback
+    n = float(np.clip(n, 1, most))
+    shrink = 1 + Z**2 / n
+    centre = (value + Z**2 / (2 * n)) / shrink
+    half = Z / shrink * np.sqrt(max(value * (1 - value), 0) / n + Z**2 / (4 * n**2))
+    return Metric(
+        value,
+        max(0.0, min(value, float(centre - half))),
+        min(1.0, max(value, float(centre + half))),
+    )
+
+
+def allow_for_folds(metrics: dict[str, Metric], n_folds: int) -> dict[str, Metric]:
+    """Widen intervals for what the folds of cross-validation share.
+
+    Each of two images in different folds is learned from when the other is scored, so their errors
+    go together, and an interval that takes them for independent is too narrow: with random labels
+    it held chance in 87 of 100 data sets. There is no unbiased estimate of that variance [1]_.
+    Nadeau and Bengio [2]_ take the correlation of two folds to be the share 1 / K of an image set
+    that one fold is. The mean of K folds, each of variance s, then has the variance
+    ``s / K * (1 + (K - 1) / K)``: half widths grow by the root of the last factor, 1.34 for K = 5.
+    For a head that hardly changes with its training images this is wider than need be.
+
+    Parameters
+    ----------
+    metrics : dict of str to Metric
+        With intervals for independent images or groups.
+    n_folds : int
+        K; nothing changes for 1, a validation split.
+
+    Returns
+    -------
+    dict of str to Metric
+
+    References
+    ----------
+    .. [1] Y. Bengio, Y. Grandvalet (2004), No unbiased estimator of the variance of K-fold
+       cross-validation, Journal of Machine Learning Research 5.
+    .. [2] C. Nadeau, Y. Bengio (2003), Inference for the generalization error, Machine Learning 52.
+    """
+    factor = float(np.sqrt(1 + (n_folds - 1) / n_folds))
+    return {name: _widen(name, metric, factor) for name, metric in metrics.items()}
+
+
+def _widen(name: str, metric: Metric, factor: float) -> Metric:
+    value, low, high = metric.value, metric.low, metric.high
+    if name == "log_loss":  # its interval is symmetric on the log scale
+        if low <= 0:
+            return metric
+        return Metric(value, value * (low / value) ** factor, value * (high / value) ** factor)
+    return Metric(
+        value,
+        max(0.0, value - factor * (value - low)),
+        min(1.0, value + factor * (high - value)),
+    )
+
+
+def average_draws(draws: list[dict[str, Metric]]) -> dict[str, Metric]:
+    """Return the mean of each metric over draws of the training images, and its 95% interval.
+
+    Two things are random: which images were drawn to learn from, and which there are to score. For
+    R draws with values v_r the first has a standard error of std(v) / sqrt(R), and Student's t with
+    R - 1 degrees of freedom gives it a half width. The half width of the second is the mean one of
+    the intervals of single draws (the same images are scored each time, so averaging does not
+    shrink it). The two are independent, so their squares add. As a single draw's interval holds
+    some of the chance of its drawing, the sum is rather too wide than too narrow. Of one draw it
+    can say nothing but the second.
+
+    Parameters
+    ----------
+    draws : list of R dict
+        A metric that some draw lacks is left out.
+    """
+    from scipy.special import stdtrit
+
+    R = len(draws)
+    out = {}
+    for name in draws[0]:
+        if not all(name in draw for draw in draws):
+            continue
+        values = np.array([draw[name].value for draw in draws])
+        value = float(values.mean())
+        below = float(np.mean([draw[name].value - draw[name].low for draw in draws]))
+        above = float(np.mean([draw[name].high - draw[name].value for draw in draws]))
+        drawn = 0.0 if R == 1 else float(stdtrit(R - 1, 0.975) * values.std(ddof=1) / np.sqrt(R))
+        high = value + float(np.hypot(above, drawn))
+        bounded = name != "log_loss"
+        low = max(0.0, value - float(np.hypot(below, drawn)))
+        out[name] = Metric(value, low, min(1.0, high) if bounded else high)
+    return out

@@ -1,0 +1,188 @@
+"""Which rows a head learns from, which it is scored on, and which choose its parameters.
+
+With a validation split, a head learns from train and is scored on validation. Without one, each
+outer fold is scored by a head that never saw it, and whose parameters were chosen by inner folds
+that never saw it either.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ...errors import DataError, FitError
+from ..folds import groups_per_class, stratified_group_folds
+from ..table import FeatureTable
+
+
+@dataclass
+class Fit:
+    """One fit: what it learns from, what it is scored on, and which fits choose its parameters.
+
+    Attributes
+    ----------
+    train, held_out : ndarray of int
+        Rows of the table.
+    inner : list of int
+        Places in the plan of the fits whose held-out loss chooses this one's parameters.
+    """
+
+    train: np.ndarray
+    held_out: np.ndarray
+    inner: list[int] = field(default_factory=list)
+
+
+@dataclass
+class Plan:
+    """All fits that one evaluation needs.
+
+    Attributes
+    ----------
+    protocol : str
+        For people: "validation split", "nested 5-fold".
+    fits : list of Fit
+    scored : list of int
+        The fits whose held-out rows are scored; together they hold each such row once.
+    kept : int
+        The fit whose head is kept.
+    """
+
+    protocol: str
+    fits: list[Fit]
+    scored: list[int]
+    kept: int
+
+
+def make_plan(
+    table: FeatureTable,
+    n_folds: int = 5,
+    seed: int = 0,
+    *,
+    search: bool = True,
+    max_per_class: int | None = None,
+    draw: int = 0,
+) -> Plan:
+    """Decide which fits an evaluation needs.
+
+    Parameters
+    ----------
+    table : FeatureTable
+    n_folds : int, default=5
+        Outer folds, and the most inner ones; ignored for the outer if there is a validation split.
+    seed : int, default=0
+        Of the folds.
+    search : bool, default=True
+        Whether there is anything to choose. If not, there are no inner folds.
+    max_per_class : int, optional
+        Learn from so many images of each class at most, drawn at random; all else that a fold holds
+        out is scored all the same. Inner folds see the images drawn only.
+    draw : int, default=0
+        Number of the draw: with the same seed the folds stay the same.
+
+    Raises
+    ------
+    FitError
+        If there is one class only.
+    DataError
+        If `max_per_class` is not positive, a class has fewer independent images than folds, or the
+        validation split does not fit.
+    """
+    if len(table.class_names) < 2:
+        raise FitError(
+            f"data set {table.dataset!r} has one class only: {', '.join(table.class_names)!r}.",
+            "A classifier needs two. Add a folder for another class and run tlx embed again.",
+        )
+    if max_per_class is not None and max_per_class < 1:
+        raise DataError(f"{max_per_class} images a class.", "Use --max-per-class 1 or more.")
+    fits: list[Fit] = []
+    shuffled = np.random.default_rng([seed, draw]).permutation(len(table))
+
+    def add(train: np.ndarray, held_out: np.ndarray, inner: list[int] | None = None) -> int:
+        if max_per_class is not None:
+            train = _first_of_each_class(table, train, shuffled, max_per_class)
+        if inner is None and not search:
+            inner = []
+        if inner is None:
+            inner = [add(a, b, []) for a, b in _inner_folds(table, train, n_folds, seed + 1)]
+        fits.append(Fit(train, held_out, inner))
+        return len(fits) - 1
+
+    everything = np.arange(len(table))
+    plain = table.view == 0
+    if (table.split == "validation").any():
+        train, validation = divide_by_split(table.split, table.groups)
+        _check_validation(table, train, validation)
+        kept = add(everything[train], everything[validation & plain])
+        protocol = "validation split"
+        shared = np.count_nonzero(~validation & ~train)
+        if shared:
+            protocol += f", {shared} train images left out that are in validation too"
+        return Plan(protocol, fits, [kept], kept)
+    fold = stratified_group_folds(table.y, table.groups, n_folds, seed, table.class_names)
+    outer = [add(everything[fold != k], everything[(fold == k) & plain]) for k in range(n_folds)]
+    # The outer folds choose for the head that is kept, unless it learns from far fewer images.
+    kept = add(everything, everything[:0], outer if max_per_class is None else None)
+    return Plan(f"nested {n_folds}-fold" if search else f"{n_folds}-fold", fits, outer, kept)
+
+
+def divide_by_split(split: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return which rows the head that is kept learns from, and which are scored.
+
+    With a validation split, that is scored, and rows of its groups are not learned from. Without
+    one, folds let every row be both.
+
+    Parameters
+    ----------
+    split : ndarray of shape (N,), str
+    groups : ndarray of shape (N,), int
+
+    Returns
+    -------
+    train, held_out : ndarray of shape (N,), bool
+    """
+    validation = split == "validation"
+    if not validation.any():
+        return np.ones(len(split), bool), np.ones(len(split), bool)
+    return ~validation & ~np.isin(groups, groups[validation]), validation
+
+
+def _first_of_each_class(
+    table: FeatureTable, rows: np.ndarray, order: np.ndarray, n: int
+) -> np.ndarray:
+    """Return those of `rows` whose image is among the first n of its class in `order`."""
+    allowed = np.zeros(len(table), bool)
+    allowed[rows] = table.view[rows] == 0
+    order = order[allowed[order]]
+    y = table.y[order]
+    drawn = np.sort(np.concatenate([order[y == k][:n] for k in np.unique(y)]))
+    if not table.view.any():
+        return drawn
+    paths = {table.path[row] for row in drawn}  # their augmented views come along
+    return np.array([row for row in rows if table.path[row] in paths])
+
+
+def _inner_folds(
+    table: FeatureTable, train: np.ndarray, n_folds: int, seed: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return (train, held out) pairs within `train`; none if some class has one group only."""
+    y, groups = table.y[train], table.groups[train]
+    counts = groups_per_class(y, groups)
+    n_folds = min(n_folds, int(counts[np.unique(y)].min()))
+    if n_folds < 2:
+        return []
+    fold = stratified_group_folds(y, groups, n_folds, seed)
+    plain = table.view[train] == 0
+    return [(train[fold != k], train[(fold == k) & plain]) for k in range(n_folds)]
+
+
+def _check_validation(table: FeatureTable, train: np.ndarray, validation: np.ndarray) -> None:
+    """Refuse a validation split with a class that train lacks."""
+    unseen = set(table.y[validation]) - set(table.y[train])
+    if unseen:
+        names = ", ".join(repr(table.class_names[label]) for label in sorted(unseen))
+        raise DataError(
+            f"the validation split has classes that train lacks: {names}.",
+            "Give train images of them (copies of validation images do not count), or remove them "
+            "from validation.",
+        )
