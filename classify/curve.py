@@ -107,10 +107,9 @@ class LearningCurve:
     reason: str
 
     def __repr__(self) -> str:
-        last = self.points[-1]
         return (
             f"<LearningCurve of {self.model} on {self.dataset!r}: {len(self.points)} sizes up to "
-            f"{last.per_class:.0f} images a class, accuracy {last.accuracy}>"
+            f"{self.points[-1].per_class:.0f} images a class, accuracy {self.points[-1].accuracy}>"
         )
 
     def _repr_html_(self) -> str:
