@@ -28,7 +28,7 @@ LONG_FILES: set[str] = {
 LONG_FUNCTIONS: set[str] = {
     "benchmarks/finetune.py::measure",
 }
-WITHOUT_TEST: set[str] = {}
+WITHOUT_TEST: set[str] = set()
 PRIVATE: set[str] = set()
 
 
