@@ -82,11 +82,17 @@ def start(environment) -> Iterator[Start]:
     """Yield a function that starts the command in a folder; nothing outlives the test."""
     processes = []
 
-    def run(folder: Path, *options: str, **variables: str) -> subprocess.Popen[str]:
+    def run(
+        folder: Path,
+        *options: str,
+        before: Callable[[], None] | None = None,
+        **variables: str,
+    ) -> subprocess.Popen[str]:
         processes.append(
             subprocess.Popen(
                 [sys.executable, "-m", "tlx", "finetune", *OPTIONS, *options],
                 cwd=folder,
+                preexec_fn=before,
                 env={**environment, **variables},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -100,6 +106,10 @@ def start(environment) -> Iterator[Start]:
         if process.poll() is None:
             process.kill()
         process.communicate()
+
+
+def ignore_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def read_until(process: subprocess.Popen[str], text: str) -> str:
@@ -161,7 +171,7 @@ def test_ctrl_c_in_training_keeps_the_best_epoch_and_the_same_command_goes_on(
     folders, start, run_tlx
 ):
     folder = next(folders)
-    process = start(folder)
+    process = start(folder, "--name", "mine")
     read_until(process, "epoch 5/30")
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
@@ -176,10 +186,24 @@ def test_ctrl_c_in_training_keeps_the_best_epoch_and_the_same_command_goes_on(
     run = load_run(result["run"], folder / ".tlx")
     assert run.info.finetune.report["finetuned"]["interrupted"]
 
-    again = json.loads(run_tlx("finetune", *OPTIONS, cwd=folder).stdout)
+    again = json.loads(run_tlx("finetune", *OPTIONS, "--name", "mine", cwd=folder).stdout)
+    assert again["run"] == result["run"] == "mine"
     assert again["finetuned"]["resumed_at"] == len(result["epochs"]) - 1
     assert not again["finetuned"]["interrupted"]
     assert [epoch["val_loss"] for epoch in again["epochs"][: len(losses)]] == losses
+    ended = load_run("mine", folder / ".tlx").info.finetune
+    assert not ended.report["finetuned"]["interrupted"]
+    assert {run.name for run in (folder / ".tlx" / "runs").iterdir()} == {"logreg-1", "mine"}
+
+
+def test_termination_ends_a_training_resumably_where_ctrl_c_is_ignored(folders, start):
+    folder = next(folders)
+    process = start(folder, "--name", "mine", before=ignore_interrupts)
+    read_until(process, "epoch 5/30")
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert json.loads(out)["finetuned"]["interrupted"]
 
 
 def test_ctrl_c_while_activations_are_computed_keeps_those_that_are(folders, start, run_tlx):
