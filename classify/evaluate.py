@@ -13,7 +13,7 @@ import numpy as np
 from ..arguments import says_nearest_argument
 from ..cache.manifest import Manifest
 from ..cache.spec import FeatureSpec
-from ..embed.engines.registry import Engine
+from ..embed.engines.engine import Engine
 from ..errors import DataError, UnknownNameError, WeightsError
 from ..reprs import html_table
 from ..workspace import Workspace

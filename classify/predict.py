@@ -17,7 +17,8 @@ from ..cache.spec import FeatureSpec
 from ..cache.store import FeatureStore
 from ..embed.backbones.registry import Backbone, get_backbone
 from ..embed.dataset import image_paths
-from ..embed.engines.registry import Engine, load_engine
+from ..embed.engines.engine import Engine
+from ..embed.engines.registry import load_engine
 from ..embed.extract import Outcome, extract
 from ..errors import DataError, WeightsError
 from ..progress import Progress, silent

@@ -38,7 +38,7 @@ def load_converted(key: str) -> Converted | None:
     Parameters
     ----------
     key : str
-        Names everything that the conversion depends on; see `tlx.embed.engines.registry`.
+        Names everything that the conversion depends on; see `tlx.embed.engines.openvino`.
     """
     try:
         data = _path(key).read_bytes()

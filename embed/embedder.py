@@ -17,7 +17,8 @@ from ..cache.store import FeatureStore, ShardWriter
 from ..errors import DataError, ImageError, WeightsError
 from ..workspace import Workspace
 from .backbones.registry import get_backbone
-from .engines.registry import Engine, load_engine
+from .engines.engine import Engine
+from .engines.registry import load_engine
 from .extract import extract
 from .images import image_file
 from .pipeline import make_spec

@@ -18,7 +18,7 @@ from ..cache.files import open_binary
 from ..cache.identity import digest_of
 from ..cache.spec import FeatureSpec
 from ..errors import ImageError, TlxError
-from .engines.registry import Engine
+from .engines.engine import Engine
 from .headers import MAX_BYTES
 from .images import Framing, decode_images
 from .views import view_of

@@ -18,7 +18,8 @@ from ..cache.store import SEAL_SECONDS, FeatureStore
 from ..workspace import Workspace, whole_path
 from .backbones.registry import Backbone
 from .dataset import Scan, scan
-from .engines.registry import Engine, load_engine
+from .engines.engine import Engine
+from .engines.registry import load_engine
 from .extract import NOT_FINITE, Outcome, Target, extract_all
 
 Progress = Callable[[int, int], None]

@@ -18,7 +18,7 @@ from ..reprs import html_table
 from ..workspace import Workspace
 from .backbones.registry import Backbone, get_backbone
 from .dataset import Scan
-from .engines.registry import Engine
+from .engines.engine import Engine
 from .fill import Look, ManifestSaver, Progress, SpecFill, fill, look
 from .images import DECODER_REVISION
 from .memory import check_image_size

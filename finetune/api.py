@@ -18,7 +18,7 @@ from ..cache.spec import FeatureSpec
 from ..classify.predict import run_backbone
 from ..classify.runs.run import Run
 from ..embed.backbones.registry import feature_model
-from ..embed.engines.registry import Engine
+from ..embed.engines.engine import Engine
 from ..errors import FitError
 from ..workspace import Workspace
 from .boundary import DTYPES, Boundary

@@ -16,7 +16,8 @@ from ..cache.spec import FeatureSpec
 from ..cache.store import FeatureStore
 from ..classify.table import FeatureTable
 from ..embed.backbones.registry import Backbone
-from ..embed.engines.registry import Engine, load_engine
+from ..embed.engines.engine import Engine
+from ..embed.engines.registry import load_engine
 from ..embed.extract import extract
 from ..errors import DataError, StorageError
 from ..workspace import Workspace

@@ -1,56 +1,37 @@
-"""Engines run a backbone: a uint8 batch in, float32 features out, preprocessing in the graph."""
+"""All kinds of engine, read from the files beside this one, and the choice of one."""
 
 from __future__ import annotations
 
-import hashlib
-import importlib.metadata
-import tempfile
-import threading
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+import functools
+import importlib
+import pkgutil
+from collections.abc import Mapping
 
-import numpy as np
-
-from ...cache.identity import canonical_json
 from ...cache.spec import FeatureSpec
-from ...errors import StorageError, TlxError, UnknownNameError
-from ...lazy_imports import import_converter, import_keras, import_openvino, import_tensorflow
-from ..backbones.registry import Backbone, feature_model
-from ..converted import Converted, load_converted, save_converted
-
-if TYPE_CHECKING:
-    import keras
-
-ENGINES: Final = ("auto", "openvino", "tensorflow")
-# Raised whenever the conversion changes what a stored model computes.
-_CONVERSION_REVISION: Final = 1
-# Images a request. Two for bfloat16 fill the matrix units better; for float32 one is as fast.
-_IMAGES_PER_REQUEST: Final = {"float32": 1, "bfloat16": 2}
-# Largest difference from TensorFlow, relative to the largest feature, of a good conversion.
-TOLERANCE: Final = 1e-3
+from ...errors import UnknownNameError
+from ..backbones.registry import Backbone
+from .engine import Engine, EngineError, EngineKind
 
 
-class Engine(Protocol):
-    """What every engine offers.
+@functools.cache
+def engine_kinds() -> Mapping[str, EngineKind]:
+    """Return all kinds of engine by name, in the order in which ``auto`` tries them.
 
-    Attributes
-    ----------
-    name : str
-        ``"tensorflow"`` or ``"openvino"``.
-    output_shape : tuple of int
-        Shape of one image's features.
-    note : str
-        What a caller may want to tell: why the engine is not the one that is usual here, or that
-        the converted model could not be kept. Empty if all is as it should be.
+    They are the modules of `tlx.embed.engines` that have a `KIND`. None of these imports its
+    framework before it loads a network.
+
+    Examples
+    --------
+    >>> list(engine_kinds())
+    ['openvino', 'tensorflow']
     """
-
-    name: str
-    output_shape: tuple[int, ...]
-    note: str
-
-    def __call__(self, batch: np.ndarray) -> np.ndarray:
-        """Map pixels (B, S, S, 3) uint8 to features float32 of (B,) + output_shape."""
-        ...
+    package = importlib.import_module(__package__ or "")
+    modules = [
+        importlib.import_module(f"{package.__name__}.{found.name}")
+        for found in pkgutil.iter_modules(package.__path__)
+    ]
+    kinds = [module.KIND for module in modules if hasattr(module, "KIND")]
+    return {kind.name: kind for kind in sorted(kinds, key=lambda kind: kind.order)}
 
 
 def load_engine(backbone: Backbone, spec: FeatureSpec, engine: str = "auto") -> Engine:
@@ -62,9 +43,9 @@ def load_engine(backbone: Backbone, spec: FeatureSpec, engine: str = "auto") -> 
         The network that `spec` names.
     spec : FeatureSpec
         Its ``image_size``, ``layer``, ``pooling`` and ``precision`` are used.
-    engine : {"auto", "openvino", "tensorflow"}, default="auto"
-        Which engine. ``"auto"`` is OpenVINO, and TensorFlow for a network that OpenVINO cannot
-        take; the reason is then in the engine's ``note``.
+    engine : str, default="auto"
+        One of `engine_kinds`. ``"auto"`` is OpenVINO, and TensorFlow for a network that OpenVINO
+        cannot take; the reason is then in the engine's ``note``.
 
     Returns
     -------
@@ -74,246 +55,23 @@ def load_engine(backbone: Backbone, spec: FeatureSpec, engine: str = "auto") -> 
     ------
     UnknownNameError
         If there is no such engine, or no such layer.
+    EngineError
+        If the engine that was asked for is missing here, or cannot take the network.
     TlxError
         If this processor has no bfloat16 and the spec asks for it.
     """
-    if engine not in ENGINES:
-        raise UnknownNameError.nearest("engine", engine, ENGINES)
-    if engine == "tensorflow":
-        return TensorFlowEngine(backbone, spec)
-    try:
-        return OpenVINOEngine(backbone, spec)
-    except ConversionError as error:
-        if engine == "openvino":
-            raise
-        return TensorFlowEngine(backbone, spec, note=error.cause)
-
-
-class ConversionError(TlxError, RuntimeError):
-    """OpenVINO is missing, or cannot take this network; TensorFlow can."""
-
-
-class TensorFlowEngine:
-    """The reference: one traced graph with its weights frozen into it, XLA off.
-
-    XLA is about 20 times slower on depthwise convolutions on a CPU.
-    """
-
-    name = "tensorflow"
-
-    def __init__(self, backbone: Backbone, spec: FeatureSpec, note: str = "") -> None:
-        tf = import_tensorflow()
-        from tensorflow.python.framework.convert_to_constants import (
-            convert_variables_to_constants_v2,
-        )
-
-        model = feature_model(backbone, spec)
-        if spec.precision == "bfloat16":
-            _lower_precision(model)
-        self.output_shape = tuple(model.output_shape[1:])
-        self.note = note
-        self._image_size = spec.image_size
-        self._tensor = tf.constant
-        self._function = convert_variables_to_constants_v2(_trace(model))
-
-    def __call__(self, batch: np.ndarray) -> np.ndarray:
-        """Map pixels (B, S, S, 3) uint8 to features float32 of (B,) + output_shape."""
-        _check_batch(batch, self._image_size)
-        if len(batch) == 0:  # which TensorFlow's depthwise convolutions refuse
-            return np.empty((0, *self.output_shape), np.float32)
-        (features,) = self._function(self._tensor(batch))
-        return features.numpy()
-
-
-class OpenVINOEngine:
-    """The fast one on a CPU. It needs TensorFlow only the first time a backbone is used.
-
-    Every request takes the same small number of images, and requests run side by side. So an
-    image's features are the same bits whatever batch it is in; measured on two cores this is also
-    faster than batches of 8 to 32 of a free size.
-    """
-
-    name = "openvino"
-
-    def __init__(self, backbone: Backbone, spec: FeatureSpec) -> None:
+    kinds = engine_kinds()
+    if engine in kinds:
+        return kinds[engine].load(backbone, spec)
+    if engine != "auto":
+        raise UnknownNameError.nearest("engine", engine, ["auto", *kinds])
+    reasons: list[EngineError] = []
+    for kind in kinds.values():
         try:
-            openvino = import_openvino()
-        except ImportError as error:
-            raise ConversionError(
-                f"openvino cannot be imported: {error}.", "Run: pip install openvino"
-            ) from error
-        core = openvino.Core()
-        require_precision(core, spec.precision)
-        model, self.note = _converted_model(core, backbone, spec)
-        self._image_size = spec.image_size
-        self._count = _IMAGES_PER_REQUEST[spec.precision]
-        model.reshape([self._count, spec.image_size, spec.image_size, 3])
-        self.output_shape = tuple(model.output(0).shape)[1:]
-        compiled = core.compile_model(model, "CPU", _settings(spec.precision))
-        self._queue = openvino.AsyncInferQueue(compiled)
-        self._queue.set_callback(_store)
-        self._lock = threading.Lock()  # one batch at a time: the queue is shared
-
-    def __call__(self, batch: np.ndarray) -> np.ndarray:
-        """Map pixels (B, S, S, 3) uint8 to features float32 of (B,) + output_shape."""
-        _check_batch(batch, self._image_size)
-        features = np.empty((len(batch), *self.output_shape), np.float32)
-        with self._lock:
-            for start in range(0, len(batch), self._count):
-                pixels = batch[start : start + self._count]
-                target = features[start : start + self._count]
-                self._queue.start_async({0: _filled(pixels, self._count)}, target)
-            self._queue.wait_all()
-        return features
-
-
-def _settings(precision: str) -> dict[str, Any]:
-    return {
-        "PERFORMANCE_HINT": "THROUGHPUT",
-        # Without it float32 models are run in bfloat16 wherever the processor has it.
-        "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision],
-    }
-
-
-def _store(request: Any, target: np.ndarray) -> None:
-    """Copy a finished request's features into their place."""
-    target[:] = request.get_output_tensor(0).data[: len(target)]
-
-
-def _filled(pixels: np.ndarray, count: int) -> np.ndarray:
-    """Repeat the last image until there are `count`."""
-    missing = count - len(pixels)
-    return np.concatenate([pixels, *[pixels[-1:]] * missing]) if missing else pixels
-
-
-def require_precision(core: Any, precision: str) -> None:
-    """Raise a `TlxError` if the processor that OpenVINO's `core` sees cannot compute so."""
-    if precision == "bfloat16" and "BF16" not in core.get_property(
-        "CPU", "OPTIMIZATION_CAPABILITIES"
-    ):
-        raise TlxError(
-            "this processor does not compute in bfloat16.",
-            "Use --precision float32; or --engine tensorflow, which imitates bfloat16 slowly.",
-        )
-
-
-def _converted_model(core: Any, backbone: Backbone, spec: FeatureSpec) -> tuple[Any, str]:
-    """Return the OpenVINO model, from the user's cache if it is there, and a note."""
-    key = conversion_key(spec)
-    stored = load_converted(key)
-    if stored:
-        return core.read_model(stored.xml, stored.weights), ""
-    model = _convert(core, backbone, spec)
-    try:
-        save_converted(key, _serialize(model))
-    except (StorageError, OSError) as error:
-        return model, f"The converted model is not kept: {error}"
-    return model, ""
-
-
-def conversion_key(spec: FeatureSpec) -> str:
-    """Return the name under which a converted model is kept, 64 hexadecimal digits.
-
-    It covers the graph, that is the spec without what concerns decoding and storage, and the
-    versions of what made it. Precision is no part: one converted model serves both.
-    """
-    graph = ("backbone", "weights", "preprocessing", "layer", "pooling", "image_size")
-    makers = ("openvino", "keras", "tensorflow")
-    facts: dict[str, Any] = {name: getattr(spec, name) for name in graph}
-    facts |= {name: importlib.metadata.version(name) for name in makers}
-    facts["revision"] = _CONVERSION_REVISION
-    return hashlib.sha256(canonical_json(facts).encode()).hexdigest()
-
-
-def _convert(core: Any, backbone: Backbone, spec: FeatureSpec) -> Any:
-    """Trace the network and convert it in memory; check it against TensorFlow.
-
-    Raises
-    ------
-    ConversionError
-        If OpenVINO cannot take the network, or computes something else.
-    """
-    convert_model = import_converter()
-    model = feature_model(backbone, spec)
-    function = _trace(model)
-    try:
-        converted = _with_output(convert_model(function), function.outputs[0].name)
-        size = spec.image_size
-        pixels = np.random.default_rng(0).integers(0, 256, (1, size, size, 3), np.uint8)
-        compiled = core.compile_model(converted, "CPU", _settings("float32"))
-        ours = compiled(pixels)[0]
-    except Exception as error:  # whatever a converter of foreign graphs may raise
-        raise ConversionError(
-            f"OpenVINO cannot convert {backbone.name}: {str(error).splitlines()[0][:200]}",
-            "Use --engine tensorflow.",
-        ) from error
-    reference = function(import_tensorflow().constant(pixels)).numpy()
-    difference = _relative_difference(ours, reference)
-    if not difference <= TOLERANCE:
-        raise ConversionError(
-            f"OpenVINO's {backbone.name} differs from TensorFlow's by {difference:.1e} relative.",
-            "Use --engine tensorflow.",
-        )
-    return converted
-
-
-def _with_output(model: Any, name: str) -> Any:
-    """Drop every output but one.
-
-    The converter adds one for each swish, whose gradient TensorFlow keeps beside its value; with
-    them no swish is fused, and each is written out as a map.
-    """
-    kept = model.output(name).node
-    for result in model.get_results():
-        if result != kept:
-            model.remove_result(result)
-    return model
-
-
-def _relative_difference(values: np.ndarray, reference: np.ndarray) -> float:
-    """Return the largest difference over the largest reference value."""
-    scale = float(np.abs(reference).max()) or 1.0
-    return float(np.abs(values - reference).max()) / scale
-
-
-def _serialize(model: Any) -> Converted:
-    """Return an OpenVINO model as bytes, its weights in full precision."""
-    openvino = import_openvino()
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "model.xml")
-        openvino.save_model(model, path, compress_to_fp16=False)
-        return Converted(path.read_bytes(), path.with_suffix(".bin").read_bytes())
-
-
-def _trace(model: keras.Model) -> Any:
-    """Return `model` as a concrete TensorFlow function, uint8 pixels to float32 features."""
-    tf = import_tensorflow()
-    pixels = tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8, name="pixels")
-
-    @tf.function(input_signature=[pixels], jit_compile=False)
-    def features(pixels: Any) -> Any:
-        return tf.cast(model(tf.cast(pixels, tf.float32), training=False), tf.float32)
-
-    return features.get_concrete_function()
-
-
-def _lower_precision(model: keras.Model) -> None:
-    """Let `model` compute in bfloat16, save what scales pixels or averages over positions.
-
-    Weights stay float32 and are rounded as they are used.
-    """
-    keras = import_keras()
-    exact = ("Rescaling", "Normalization", "GlobalAveragePooling")
-    policy = keras.DTypePolicy("mixed_bfloat16")
-    for layer in model._flatten_layers(include_self=False, recursive=True):
-        if not type(layer).__name__.startswith(exact):
-            layer.dtype_policy = policy
-
-
-def _check_batch(batch: np.ndarray, image_size: int) -> None:
-    wanted = (image_size, image_size, 3)
-    if batch.dtype != np.uint8 or batch.shape[1:] != wanted:
-        raise ValueError(
-            f"a batch must be uint8 (B, {image_size}, {image_size}, 3). "
-            f"Got {batch.dtype} {batch.shape}."
-        )
+            found = kind.load(backbone, spec)
+        except EngineError as error:
+            reasons.append(error)
+        else:
+            found.note = " ".join(filter(None, [*(error.cause for error in reasons), found.note]))
+            return found
+    raise reasons[-1]
