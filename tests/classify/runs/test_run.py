@@ -39,7 +39,7 @@ def test_metrics_are_objects(run):
 
 def test_a_repr_is_one_short_line(run):
     assert repr(run).startswith("<Run 'centroid-1': centroid on 'drawn', accuracy 0.")
-    assert repr(run.predictions()) == "Predictions(40 images, 2 classes)"
+    assert repr(run.predictions()) == "<Predictions: 40 images, 2 classes>"
     assert len(repr(run)) < 200
 
 
