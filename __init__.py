@@ -20,12 +20,14 @@ if TYPE_CHECKING:
     from .classify.predict import predict_images
     from .classify.runs.best import load_run
     from .classify.runs.store import list_runs
+    from .classify.table import Features, load_features
     from .embed.embedder import ImageEmbedder
     from .embed.pipeline import embed_images
     from .errors import TlxError
     from .finetune.api import finetune_head
 
 _HOME = {
+    "Features": ".classify.table",
     "ImageEmbedder": ".embed.embedder",
     "TlxError": ".errors",
     "compare_heads": ".classify.compare",
@@ -38,11 +40,13 @@ _HOME = {
     "heads": ".heads",
     "learning_curve": ".classify.curve",
     "list_runs": ".classify.runs.store",
+    "load_features": ".classify.table",
     "load_run": ".classify.runs.best",
     "predict_images": ".classify.predict",
 }
 
 __all__ = [
+    "Features",
     "ImageEmbedder",
     "TlxError",
     "__version__",
@@ -56,6 +60,7 @@ __all__ = [
     "heads",
     "learning_curve",
     "list_runs",
+    "load_features",
     "load_run",
     "predict_images",
 ]

@@ -300,7 +300,7 @@ def evaluate_features(
         split=np.full(len(y), ""),
         groups=group.astype(np.int64),
         digest=np.frombuffer(b"".join(rows), np.uint8).reshape(len(y), 32),
-        path=[str(i) for i in range(len(y))],
+        paths=[str(i) for i in range(len(y))],
         class_names=tuple(map(str, names)),
         dataset="of one's own",
         root="",

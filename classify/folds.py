@@ -68,6 +68,27 @@ def stratified_group_folds(
     return fold
 
 
+def divide_by_split(split: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return which rows the head that is kept learns from, and which are scored.
+
+    With a validation split, that is scored, and rows of its groups are not learned from. Without
+    one, folds let every row be both.
+
+    Parameters
+    ----------
+    split : ndarray of shape (N,), str
+    groups : ndarray of shape (N,), int
+
+    Returns
+    -------
+    train, held_out : ndarray of shape (N,), bool
+    """
+    validation = split == "validation"
+    if not validation.any():
+        return np.ones(len(split), bool), np.ones(len(split), bool)
+    return ~validation & ~np.isin(groups, groups[validation]), validation
+
+
 def groups_per_class(y: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """Return how many independent groups each class index has, shape (max(y) + 1,) int."""
     pairs = np.unique(np.stack([y, groups]), axis=1)

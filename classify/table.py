@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
+from ..arguments import says_nearest_argument
+from ..cache.files import write_output
 from ..cache.groups import group_images
 from ..cache.identity import canonical_json
 from ..cache.manifest import Manifest
 from ..cache.store import FeatureStore
-from ..errors import DataError, UnknownNameError
-from ..workspace import Workspace
+from ..errors import DataError, MissingExtraError, UnknownNameError
+from ..reprs import html_table, listed
+from ..workspace import Workspace, several
+from .folds import divide_by_split, stratified_group_folds
 
 
-@dataclass
-class FeatureTable:
-    """N rows of D features, each of a labelled image or of an augmented view of one.
+@dataclass(repr=False, eq=False)
+class Features:
+    """N rows of D features, each of a labelled image or of an augmented view of one. C classes.
 
     Attributes
     ----------
@@ -30,7 +36,8 @@ class FeatureTable:
     groups : ndarray of shape (N,), int64
         Images of one group (byte-identical, or of one ``group`` in the manifest) share a number.
     digest : ndarray of shape (N, 32), uint8
-    path : list of N str
+    paths : list of N str
+        Relative to `root`.
     class_names : tuple of C str
         Only classes that have an image here.
     dataset, root : str
@@ -40,6 +47,17 @@ class FeatureTable:
         backbones are joined, in the order of the columns of `X`.
     view : ndarray of shape (N,), int64
         0 for a plain image, k for its k-th augmented view. Views are learned from, never scored.
+
+    Examples
+    --------
+    >>> import tlx
+    >>> data = tlx.load_features("photos")
+    >>> data
+    Features(24 images x 1280 of 'photos', efficientnet-lite0: blue 12, red 12)
+    >>> data.X.shape, data.class_names[data.y[0]], data.paths[0]
+    ((24, 1280), 'blue', 'blue/0.png')
+    >>> [len(held_out) for train, held_out in data.folds(3)]
+    [8, 8, 8]
     """
 
     X: np.ndarray
@@ -47,7 +65,7 @@ class FeatureTable:
     split: np.ndarray
     groups: np.ndarray
     digest: np.ndarray
-    path: list[str]
+    paths: list[str]
     class_names: tuple[str, ...]
     dataset: str
     root: str
@@ -58,29 +76,129 @@ class FeatureTable:
         if len(self.view) != len(self.y):
             self.view = np.zeros(len(self.y), np.int64)
 
+    @property
+    def path(self) -> list[str]:
+        """The same as `paths`."""
+        return self.paths
+
     def __len__(self) -> int:
         return len(self.y)
 
+    def __repr__(self) -> str:
+        backbones = "+".join(json.loads(s["spec"]).get("backbone", "?") for s in self.sources)
+        classes = listed([f"{name} {n}" for name, n in self._counts()], 6)
+        return (
+            f"Features({len(self)} images x {self.X.shape[1]} of {self.dataset!r}, "
+            f"{backbones}: {classes})"
+        )
 
-def load_table(
-    workspace: Workspace,
-    dataset: str | Manifest | None = None,
+    def _repr_html_(self) -> str:
+        return html_table(repr(self), ["class", "images"], self._counts())
+
+    def _counts(self) -> list[tuple[str, int]]:
+        counts = np.bincount(self.y, minlength=len(self.class_names)).tolist()
+        return list(zip(self.class_names, counts, strict=True))
+
+    def folds(self, n_folds: int = 5, seed: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Return the very splits on which ``tlx fit-head`` scores a head, for ``cv=`` elsewhere.
+
+        With a validation split that is one: train without images that are copies of, or of one
+        group with, images of validation. Else stratified folds that keep groups whole.
+
+        Parameters
+        ----------
+        n_folds : int, default=5
+            Ignored if there is a validation split.
+        seed : int, default=0
+
+        Returns
+        -------
+        list of (ndarray of int, ndarray of int)
+            Rows to learn from, and rows to score; augmented views are never scored.
+
+        Raises
+        ------
+        DataError
+            If a class has fewer groups than folds.
+        """
+        everything, plain = np.arange(len(self)), self.view == 0
+        if (self.split == "validation").any():
+            train, validation = divide_by_split(self.split, self.groups)
+            return [(everything[train], everything[validation & plain])]
+        fold = stratified_group_folds(self.y, self.groups, n_folds, seed, self.class_names)
+        return [(everything[fold != k], everything[(fold == k) & plain]) for k in range(n_folds)]
+
+    def to_pandas(self) -> Any:
+        """Return a DataFrame: path, label, split, group and view, then a column a feature.
+
+        Raises
+        ------
+        MissingExtraError
+            If pandas is not installed.
+        """
+        try:
+            import pandas  # pyright: ignore[reportMissingImports]
+        except ImportError as error:
+            raise MissingExtraError.of("pandas", "pandas") from error
+        return pandas.DataFrame({**self._columns(), **self._feature_columns()})
+
+    def to_parquet(self, path: str | os.PathLike[str]) -> None:
+        """Write the columns of `to_pandas` as a Parquet file, whole or not at all.
+
+        Raises
+        ------
+        MissingExtraError
+            If pyarrow is not installed.
+        StorageError
+            If the file cannot be written.
+        """
+        try:
+            import pyarrow  # pyright: ignore[reportMissingImports]
+            import pyarrow.parquet  # pyright: ignore[reportMissingImports]
+        except ImportError as error:
+            raise MissingExtraError.of("pyarrow", "pandas") from error
+        buffer = pyarrow.BufferOutputStream()
+        table = pyarrow.table({**self._columns(), **self._feature_columns()})
+        pyarrow.parquet.write_table(table, buffer)
+        write_output(path, buffer.getvalue().to_pybytes())
+
+    def _columns(self) -> dict[str, Any]:
+        return {
+            "path": [os.fsencode(path).decode("utf-8", "backslashreplace") for path in self.paths],
+            "label": [self.class_names[label] for label in self.y],
+            "split": self.split.tolist(),
+            "group": self.groups,
+            "view": self.view,
+        }
+
+    def _feature_columns(self) -> dict[str, np.ndarray]:
+        return {f"feature_{i}": column for i, column in enumerate(self.X.T.copy())}
+
+
+FeatureTable = Features
+
+
+@says_nearest_argument
+def load_features(
+    dataset: str | None = None,
     features: str | None = None,
-    splits: Iterable[str] = ("train", "validation", ""),
+    *,
+    workspace: str | os.PathLike[str] = ".tlx",
+    splits: str | Iterable[str] = ("train", "validation", ""),
     views: int = 0,
     allow_missing: bool = False,
-) -> FeatureTable:
-    """Gather the labelled, readable images of a data set with their cached features.
+) -> Features:
+    """Return the cached features of a data set with their labels, for one's own models.
 
     Parameters
     ----------
-    workspace : Workspace
-    dataset : str or Manifest, optional
-        Its name, or itself; by default the one embedded last.
+    dataset : str, optional
+        Its name; by default the one embedded last.
     features : str, optional
         A backbone's name, or the first digits of a fingerprint; several joined by ``+``. By default
         the spec embedded last.
-    splits : iterable of str
+    workspace : path, default=".tlx"
+    splits : str or iterable of str
         Which splits to take. ``"test"`` is left to a final evaluation by default.
     views : int, default=0
         So many augmented views of each image are appended, after all plain images.
@@ -89,7 +207,7 @@ def load_table(
 
     Returns
     -------
-    FeatureTable
+    Features
         In the order of the manifest.
 
     Raises
@@ -99,6 +217,32 @@ def load_table(
         after an interrupted run.
     UnknownNameError
         If there is no such data set, backbone or fingerprint.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.model_selection import cross_val_score
+    >>> data = load_features("photos")
+    >>> scores = cross_val_score(LogisticRegression(), data.X, data.y, cv=data.folds(3))
+    >>> scores.shape
+    (3,)
+    """
+    return load_table(
+        Workspace(workspace), dataset, features, several(splits), views, allow_missing
+    )
+
+
+def load_table(
+    workspace: Workspace,
+    dataset: str | Manifest | None = None,
+    features: str | None = None,
+    splits: Iterable[str] = ("train", "validation", ""),
+    views: int = 0,
+    allow_missing: bool = False,
+) -> Features:
+    """Gather the labelled, readable images of a data set; see `load_features`.
+
+    `dataset` may be a manifest itself.
     """
     if views < 0:
         raise DataError(f"{views} augmented views.", "Use 0 or more.")
@@ -125,13 +269,13 @@ def load_table(
         )
     present, y = np.unique(part.label, return_inverse=True)
     times = 1 + views
-    return FeatureTable(
+    return Features(
         X=_gather(workspace, part, sources, views),
         y=np.tile(y.astype(np.int64), times),
         split=np.tile(np.array(part.split), times),
         groups=np.tile(group_images(part), times),
         digest=np.tile(part.digest, (times, 1)),
-        path=part.path * times,
+        paths=part.path * times,
         view=np.repeat(np.arange(times), len(part)),
         class_names=tuple(part.class_names[label] for label in present),
         dataset=part.name,

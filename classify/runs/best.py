@@ -20,7 +20,7 @@ from ...arguments import says_nearest_argument
 from ...cache.groups import group_images
 from ...errors import DataError, FormatError, StorageError, TlxError, UnknownNameError
 from ...workspace import Workspace
-from ..scoring.plan import divide_by_split
+from ..folds import divide_by_split
 from .run import Run, read_run, scored_id, trained_id
 from .store import by_age, is_run, list_runs, warn_of_damage
 

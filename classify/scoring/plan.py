@@ -108,43 +108,20 @@ def make_plan(
         fits.append(Fit(train, held_out, inner))
         return len(fits) - 1
 
-    everything = np.arange(len(table))
-    plain = table.view == 0
-    if (table.split == "validation").any():
-        train, validation = divide_by_split(table.split, table.groups)
-        _check_validation(table, train, validation)
-        kept = add(everything[train], everything[validation & plain])
+    validation = table.split == "validation"
+    if validation.any():
+        ((train, held_out),) = table.folds()
+        _check_validation(table, train, held_out)
         protocol = "validation split"
-        shared = np.count_nonzero(~validation & ~train)
-        if shared:
+        if shared := int((~validation).sum()) - len(train):
             protocol += f", {shared} train images left out that are in validation too"
+        kept = add(train, held_out)
         return Plan(protocol, fits, [kept], kept)
-    fold = stratified_group_folds(table.y, table.groups, n_folds, seed, table.class_names)
-    outer = [add(everything[fold != k], everything[(fold == k) & plain]) for k in range(n_folds)]
+    outer = [add(*rows) for rows in table.folds(n_folds, seed)]
+    everything = np.arange(len(table))
     # The outer folds choose for the head that is kept, unless it learns from far fewer images.
     kept = add(everything, everything[:0], outer if max_per_class is None else None)
     return Plan(f"nested {n_folds}-fold" if search else f"{n_folds}-fold", fits, outer, kept)
-
-
-def divide_by_split(split: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return which rows the head that is kept learns from, and which are scored.
-
-    With a validation split, that is scored, and rows of its groups are not learned from. Without
-    one, folds let every row be both.
-
-    Parameters
-    ----------
-    split : ndarray of shape (N,), str
-    groups : ndarray of shape (N,), int
-
-    Returns
-    -------
-    train, held_out : ndarray of shape (N,), bool
-    """
-    validation = split == "validation"
-    if not validation.any():
-        return np.ones(len(split), bool), np.ones(len(split), bool)
-    return ~validation & ~np.isin(groups, groups[validation]), validation
 
 
 def _first_of_each_class(

@@ -12,7 +12,7 @@ import pytest
 
 from tlx.cache.manifest import Manifest
 from tlx.cache.spec import FeatureSpec
-from tlx.classify.table import FeatureTable
+from tlx.classify.table import Features
 from tlx.workspace import Workspace
 
 MakeDataset = Callable[..., Workspace]
@@ -83,20 +83,20 @@ def add_dataset(place: Workspace) -> MakeDataset:
 
 
 @pytest.fixture
-def make_table() -> Callable[..., FeatureTable]:
+def make_table() -> Callable[..., Features]:
     """Return a function that makes a feature table without a workspace."""
 
-    def make(X: np.ndarray, y: np.ndarray, groups: Any = None, split: Any = None) -> FeatureTable:
+    def make(X: np.ndarray, y: np.ndarray, groups: Any = None, split: Any = None) -> Features:
         n = len(y)
         names = tuple(f"class {c}" for c in range(int(y.max()) + 1))
         ids = [digest(i) for i in range(n)]
-        return FeatureTable(
+        return Features(
             X=np.asarray(X, np.float32),
             y=np.asarray(y, np.int64),
             split=np.array([""] * n if split is None else split),
             groups=np.arange(n) if groups is None else np.asarray(groups),
             digest=np.frombuffer(b"".join(ids), np.uint8).reshape(n, 32),
-            path=[f"{i}.png" for i in range(n)],
+            paths=[f"{i}.png" for i in range(n)],
             class_names=names,
             dataset="drawn",
             root="/nowhere",
