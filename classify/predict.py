@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from ..embed.backbones.registry import Backbone, get_backbone
 from ..embed.dataset import image_paths
 from ..embed.engines.engine import Engine
 from ..embed.engines.registry import load_engine
-from ..embed.extract import Outcome, extract
+from ..embed.extract import Outcome, Target, extract_all
 from ..errors import DataError, WeightsError
 from ..progress import Progress, silent
 from ..reprs import html_table, shortened
@@ -98,7 +98,7 @@ def predict_images(
         the others is wrong: see `rejection`, whose result it may be as well.
     engine : {"auto", "openvino", "tensorflow"}, default="auto"
     progress : callable, optional
-        Called with the number of images done and their total, counted once a view and backbone.
+        Called with the number of images done and their total.
 
     Returns
     -------
@@ -125,6 +125,27 @@ def predict_images(
     """
     run = load_run(run, workspace) if isinstance(run, str) else run
     files = find_images(paths)
+    _check(files, tta, reject)
+    if isinstance(reject, float | int):
+        reject = rejection(run, reject)
+    threshold = 0.0 if reject is None else reject.threshold
+    views = _views(run, Workspace(workspace).cache, tta, engine)
+    head = run.head()
+    known: dict[bytes, np.ndarray] = {}  # probabilities of the images so far
+    outcomes: list[tuple[bytes | None, str]] = [(None, "")] * len(files)
+    for block in _blocks(files, views, progress):
+        known.update(_probabilities(run, head, views, [o for o in block if o.digest not in known]))
+        for outcome in block:
+            outcomes[outcome.index] = outcome.digest, outcome.error
+    return [
+        _failed(file, error)
+        if error or digest is None
+        else _prediction(file, known[digest], run.class_names, threshold)
+        for file, (digest, error) in zip(files, outcomes, strict=True)
+    ]
+
+
+def _check(files: list[str], tta: int, reject: float | Rejection | None) -> None:
     if not files:
         raise DataError("no images to predict.", "Name image files, or folders that hold some.")
     if tta < 0:
@@ -134,31 +155,6 @@ def predict_images(
             "how often predictions over augmented views are wrong was not measured.",
             "Use either --reject or --tta.",
         )
-    if isinstance(reject, float | int):
-        reject = rejection(run, reject)
-    threshold = 0.0 if reject is None else reject.threshold
-    head, cache = run.head(), Workspace(workspace).cache
-    engines = [_Opener(run, source, engine) for source in run.info.sources]
-    views = [[_Reader(cache, opener, k) for opener in engines] for k in range(tta + 1)]
-    total, done = len(files) * len(engines) * len(views), 0
-
-    def count(outcome: Outcome) -> None:
-        nonlocal done
-        done += 1
-        progress(done, total)
-
-    predictions: list[Prediction] = []
-    for start in range(0, len(files), _BLOCK):
-        block = files[start : start + _BLOCK]
-        rows = [_Row() for _ in block]
-        for readers in views:
-            found = [reader.read(block, count) for reader in readers]
-            _add_probabilities(rows, found, run, head)
-        predictions += [
-            row.prediction(file, run.class_names, threshold)
-            for file, row in zip(block, rows, strict=True)
-        ]
-    return predictions
 
 
 def rejection(run: Run, error: float) -> Rejection:
@@ -221,81 +217,85 @@ class _Opener:
         return self._engine
 
 
-class _Reader:
-    """Gives files their features of one source and view, from the store where it has them."""
+class _Source(NamedTuple):
+    """One kind of features that a run takes: where they may be, and what computes them."""
 
-    def __init__(self, cache: Path, opener: _Opener, view: int) -> None:
-        self._spec = dataclasses.replace(opener.spec, view=view)
-        self._store = FeatureStore(cache, self._spec.json)
-        self._known = self._store.digests()
-        self._opener = opener
-
-    def read(
-        self, files: list[str], count: Callable[[Outcome], None]
-    ) -> tuple[list[Outcome], dict[bytes, np.ndarray]]:
-        """Return what became of each file, and the features by digest."""
-        outcomes: list[Outcome] = [Outcome(index) for index in range(len(files))]
-        features: dict[bytes, np.ndarray] = {}
-        reasons: dict[bytes, str] = {}
-        for outcome in extract(files, self._spec, self._opener, known=self._known):
-            outcomes[outcome.index] = outcome
-            if outcome.digest is not None and outcome.feature is not None:
-                features[outcome.digest] = outcome.feature
-            elif outcome.digest is not None and outcome.error:
-                reasons[outcome.digest] = outcome.error
-            count(outcome)
-        for outcome in outcomes:  # copies of an image that failed fail for the same reason
-            outcome.error = outcome.error or reasons.get(outcome.digest or b"", "")
-        digests = {o.digest for o in outcomes if o.digest is not None and not o.error}
-        stored = sorted(digests - features.keys())
-        if stored:
-            features.update(zip(stored, self._store.gather(stored), strict=True))
-        return outcomes, features
+    store: FeatureStore
+    target: Target
 
 
-@dataclass
-class _Row:
-    """What is known of one file so far: an error, or the sum of its views' probabilities."""
+def _views(run: Run, cache: Path, tta: int, engine: str) -> list[list[_Source]]:
+    """Return the sources of the plain image and of each augmented view."""
+    openers = [_Opener(run, source, engine) for source in run.info.sources]
 
-    total: np.ndarray | None = None
-    error: str = ""
+    def source(opener: _Opener, view: int) -> _Source:
+        spec = dataclasses.replace(opener.spec, view=view)
+        store = FeatureStore(cache, spec.json)
+        return _Source(store, Target(spec, opener, store.digests()))
 
-    def prediction(self, path: str, class_names: tuple[str, ...], threshold: float) -> Prediction:
-        if self.error or self.total is None:
-            folder = os.path.isdir(path)
-            return Prediction(path, error="a folder without images" if folder else self.error)
-        proba = self.total / self.total.sum()
-        best = int(proba.argmax())
-        return Prediction(
-            path,
-            label=class_names[best] if proba[best] >= threshold else UNKNOWN,
-            confidence=float(proba[best]),
-            probabilities=dict(zip(class_names, map(float, proba), strict=True)),
-        )
+    return [[source(opener, view) for opener in openers] for view in range(tta + 1)]
 
 
-def _add_probabilities(
-    rows: list[_Row],
-    found: list[tuple[list[Outcome], dict[bytes, np.ndarray]]],
-    run: Run,
-    head: Any,
-) -> None:
-    """Add one view's probabilities to `rows`; `found` holds outcomes and features by source."""
-    for outcomes, _ in found:
-        for row, outcome in zip(rows, outcomes, strict=True):
-            row.error = row.error or outcome.error
-    good = [i for i, row in enumerate(rows) if not row.error]
-    if not good:
-        return
-    columns = [
-        np.stack([features[outcomes[i].digest or b""] for i in good])
-        for outcomes, features in found
-    ]
-    X = np.hstack(columns).astype(np.float32, copy=False)
-    probabilities = head_probabilities(run.folder, head, X)
-    for i, proba in zip(good, probabilities, strict=True):
-        total = rows[i].total
-        rows[i].total = proba if total is None else total + proba
+def _blocks(
+    files: list[str], views: list[list[_Source]], progress: Progress
+) -> Iterator[list[Outcome]]:
+    """Yield what becomes of the files, so many at a time that their features fit the memory."""
+    targets = [source.target for sources in views for source in sources]
+    block: list[Outcome] = []
+    for done, outcome in enumerate(extract_all(files, targets), 1):
+        block.append(outcome)
+        progress(done, len(files))
+        if len(block) == _BLOCK:
+            yield block
+            block = []
+    if block:
+        yield block
+
+
+def _probabilities(
+    run: Run, head: Any, views: list[list[_Source]], outcomes: list[Outcome]
+) -> dict[bytes, np.ndarray]:
+    """Return the probabilities (C,) of each image that could be read, the mean over its views."""
+    # The first of byte-identical files is the one that has the features computed now.
+    images = {o.digest: o for o in reversed(outcomes) if o.digest is not None and not o.error}
+    if not images:
+        return {}
+    total: np.ndarray | float = 0.0
+    number = 0
+    for sources in views:
+        columns = []
+        for source in sources:
+            columns.append(_features(source.store, images, number))
+            number += 1
+        X = np.hstack(columns).astype(np.float32, copy=False)
+        total = total + head_probabilities(run.folder, head, X)
+    mean = np.asarray(total)
+    return dict(zip(images, mean / mean.sum(axis=1, keepdims=True), strict=True))
+
+
+def _features(store: FeatureStore, images: dict[bytes, Outcome], target: int) -> np.ndarray:
+    """Return the features (N, D) of `images` for one target, from the store or as computed now."""
+    computed = {d: f for d, o in images.items() if (f := o.features[target]) is not None}
+    stored = [digest for digest in images if digest not in computed]
+    if stored:
+        computed.update(zip(stored, store.gather(stored), strict=True))
+    return np.stack([computed[digest] for digest in images])
+
+
+def _failed(path: str, error: str) -> Prediction:
+    return Prediction(path, error="a folder without images" if os.path.isdir(path) else error)
+
+
+def _prediction(
+    path: str, proba: np.ndarray, class_names: tuple[str, ...], threshold: float
+) -> Prediction:
+    best = int(proba.argmax())
+    return Prediction(
+        path,
+        label=class_names[best] if proba[best] >= threshold else UNKNOWN,
+        confidence=float(proba[best]),
+        probabilities=dict(zip(class_names, map(float, proba), strict=True)),
+    )
 
 
 def find_images(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[str]:

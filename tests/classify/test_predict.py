@@ -51,9 +51,7 @@ def test_a_single_path_is_one_path(photos, kind, monkeypatch):
 
 def test_a_single_model_is_one_model(photos, tmp_path):
     shutil.copytree(photos / ".tlx", tmp_path / ".tlx")
-    assert [run.info["model"] for run in fit_heads("lda", workspace=tmp_path / ".tlx").runs] == [
-        "lda"
-    ]
+    assert [run.info.model for run in fit_heads("lda", workspace=tmp_path / ".tlx").runs] == ["lda"]
 
 
 def test_relative_folders_are_found(photos, monkeypatch):
@@ -93,3 +91,26 @@ def test_a_rejection_may_be_given_as_chosen(photos):
 def test_labels_are_counted_without_failures():
     found = [Prediction("a", "cat"), Prediction("b", "dog"), Prediction("c", "dog")]
     assert count_labels([*found, Prediction("d", error="gone")]) == {"dog": 2, "cat": 1}
+
+
+def test_copies_are_predicted_alike_in_the_order_of_the_paths(photos, tmp_path):
+    one = photos / "holiday" / "blue" / "0000.png"
+    for name in ("a.png", "b.png"):
+        shutil.copy(one, tmp_path / name)
+    (tmp_path / "bad.png").write_text("no picture")
+    paths = [tmp_path / "b.png", tmp_path / "bad.png", one, tmp_path / "a.png"]
+    found = predict_images("best", paths, workspace=photos / ".tlx")
+    assert [row.path for row in found] == list(map(str, paths))
+    assert [row.label for row in found] == ["blue", None, "blue", "blue"]
+    assert found[0].probabilities == found[2].probabilities == found[3].probabilities
+
+
+def test_progress_counts_the_images(photos):
+    told = []
+    predict_images(
+        "best",
+        photos / "holiday",
+        workspace=photos / ".tlx",
+        progress=lambda done, total: told.append((done, total)),
+    )
+    assert told == [(done, 24) for done in range(1, 25)]
