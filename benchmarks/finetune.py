@@ -101,7 +101,7 @@ def read_files(side: Side, order: np.ndarray, batch_size: int):
     """
     tf = import_tensorflow()
     table, size = side.held.table, side.spec.image_size
-    files = [os.path.join(table.root, table.path[row]) for row in order]
+    files = [os.path.join(table.root, table.paths[row]) for row in order]
 
     def read(path, label):
         pixels = tf.io.decode_image(tf.io.read_file(path), 3, expand_animations=False)
@@ -119,7 +119,7 @@ def decode_all(side: Side) -> np.ndarray:
     return np.stack(
         [
             decode_image(Path(table.root, path).read_bytes(), side.spec.image_size).pixels
-            for path in table.path
+            for path in table.paths
         ]
     )
 

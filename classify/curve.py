@@ -25,7 +25,7 @@ from .scoring.calibrate import halve_groups
 from .scoring.intervals import allow_for_folds, average_draws
 from .scoring.metrics import Metric, image_loss, score
 from .scoring.plan import make_plan
-from .table import FeatureTable, load_table
+from .table import Features, load_table
 
 _EXPONENTS = np.linspace(0.05, 2, 40)
 _RESAMPLES = 1000
@@ -186,7 +186,7 @@ def learning_curve(
 
 
 def curve_of(
-    table: FeatureTable,
+    table: Features,
     model: str = "logreg",
     folds: int = 5,
     repeats: int = 5,
@@ -225,7 +225,7 @@ def curve_of(
     return LearningCurve(model, table.dataset, protocol, len(rows), points, doubled, reason)
 
 
-def _shares(table: FeatureTable, trains: Sequence[np.ndarray]) -> list[float]:
+def _shares(table: Features, trains: Sequence[np.ndarray]) -> list[float]:
     """Return the shares of the training images to learn from: halves, while each class has two."""
     smallest = min(np.unique(table.y[train], return_counts=True)[1].min() for train in trains)
     count = int(np.log2(max(smallest, 1) / 2)) + 1 if smallest >= 2 else 1
@@ -237,9 +237,7 @@ def _shares(table: FeatureTable, trains: Sequence[np.ndarray]) -> list[float]:
     return [0.5**k for k in range(min(count, 8))][::-1]
 
 
-def draw_part(
-    table: FeatureTable, train: np.ndarray, share: float, seed: Sequence[int]
-) -> np.ndarray:
+def draw_part(table: Features, train: np.ndarray, share: float, seed: Sequence[int]) -> np.ndarray:
     """Return about a share of each class of `train`, groups whole and in an order fixed by `seed`.
 
     A group is taken while its class is short of its share, so that no class is left out.
@@ -262,7 +260,7 @@ def draw_part(
 
 
 def _fit_all(
-    table: FeatureTable,
+    table: Features,
     model: str,
     parts: list[list[list[np.ndarray]]],
     held_out: list[np.ndarray],

@@ -23,7 +23,7 @@ from .runs.checks import head_probabilities
 from .runs.run import Run
 from .scoring.calibrate import calibration_error
 from .scoring.metrics import Metric, confusion_matrix, score
-from .table import FeatureTable, load_table
+from .table import Features, load_table
 
 if TYPE_CHECKING:
     from ..embed.fill import SpecFill
@@ -305,7 +305,7 @@ def _split(manifest: Manifest, split: str | None) -> str:
     return split
 
 
-def _load(workspace: Workspace, run: Run, manifest: Manifest, split: str) -> FeatureTable:
+def _load(workspace: Workspace, run: Run, manifest: Manifest, split: str) -> Features:
     features = "+".join(source["fingerprint"] for source in run.info.sources)
     splits = ("train", "validation", "test", "") if split == "all" else (split,)
     try:

@@ -20,7 +20,7 @@ from .heads.registry import heads, resolve
 from .runs.run import Run
 from .runs.store import check_name, save_evaluation
 from .scoring.crossval import Evaluation, evaluate_head
-from .table import FeatureTable, load_table
+from .table import Features, load_table
 
 
 @dataclass(frozen=True, repr=False)
@@ -294,7 +294,7 @@ def evaluate_features(
     group = np.unique(np.asarray(groups), return_inverse=True)[1]
     if group.shape != y.shape:
         raise DataError(f"groups of shape {group.shape} for {len(y)} rows.", "Pass groups (N,).")
-    table = FeatureTable(
+    table = Features(
         X=X,
         y=labels.astype(np.int64),
         split=np.full(len(y), ""),
@@ -315,7 +315,7 @@ def _check(model: Any, params: dict[str, Any]) -> None:
 
 def _fit(
     workspace: Workspace,
-    table: FeatureTable,
+    table: Features,
     model: Any,
     folds: int,
     seed: int,

@@ -76,11 +76,6 @@ class Features:
         if len(self.view) != len(self.y):
             self.view = np.zeros(len(self.y), np.int64)
 
-    @property
-    def path(self) -> list[str]:
-        """The same as `paths`."""
-        return self.paths
-
     def __len__(self) -> int:
         return len(self.y)
 
@@ -173,9 +168,6 @@ class Features:
 
     def _feature_columns(self) -> dict[str, np.ndarray]:
         return {f"feature_{i}": column for i, column in enumerate(self.X.T.copy())}
-
-
-FeatureTable = Features
 
 
 @says_nearest_argument

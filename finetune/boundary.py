@@ -14,7 +14,7 @@ import numpy as np
 from ..cache.rows import RowReader
 from ..cache.spec import FeatureSpec
 from ..cache.store import FeatureStore
-from ..classify.table import FeatureTable
+from ..classify.table import Features
 from ..embed.backbones.registry import Backbone
 from ..embed.engines.engine import Engine
 from ..embed.engines.registry import load_engine
@@ -36,7 +36,7 @@ class Boundary:
     Parameters
     ----------
     workspace : Workspace
-    table : FeatureTable
+    table : Features
     backbone : Backbone
     spec : FeatureSpec
         Of the embeddings that the head was trained on.
@@ -61,7 +61,7 @@ class Boundary:
     def __init__(
         self,
         workspace: Workspace,
-        table: FeatureTable,
+        table: Features,
         backbone: Backbone,
         spec: FeatureSpec,
         cut: Cut,
@@ -131,7 +131,7 @@ class Boundary:
         if not len(rows):
             return
         started = time.perf_counter()
-        files = [os.path.join(self._table.root, self._table.path[row]) for row in rows]
+        files = [os.path.join(self._table.root, self._table.paths[row]) for row in rows]
         first = 0.0
         with self._store.writer() as writer:
             outcomes = extract(files, self.spec, self._open_engine)

@@ -127,7 +127,7 @@ def save_network(
     tuned = kept == "finetuned"
     source = _own_source(spec, network, data) if tuned else seed_run.source
     predictions = Predictions(
-        path=[table.path[row] for row in rows],
+        path=[table.paths[row] for row in rows],
         digest=table.digest[rows],
         label=held.y,
         fold=np.zeros(len(rows), np.int32),

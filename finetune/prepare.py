@@ -11,7 +11,7 @@ from ..classify.folds import stratified_group_folds
 from ..classify.runs.best import best_run, load_run
 from ..classify.runs.run import Run
 from ..classify.runs.store import check_name, list_runs
-from ..classify.table import FeatureTable, load_table
+from ..classify.table import Features, load_table
 from ..errors import DataError, FitError, TlxError
 from ..workspace import Workspace
 from .seed import SEEDS, SeedHead, seed_head
@@ -29,7 +29,7 @@ class HeldOut:
 
     Attributes
     ----------
-    table : FeatureTable
+    table : Features
     train, rows : ndarray of int
         Rows of the table to learn from, and those held out.
     protocol : str
@@ -40,7 +40,7 @@ class HeldOut:
         Whether the head had to be fitted again without the held-out images.
     """
 
-    table: FeatureTable
+    table: Features
     train: np.ndarray
     rows: np.ndarray
     protocol: str
@@ -131,7 +131,7 @@ def hold_out(workspace: Workspace, run: Run, seed: int) -> HeldOut:
     return HeldOut(table, train, rows, protocol, layers, temperature, refitted)
 
 
-def _a_fifth(table: FeatureTable, seed: int) -> np.ndarray:
+def _a_fifth(table: Features, seed: int) -> np.ndarray:
     try:
         y, groups, names = table.y, table.groups, table.class_names
         return stratified_group_folds(y, groups, _INNER_FOLDS, seed, names) == 0
@@ -141,7 +141,7 @@ def _a_fifth(table: FeatureTable, seed: int) -> np.ndarray:
         ) from error
 
 
-def _fit_again(run: Run, table: FeatureTable) -> tuple[Any, float]:
+def _fit_again(run: Run, table: Features) -> tuple[Any, float]:
     recipe = run.info.recipe
     assert recipe is not None, "every head that can be a seed has one"
     try:

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..cache.spec import FeatureSpec
 from ..classify.scoring.crossval import evaluate_head
-from ..classify.table import FeatureTable
+from ..classify.table import Features
 from ..embed.extract import extract
 from ..errors import DataError
 from ..lazy_imports import import_keras, import_tensorflow
@@ -65,7 +65,7 @@ def candidates(model: keras.Model) -> list[Cut]:
 
 def choose_by_probe(
     model: keras.Model,
-    table: FeatureTable,
+    table: Features,
     rows: np.ndarray,
     spec: FeatureSpec,
     seed: int = 0,
@@ -83,7 +83,7 @@ def choose_by_probe(
     ----------
     model : keras.Model
         Pixels to embedding.
-    table : FeatureTable
+    table : Features
     rows : ndarray of int
         Training images.
     spec : FeatureSpec
@@ -113,7 +113,7 @@ def choose_by_probe(
             split=np.full(len(some), ""),
             groups=table.groups[some],
             digest=table.digest[some],
-            path=[table.path[row] for row in some],
+            path=[table.paths[row] for row in some],
         )
         metrics = evaluate_head(part, "logreg", n_folds=5, seed=seed).metrics
         loss = metrics["log_loss"]
@@ -130,7 +130,7 @@ def choose_by_probe(
 def _pooled_features(
     model: keras.Model,
     cuts: list[Cut],
-    table: FeatureTable,
+    table: Features,
     rows: np.ndarray,
     spec: FeatureSpec,
     progress: Callable[[int, int], None],
@@ -138,7 +138,7 @@ def _pooled_features(
     """Return the activations at each cut, averaged over positions: one (n, D) array a cut."""
     engine = _MultiTap(model, cuts, spec)
     flat = dataclasses.replace(spec, pooling="avg", dtype="float32")
-    files = [os.path.join(table.root, table.path[row]) for row in rows]
+    files = [os.path.join(table.root, table.paths[row]) for row in rows]
     out = np.empty((len(rows), sum(engine.widths)), np.float32)
     copies: dict[bytes, int] = {}
     for done, outcome in enumerate(extract(files, flat, lambda: engine), 1):

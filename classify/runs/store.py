@@ -32,7 +32,7 @@ from ...cache.hdf5 import file_image, memory_file, text_array
 from ...errors import DataError, FormatError, StorageError, TlxError, UnknownNameError
 from ...workspace import Workspace, check_slug
 from ..scoring.crossval import Evaluation
-from ..table import FeatureTable
+from ..table import Features
 from .run import DRAWS, PREDICTIONS, Predictions, Run, RunInfo, read_run
 
 _PACKAGES = ("numpy", "scikit-learn", "h5py", "tensorflow", "keras")
@@ -41,7 +41,7 @@ _log = logging.getLogger("tlx")  # without a handler its warnings are plain line
 
 def save_evaluation(
     workspace: Workspace,
-    table: FeatureTable,
+    table: Features,
     evaluation: Evaluation,
     *,
     seed: int,
@@ -50,7 +50,7 @@ def save_evaluation(
     """Keep an evaluated head as a run: see `save_run`; `seed` is recorded."""
     rows = evaluation.rows
     predictions = Predictions(
-        path=[table.path[row] for row in rows],
+        path=[table.paths[row] for row in rows],
         digest=table.digest[rows],
         label=table.y[rows],
         fold=evaluation.fold,

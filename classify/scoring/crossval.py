@@ -23,7 +23,7 @@ from ...progress import Progress, share, silent
 from ...reprs import html_table
 from ..heads.head import Head
 from ..heads.registry import fit_grid, get_head, points, resolve
-from ..table import FeatureTable
+from ..table import Features
 from .calibrate import calibrate_head, calibration_error, cross_calibrate
 from .intervals import allow_for_folds, average_draws
 from .metrics import Metric, confusion_matrix, image_loss, score
@@ -64,7 +64,7 @@ class Recipe:
         """The other options: the fixed parameters of the head."""
         return {k: v for k, v in self.options.items() if k not in FEW_SHOT}
 
-    def evaluate(self, table: FeatureTable, seed: int, progress: Progress = silent) -> Evaluation:
+    def evaluate(self, table: Features, seed: int, progress: Progress = silent) -> Evaluation:
         """Fit and score the head on a table: see `evaluate_head`."""
         return evaluate_head(
             table,
@@ -139,7 +139,7 @@ class Evaluation:
 
 
 def evaluate_head(
-    table: FeatureTable,
+    table: Features,
     model: Any = "logreg",
     *,
     n_folds: int = 5,
@@ -154,7 +154,7 @@ def evaluate_head(
 
     Parameters
     ----------
-    table : FeatureTable
+    table : Features
     model : str or classifier, default="logreg"
         A name of `tlx.classify.heads.registry.heads`, or any classifier of scikit-learn's kind.
     n_folds, seed : int
@@ -221,7 +221,7 @@ def evaluate_head(
 
 
 def _evaluate(
-    table: FeatureTable,
+    table: Features,
     model: Head,
     n_folds: int,
     seed: int,
@@ -304,7 +304,7 @@ def _choose(losses: np.ndarray, plan: Plan, fit: Fit) -> int:
     return int((losses[:, fit.inner] @ sizes).argmin())
 
 
-def _loss(table: FeatureTable, fit: Fit, proba: np.ndarray) -> float:
+def _loss(table: Features, fit: Fit, proba: np.ndarray) -> float:
     """Return the mean log loss on the rows held out; 0 if there are none."""
     if not len(proba):
         return 0.0

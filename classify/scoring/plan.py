@@ -13,7 +13,7 @@ import numpy as np
 
 from ...errors import DataError, FitError
 from ..folds import groups_per_class, stratified_group_folds
-from ..table import FeatureTable
+from ..table import Features
 
 
 @dataclass
@@ -55,7 +55,7 @@ class Plan:
 
 
 def make_plan(
-    table: FeatureTable,
+    table: Features,
     n_folds: int = 5,
     seed: int = 0,
     *,
@@ -67,7 +67,7 @@ def make_plan(
 
     Parameters
     ----------
-    table : FeatureTable
+    table : Features
     n_folds : int, default=5
         Outer folds, and the most inner ones; ignored for the outer if there is a validation split.
     seed : int, default=0
@@ -125,7 +125,7 @@ def make_plan(
 
 
 def _first_of_each_class(
-    table: FeatureTable, rows: np.ndarray, order: np.ndarray, n: int
+    table: Features, rows: np.ndarray, order: np.ndarray, n: int
 ) -> np.ndarray:
     """Return those of `rows` whose image is among the first n of its class in `order`."""
     allowed = np.zeros(len(table), bool)
@@ -135,12 +135,12 @@ def _first_of_each_class(
     drawn = np.sort(np.concatenate([order[y == k][:n] for k in np.unique(y)]))
     if not table.view.any():
         return drawn
-    paths = {table.path[row] for row in drawn}  # their augmented views come along
-    return np.array([row for row in rows if table.path[row] in paths])
+    paths = {table.paths[row] for row in drawn}  # their augmented views come along
+    return np.array([row for row in rows if table.paths[row] in paths])
 
 
 def _inner_folds(
-    table: FeatureTable, train: np.ndarray, n_folds: int, seed: int
+    table: Features, train: np.ndarray, n_folds: int, seed: int
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return (train, held out) pairs within `train`; none if some class has one group only."""
     y, groups = table.y[train], table.groups[train]
@@ -153,7 +153,7 @@ def _inner_folds(
     return [(train[fold != k], train[(fold == k) & plain]) for k in range(n_folds)]
 
 
-def _check_validation(table: FeatureTable, train: np.ndarray, validation: np.ndarray) -> None:
+def _check_validation(table: Features, train: np.ndarray, validation: np.ndarray) -> None:
     """Refuse a validation split with a class that train lacks."""
     unseen = set(table.y[validation]) - set(table.y[train])
     if unseen:

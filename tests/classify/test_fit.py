@@ -136,7 +136,7 @@ def test_views_of_an_image_come_with_it(make_table, draw):
     table = make_table(np.concatenate([X, X + 0.1]), np.concatenate([y, y]))
     table.view[60:] = 1
     table.groups[:] = np.tile(np.arange(60), 2)
-    table.path[60:] = table.path[:60]
+    table.paths[60:] = table.paths[:60]
     plan = make_plan(table, max_per_class=3)
     train = plan.fits[plan.kept].train
     assert len(train) == 12
