@@ -7,7 +7,7 @@ DATA   ?= demo/digits
 BENCH  := env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python benchmarks
 
 # Tests of models from KerasHub, of the larger Lite networks, and of data frames.
-EXTRAS := tests/embed/backbones/test_saved_models.py tests/embed/backbones/test_lite.py \
+EXTRAS := tests/embed/backbones/test_hub.py tests/embed/backbones/test_lite.py \
           tests/embed/test_embedder.py
 
 .PHONY: demo test test-slow test-extras check format bench clean

@@ -88,7 +88,8 @@ def run_recipe(data: Path) -> tuple[int, float]:
     from tlx.lazy_imports import import_keras
 
     keras = import_keras()
-    from tlx.embed.backbones.registry import feature_model, get_backbone
+    from tlx.embed.backbones.registry import get_backbone
+    from tlx.embed.backbones.tap import feature_model
     from tlx.embed.pipeline import make_spec
 
     backbone = get_backbone(BACKBONE)

@@ -23,9 +23,9 @@ import numpy as np
 
 from tlx.cache.spec import FeatureSpec
 from tlx.classify.fit import fit_head
-from tlx.classify.predict import run_backbone
+from tlx.classify.runs.backbone import run_backbone
 from tlx.classify.runs.store import list_runs
-from tlx.embed.backbones.registry import feature_model
+from tlx.embed.backbones.tap import feature_model
 from tlx.embed.images import decode_image
 from tlx.embed.pipeline import embed_images
 from tlx.finetune.boundary import Boundary

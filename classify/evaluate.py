@@ -17,7 +17,7 @@ from ..embed.engines.engine import Engine
 from ..errors import DataError, UnknownNameError, WeightsError
 from ..reprs import html_table
 from ..workspace import Workspace
-from .predict import run_backbone
+from .runs.backbone import run_backbone
 from .runs.best import load_run
 from .runs.checks import head_probabilities
 from .runs.run import Run

@@ -15,15 +15,15 @@ import numpy as np
 from ..arguments import says_nearest_argument
 from ..cache.spec import FeatureSpec
 from ..cache.store import FeatureStore
-from ..embed.backbones.registry import Backbone, get_backbone
 from ..embed.dataset import image_paths
 from ..embed.engines.engine import Engine
 from ..embed.engines.registry import load_engine
 from ..embed.extract import Outcome, Target, extract_all
-from ..errors import DataError, WeightsError
+from ..errors import DataError
 from ..progress import Progress, silent
 from ..reprs import html_table, shortened
 from ..workspace import Workspace, several
+from .runs.backbone import run_backbone
 from .runs.best import load_run
 from .runs.checks import head_probabilities
 from .runs.run import Run
@@ -177,29 +177,6 @@ def rejection(run: Run, error: float) -> Rejection:
         )
     scored = run.predictions()
     return choose_threshold(scored.label, scored.probabilities, scored.group, error)
-
-
-def run_backbone(run: Run, source: dict[str, str]) -> Backbone:
-    """Return the network that computes the features of `source`, one of a run's.
-
-    That of a fine-tuned run is its own ``model.keras``, wherever the run's folder has been moved.
-
-    Raises
-    ------
-    WeightsError
-        If the weights found here are not those that the run was trained with.
-    """
-    spec = FeatureSpec.from_json(source["spec"])
-    kind, _, part = spec.backbone.partition(":")
-    own = kind == "keras" and part in run.info.parts
-    network = get_backbone(spec.backbone, str(run.folder) if own else source["weights"])
-    if network.weights_digest != spec.weights:
-        raise WeightsError(
-            f"the weights of {spec.backbone} here are not those of run {run.id}: "
-            f"{network.weights_digest[:12]} instead of {spec.weights[:12]}.",
-            "Install the version of the weights that it was trained with, or fit it again.",
-        )
-    return network
 
 
 class _Opener:

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from .common import JsonOption, emit, say
 from .render import table
 
 if TYPE_CHECKING:
-    from ..embed.backbones.registry import BackboneRow
+    from ..embed.backbones.family import BackboneRow, Family
 
 
 def backbones(as_json: JsonOption = False) -> None:
     """List the pre-trained networks: input size, length of an embedding, parameters, weights.
 
-    Besides these, keras:FILE is any saved Keras model, and hub:PRESET a KerasHub preset.
+    Below the table is what else can be named, such as keras:FILE for any saved Keras model.
     """
-    from ..embed.backbones.registry import list_backbones
+    from ..embed.backbones.registry import families, list_backbones
 
     rows = list_backbones()
-    emit({"backbones": [row._asdict() for row in rows]}) if as_json else say(as_text(rows))
+    if as_json:
+        emit({"backbones": [row._asdict() for row in rows]})
+    else:
+        say(as_text(rows, families()))
 
 
-def as_text(rows: list[BackboneRow]) -> str:
-    """Return the list as a table."""
+def as_text(rows: list[BackboneRow], families: Iterable[Family]) -> str:
+    """Return the list as a table, and below it the families whose members have no row."""
     header = ["backbone", "pixels", "features", "parameters", "ImageNet weights"]
     cells = [
         [r.name, r.image_size, r.dim, f"{r.parameters / 1e6:.1f} million", r.weights] for r in rows
     ]
-    return table(header, cells) + "\n\nAlso: keras:FILE for a saved Keras model, hub:PRESET."
+    also = [f"{family.form} for {family.help}" for family in families if family.form]
+    return table(header, cells) + f"\n\nAlso: {', '.join(also)}." * bool(also)

@@ -29,8 +29,13 @@ DatasetOption = Annotated[
     typer.Option("--dataset", help="Name of the data set; by default the one embedded last."),
 ]
 EngineOption = Annotated[
-    Literal["auto", "openvino", "tensorflow"],
-    typer.Option("--engine", help="What runs the network; auto takes the fastest that works."),
+    str,
+    typer.Option(
+        "--engine",
+        metavar="NAME",
+        help="What runs the network: openvino, tensorflow, or auto, the fastest that works.",
+        callback=lambda name: known_engine(name),
+    ),
 ]
 SeedOption = Annotated[
     int, typer.Option("--seed", min=0, max=2**32 - 1, help="Seed of every random choice.")
@@ -69,6 +74,17 @@ class Manners:
 
 
 MANNERS = Manners()
+
+
+def known_engine(name: str) -> str:
+    """Return the name of an engine, or end with a usage error before any work is done."""
+    if name != "auto":  # the registry imports NumPy
+        from ..embed.engines.registry import engine_kinds
+
+        if name not in engine_kinds():
+            known = ", ".join(repr(kind) for kind in ("auto", *engine_kinds()))
+            raise typer.BadParameter(f"{name!r} is not one of {known}.")
+    return name
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from ..cache.manifest import Manifest
 from ..cache.spec import FeatureSpec
 from ..cache.store import SEAL_SECONDS, FeatureStore
 from ..workspace import Workspace, whole_path
-from .backbones.registry import Backbone
+from .backbones.family import Backbone
 from .dataset import Scan, scan
 from .engines.engine import Engine
 from .engines.registry import load_engine

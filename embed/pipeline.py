@@ -16,7 +16,8 @@ from ..cache.store import SEAL_SECONDS
 from ..errors import DataError, UnknownNameError
 from ..reprs import html_table
 from ..workspace import Workspace
-from .backbones.registry import Backbone, get_backbone
+from .backbones.family import Backbone
+from .backbones.registry import get_backbone
 from .dataset import Scan
 from .engines.engine import Engine
 from .fill import Look, ManifestSaver, Progress, SpecFill, fill, look

@@ -15,9 +15,9 @@ import numpy as np
 
 from ..arguments import says_nearest_argument
 from ..cache.spec import FeatureSpec
-from ..classify.predict import run_backbone
+from ..classify.runs.backbone import run_backbone
 from ..classify.runs.run import Run
-from ..embed.backbones.registry import feature_model
+from ..embed.backbones.tap import feature_model
 from ..embed.engines.engine import Engine
 from ..errors import FitError
 from ..workspace import Workspace

@@ -15,7 +15,7 @@ from ..cache.rows import RowReader
 from ..cache.spec import FeatureSpec
 from ..cache.store import FeatureStore
 from ..classify.table import Features
-from ..embed.backbones.registry import Backbone
+from ..embed.backbones.family import Backbone
 from ..embed.engines.engine import Engine
 from ..embed.engines.registry import load_engine
 from ..embed.extract import extract

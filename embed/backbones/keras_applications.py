@@ -17,8 +17,10 @@ import numpy as np
 
 from ...errors import TlxError, WeightsError
 from ...lazy_imports import import_keras
+from .family import Backbone, BackboneRow, Family, squeeze
 from .keras_catalogue import APPLICATIONS, Application
-from .weights_file import loading
+from .random_weights import RANDOM_WEIGHTS, fill_random
+from .weights_file import file_digest, fill_from, given_file, loading
 
 if TYPE_CHECKING:
     import keras
@@ -261,3 +263,44 @@ def _get_file_replaced(function: Callable[..., str]) -> Iterator[None]:
             yield
         finally:
             module.get_file = original  # type: ignore[union-attr]
+
+
+def _find(name: str, weights: str) -> Backbone | None:
+    key = squeeze(name)
+    application = find_application(key)
+    if application is None:
+        return None
+    imagenet = imagenet_weights(application) if weights == "imagenet" else None
+    path = imagenet or given_file(weights)
+    digest = file_digest(path) if path else RANDOM_WEIGHTS
+
+    def built(image_size: int) -> keras.Model:
+        if path and file_digest(path) != digest:
+            raise WeightsError(f"{path} has changed since it was looked up.", "Run it again.")
+        model = build(application, image_size, imagenet)
+        if path is None:
+            fill_random(model)
+        return model if path is None or imagenet else fill_from(path, model)
+
+    return Backbone(
+        key, application.image_size, digest, application.preprocessing, weights, builder=built
+    )
+
+
+def _rows() -> list[BackboneRow]:
+    folder = models_folder()
+    ready = {name: (folder / row.weights_file).is_file() for name, row in APPLICATIONS.items()}
+    return [
+        BackboneRow(
+            name,
+            row.image_size,
+            row.dim,
+            row.parameters,
+            "ready" if ready[name] else "downloaded by Keras",
+        )
+        for name, row in APPLICATIONS.items()
+    ]
+
+
+# Asked last of those without a scheme: it imports Keras to look for a name it does not know.
+FAMILY: Final = Family(_find, _rows, order=100)

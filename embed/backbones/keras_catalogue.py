@@ -197,3 +197,11 @@ _ROWS: Final = (
     ),
 )
 APPLICATIONS: Final = {row.constructor.lower(): row for row in _ROWS}
+
+# Patterns of the layer names that recipes use, and the backbone whose they are.
+KNOWN_LAYERS: Final = {
+    r"mixed\d+": "inceptionv3",
+    r"block\d_(conv\d|pool)": "vgg16",
+    r"conv\d_block\d+_\w+": "resnet50",
+    r"block\d[a-z]_\w+": "efficientnetb0",
+}

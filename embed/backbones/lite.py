@@ -18,7 +18,10 @@ import numpy as np
 
 from ...errors import MissingExtraError, WeightsError
 from ...lazy_imports import import_keras
+from .family import Backbone, BackboneRow, Family, same_name
+from .random_weights import RANDOM_WEIGHTS, fill_random
 from .torch_checkpoint import read_checkpoint
+from .weights_file import file_digest, fill_from, given_file
 
 if TYPE_CHECKING:
     import keras
@@ -329,3 +332,38 @@ _LAYOUTS: Final[dict[str, Callable[[np.ndarray], np.ndarray]]] = {
     "DepthwiseConv2D": lambda w: w.transpose(2, 3, 0, 1),  # (c, 1, h, w) -> (h, w, c, 1)
     "Dense": lambda w: w.T,  # (out, in) -> (in, out); a bias is its own transpose
 }
+
+
+def _find(name: str, weights: str) -> Backbone | None:
+    variant = next((v for v in VARIANTS.values() if same_name(name, v.name)), None)
+    if variant is None:
+        return None
+    path = weights_path(variant) if weights == "imagenet" else given_file(weights)
+
+    def build(image_size: int) -> keras.Model:
+        if path and path.suffix not in (".pth", ".pt"):
+            return fill_from(path, build_model(variant, image_size, None))
+        model = build_model(variant, image_size, path)
+        if path is None:
+            fill_random(model)
+        return model
+
+    digest = file_digest(path) if path else RANDOM_WEIGHTS
+    return Backbone(variant.name, variant.image_size, digest, PREPROCESSING, weights, builder=build)
+
+
+def _rows() -> list[BackboneRow]:
+    rows = []
+    for variant in VARIANTS.values():
+        try:
+            weights_path(variant)
+            weights = "ready"
+        except MissingExtraError as error:
+            weights = error.remedy.removeprefix("Run: ")
+        rows.append(
+            BackboneRow(variant.name, variant.image_size, FEATURES, variant.parameters, weights)
+        )
+    return rows
+
+
+FAMILY: Final = Family(_find, _rows, order=-100)  # the default comes first

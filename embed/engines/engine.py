@@ -10,7 +10,7 @@ import numpy as np
 
 from ...cache.spec import FeatureSpec
 from ...errors import TlxError
-from ..backbones.registry import Backbone
+from ..backbones.family import Backbone
 
 
 class Engine(Protocol):

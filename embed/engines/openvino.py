@@ -15,7 +15,8 @@ from ...cache.identity import canonical_json
 from ...cache.spec import FeatureSpec
 from ...errors import StorageError, TlxError
 from ...lazy_imports import import_converter, import_openvino, import_tensorflow
-from ..backbones.registry import Backbone, feature_model
+from ..backbones.family import Backbone
+from ..backbones.tap import feature_model
 from ..converted import Converted, load_converted, save_converted
 from .engine import EngineError, EngineKind, check_batch
 from .tensorflow import trace

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from ...cache.spec import FeatureSpec
 from ...errors import UnknownNameError
-from ..backbones.registry import Backbone
+from ..backbones.family import Backbone
 from .engine import Engine, EngineError, EngineKind
 
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from ...cache.spec import FeatureSpec
 from ...lazy_imports import import_keras, import_tensorflow
-from ..backbones.registry import Backbone, feature_model
+from ..backbones.family import Backbone
+from ..backbones.tap import feature_model
 from .engine import EngineKind, check_batch
 
 if TYPE_CHECKING:

@@ -5,19 +5,20 @@ from __future__ import annotations
 import functools
 import http.server
 import inspect
+import os
+import subprocess
+import sys
 import threading
 
 import numpy as np
 import pytest
 
 from tlx.cache.spec import FeatureSpec
+from tlx.embed.backbones import keras_applications
 from tlx.embed.backbones.keras_catalogue import APPLICATIONS
-from tlx.embed.backbones.registry import (
-    feature_model,
-    fill_random,
-    get_backbone,
-    keras_applications,
-)
+from tlx.embed.backbones.random_weights import fill_random
+from tlx.embed.backbones.registry import get_backbone
+from tlx.embed.backbones.tap import feature_model
 from tlx.errors import WeightsError
 from tlx.lazy_imports import import_keras
 
@@ -79,6 +80,41 @@ def test_weights_that_change_after_they_were_looked_up_are_refused(tmp_path):
     path.write_text("world")
     with pytest.raises(WeightsError, match="has changed"):
         backbone.build(64)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "preprocessing"),
+    [
+        ("vgg16", 224, "keras:caffe"),
+        ("resnet50", 224, "keras:caffe"),
+        ("InceptionV3", 299, "keras:tf"),
+        ("MobileNet-V2", 224, "keras:tf"),
+        ("densenet121", 224, "keras:torch"),
+        ("efficientnetv2b0", 224, "included"),
+    ],
+)
+def test_applications_have_their_own_size_and_preprocessing(name, size, preprocessing):
+    backbone = get_backbone(name, "none")
+    assert (backbone.image_size, backbone.preprocessing) == (size, preprocessing)
+    assert backbone.weights_digest == "random:0"
+
+
+def test_keras_home_decides_what_is_ready(tmp_path):
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5").touch()
+    code = (
+        "from tlx.embed.backbones.registry import list_backbones\n"
+        "print([row.name for row in list_backbones() if row.weights == 'ready'])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "KERAS_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "'vgg16'" in done.stdout
+    assert "resnet50" not in done.stdout
 
 
 class TestDownload:

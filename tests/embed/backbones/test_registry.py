@@ -1,36 +1,61 @@
-"""Names, weights, taps and poolings of backbones."""
+"""Names to networks; adding a family of backbones is adding a file."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
-import numpy as np
 import pytest
 
-from tlx.cache.spec import FeatureSpec
-from tlx.embed.backbones.registry import (
-    Backbone,
-    feature_model,
-    fill_random,
-    get_backbone,
-    list_backbones,
-)
-from tlx.errors import TlxError, UnknownNameError, WeightsError
+from tlx.embed.backbones.registry import families, get_backbone, list_backbones
+from tlx.errors import UnknownNameError
 
-# Keras 3.15 reads TensorFlow's variables in a way that NumPy 2.4 deprecates.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+NEW = '''
+"""A network of one convolution."""
+
+from ...lazy_imports import import_keras
+from .family import Backbone, BackboneRow, Family, same_name
 
 
-def spec_of(backbone: Backbone, **fields) -> FeatureSpec:
-    names = {"image_size": 64, **fields}
-    return FeatureSpec(backbone.name, backbone.weights_digest, backbone.preprocessing, **names)
+def _build(image_size):
+    keras = import_keras()
+    pixels = keras.Input((image_size, image_size, 3))
+    maps = keras.layers.Conv2D(6, 4, strides=4, kernel_initializer="ones", name="conv")(pixels)
+    return keras.Model(pixels, maps, name="toy")
 
 
-@pytest.fixture(scope="module")
-def lite0():
-    return get_backbone("efficientnet-lite0", "none")
+def _find(name, weights):
+    if same_name(name, "toy-net"):
+        return Backbone("toy-net", 16, "1" * 64, "none", weights, builder=_build)
+    return None
+
+
+FAMILY = Family(_find, lambda: [BackboneRow("toy-net", 16, 6, 294, "ready")])
+'''
+SCHEME = '''
+"""The same from a file."""
+
+from pathlib import Path
+
+from .family import Backbone, Family
+from .weights_file import file_digest
+from .toy import _build
+
+
+def _find(file, weights):
+    digest = file_digest(Path(file))
+    return Backbone(f"toy:{file}", 16, digest, "none", weights, builder=_build)
+
+
+FAMILY = Family(_find, scheme="toy", form="toy:FILE", help="a toy in a file", order=130)
+'''
+ADD = """
+import sys
+import tlx.embed.backbones
+tlx.embed.backbones.__path__.append({folder!r})
+"""
+RUN = """
+from tlx.cli.main import main
+sys.argv = ["tlx", *{arguments!r}]
+main()
+"""
 
 
 @pytest.mark.parametrize("name", ["efficientnet-lite0", "EfficientNet_Lite0", "efficientnetlite0"])
@@ -38,38 +63,15 @@ def test_case_dashes_and_underscores_do_not_matter(name):
     assert get_backbone(name).name == "efficientnet-lite0"
 
 
-def test_default_is_known_by_the_digest_of_its_weights():
-    backbone = get_backbone("efficientnet-lite0")
-    assert backbone.weights_digest.startswith("57934424")  # as its file name says
-    assert (backbone.image_size, backbone.preprocessing) == (224, "(x-127)/128")
-
-
-def test_names_and_weights_rebuild_the_same_backbone():
-    for backbone in (get_backbone("VGG-16", "none"), get_backbone("efficientnet-lite0")):
-        assert get_backbone(backbone.name, backbone.weights) == backbone
-
-
-@pytest.mark.parametrize(
-    ("name", "size", "preprocessing"),
-    [
-        ("vgg16", 224, "keras:caffe"),
-        ("resnet50", 224, "keras:caffe"),
-        ("InceptionV3", 299, "keras:tf"),
-        ("MobileNet-V2", 224, "keras:tf"),
-        ("densenet121", 224, "keras:torch"),
-        ("efficientnetv2b0", 224, "included"),
-    ],
-)
-def test_applications_have_their_own_size_and_preprocessing(name, size, preprocessing):
-    backbone = get_backbone(name, "none")
-    assert (backbone.image_size, backbone.preprocessing) == (size, preprocessing)
-    assert backbone.weights_digest == "random:0"
-
-
 def test_unknown_name_suggests_the_nearest():
     with pytest.raises(UnknownNameError, match="Did you mean efficientnet-lite0") as caught:
         get_backbone("efficientnet-lite00")
     assert "tlx backbones" in caught.value.remedy
+
+
+def test_an_unknown_scheme_is_an_unknown_name():
+    with pytest.raises(UnknownNameError, match="unknown backbone: 'kears:mine"):
+        get_backbone("kears:mine.keras")
 
 
 def test_list_starts_with_the_default_and_says_where_weights_come_from():
@@ -84,105 +86,45 @@ def test_list_starts_with_the_default_and_says_where_weights_come_from():
     }
 
 
-def test_naming_and_listing_import_no_tensorflow():
-    code = (
+def test_families_are_listed_in_their_order():
+    orders = [family.order for family in families()]
+    assert orders == sorted(orders)
+    assert [family.form for family in families() if family.form] == ["keras:FILE", "hub:PRESET"]
+
+
+def test_naming_and_listing_import_no_tensorflow(python):
+    shown = python(
         "import sys\n"
         "from tlx.embed.backbones.registry import get_backbone, list_backbones\n"
         "get_backbone('efficientnet-lite0'), get_backbone('vgg16', 'none'), list_backbones()\n"
         "print(sorted({'tensorflow', 'keras', 'openvino', 'torch'} & set(sys.modules)))\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert (done.stdout, done.stderr) == ("[]\n", "")
+    assert shown == "[]\n"
 
 
-def test_random_weights_are_the_same_every_time(lite0):
-    first, second = lite0.build(32).get_weights(), lite0.build(32).get_weights()
-    for a, b in zip(first, second, strict=True):
-        np.testing.assert_array_equal(a, b)
+@pytest.fixture
+def with_new_family(tmp_path, python):
+    """Return a function that runs Python after files were added to the folder of backbones."""
+    (tmp_path / "added").mkdir()
+    (tmp_path / "added" / "toy.py").write_text(NEW)
+    (tmp_path / "added" / "toy_file.py").write_text(SCHEME)
+    add = ADD.format(folder=str(tmp_path / "added"))
+    return lambda code: python(add + code, cwd=tmp_path)
 
 
-def test_random_weights_leave_global_randomness_alone():
-    import keras
-
-    model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4)])
-    np.random.seed(0)  # noqa: NPY002
-    before = np.random.get_state()[1].copy()  # noqa: NPY002
-    fill_random(model)
-    np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
-
-
-def test_weights_file_must_exist():
-    with pytest.raises(WeightsError, match="No such file"):
-        get_backbone("efficientnet-lite0", "/nowhere/weights.pth")
-
-
-def test_lite_takes_weights_that_keras_saved(tmp_path, lite0):
-    model = lite0.build(32)
-    model.layers[-2].set_weights([w + 1 for w in model.layers[-2].get_weights()])
-    model.save_weights(tmp_path / "mine.weights.h5")
-    mine = get_backbone("efficientnet-lite0", str(tmp_path / "mine.weights.h5"))
-    for a, b in zip(mine.build(32).get_weights(), model.get_weights(), strict=True):
-        np.testing.assert_array_equal(a, b)
-    assert mine.weights_digest != lite0.weights_digest
-
-
-class TestFeatureModel:
-    @pytest.mark.parametrize(
-        ("fields", "shape"),
-        [
-            ({}, (1280,)),
-            ({"pooling": "max"}, (1280,)),
-            ({"pooling": "avg+max"}, (2560,)),
-            ({"pooling": "flatten"}, (2 * 2 * 1280,)),
-            ({"pooling": "none"}, (2, 2, 1280)),
-            ({"layer": "block2_add"}, (24,)),
-            ({"layer": "block2_add", "pooling": "none"}, (16, 16, 24)),
-        ],
+def test_a_family_is_added_by_adding_a_file(with_new_family, tmp_path, class_folders):
+    class_folders(tmp_path / "data", {"cats": 3, "dogs": 3})
+    (tmp_path / "mine.toy").write_text("weights")
+    shown = with_new_family(RUN.format(arguments=["backbones"]))
+    assert "toy-net" in shown
+    assert "toy:FILE for a toy in a file." in shown
+    with_new_family(
+        """
+from tlx.embed.backbones.registry import get_backbone
+for name in ("Toy_Net", "toy:mine.toy"):
+    found = get_backbone(name)
+    assert get_backbone(found.name, found.weights) == found
+"""
     )
-    def test_layer_and_pooling_give_the_shape(self, lite0, fields, shape):
-        assert feature_model(lite0, spec_of(lite0, **fields)).output_shape == (None, *shape)
-
-    def test_avg_and_max_are_taken_over_positions(self, lite0):
-        batch = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype(np.float32)
-        tap = {"layer": "block2_add"}
-        maps = np.asarray(feature_model(lite0, spec_of(lite0, pooling="none", **tap))(batch))
-        both = np.asarray(feature_model(lite0, spec_of(lite0, pooling="avg+max", **tap))(batch))
-        expected = np.concatenate([maps.mean((1, 2)), maps.max((1, 2))], axis=1)
-        np.testing.assert_allclose(both, expected, rtol=1e-4, atol=1e-5)
-
-    def test_unknown_layer_suggests_the_nearest(self, lite0):
-        with pytest.raises(UnknownNameError, match="block2_add"):
-            feature_model(lite0, spec_of(lite0, layer="block2_ad"))
-
-    def test_a_layer_known_from_another_backbone_names_it(self, lite0):
-        with pytest.raises(UnknownNameError, match="mixed7 is a layer of inceptionv3"):
-            feature_model(lite0, spec_of(lite0, layer="mixed7"))
-
-    def test_pixels_may_be_uint8(self, lite0):
-        model = feature_model(lite0, spec_of(lite0, layer="block2_add"))
-        batch = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), np.uint8)
-        floats = np.asarray(model(batch.astype(np.float32)))
-        np.testing.assert_allclose(model.predict(batch, verbose=0), floats, rtol=1e-5, atol=1e-5)
-
-    def test_size_that_the_network_cannot_take_names_its_own(self):
-        inception = get_backbone("inceptionv3", "none")
-        with pytest.raises(TlxError, match="--image-size 299"):
-            feature_model(inception, spec_of(inception))
-
-
-def test_keras_home_decides_what_is_ready(tmp_path):
-    (tmp_path / "models").mkdir()
-    (tmp_path / "models" / "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5").touch()
-    code = (
-        "from tlx.embed.backbones.registry import list_backbones\n"
-        "print([row.name for row in list_backbones() if row.weights == 'ready'])\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "KERAS_HOME": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "'vgg16'" in done.stdout
-    assert "resnet50" not in done.stdout
+    arguments = ["embed", "data", "--backbone", "Toy_Net", "--engine", "tensorflow"]
+    assert "6 images" in with_new_family(RUN.format(arguments=arguments))

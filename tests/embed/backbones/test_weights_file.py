@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 
 import pytest
 
-from tlx.embed.backbones.weights_file import file_digest, loading
+from tlx.embed.backbones.weights_file import (
+    file_digest,
+    given_file,
+    loading,
+    refuse_code,
+)
 from tlx.errors import UnknownNameError, WeightsError
 
 
@@ -34,3 +40,15 @@ def test_whatever_a_loader_raises_is_one_line(tmp_path, raised, told):
 def test_an_error_of_tlx_stays_what_it_is(tmp_path):
     with pytest.raises(UnknownNameError), loading(tmp_path / "w.h5"):
         raise UnknownNameError("unknown layer: 'x'.")
+
+
+def test_none_is_no_file_and_home_is_meant_by_a_tilde():
+    assert given_file("none") is None
+    assert given_file("~/mine.h5") == Path.home() / "mine.h5"
+
+
+@pytest.mark.parametrize("name", ["Lambda", "__lambda__"])
+def test_code_is_found_however_deep(name):
+    refuse_code(Path("mine.keras"), {"layers": [{"class_name": "Dense"}]})
+    with pytest.raises(WeightsError, match="Lambda layer"):
+        refuse_code(Path("mine.keras"), {"layers": [{"config": [{"class_name": name}]}]})

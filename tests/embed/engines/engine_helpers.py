@@ -9,7 +9,8 @@ import sys
 import numpy as np
 
 from tlx.cache.spec import FeatureSpec
-from tlx.embed.backbones.registry import Backbone, feature_model
+from tlx.embed.backbones.family import Backbone
+from tlx.embed.backbones.tap import feature_model
 
 SIZE = 64
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from engine_helpers import eager, pixels, relative, shallow
 
-from tlx.embed.backbones.registry import feature_model
+from tlx.embed.backbones.tap import feature_model
 from tlx.embed.engines.tensorflow import TensorFlowEngine, trace
 
 

@@ -1,4 +1,4 @@
-"""Backbones out of files: saved Keras models and KerasHub presets, honest and hostile."""
+"""Backbones out of files: saved Keras models, honest and hostile."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from tlx.cache.spec import FeatureSpec
-from tlx.embed.backbones.registry import Backbone, feature_model, get_backbone
-from tlx.errors import MissingExtraError, TlxError, UnknownNameError, WeightsError
+from tlx.embed.backbones.family import Backbone
+from tlx.embed.backbones.registry import get_backbone
+from tlx.embed.backbones.tap import feature_model
+from tlx.errors import TlxError, UnknownNameError, WeightsError
 from tlx.lazy_imports import import_keras
 
 # Keras 3.15 reads TensorFlow's variables in a way that NumPy 2.4 deprecates.
@@ -175,40 +177,3 @@ def test_missing_file_is_refused(tmp_path):
 def test_saved_models_take_no_other_weights(tmp_path):
     with pytest.raises(WeightsError, match="has its own weights"):
         get_backbone("keras:x.keras", "none")
-
-
-class TestKerasHub:
-    def test_without_the_extra_its_install_command_is_named(self, tmp_path, monkeypatch):
-        monkeypatch.setitem(sys.modules, "keras_hub", None)
-        with pytest.raises(MissingExtraError, match=r"pip install 'tlx-vision\[hub\]'"):
-            get_backbone("hub:resnet_50_imagenet")
-
-    def test_a_local_preset_folder_is_a_backbone(self, tmp_path):
-        keras_hub = pytest.importorskip("keras_hub", reason="the extra `hub` is not installed")
-        original = keras_hub.models.ResNetBackbone(
-            input_conv_filters=[64],
-            input_conv_kernel_sizes=[7],
-            stackwise_num_filters=[64],
-            stackwise_num_blocks=[1],
-            stackwise_num_strides=[1],
-            block_type="basic_block",
-            image_shape=(None, None, 3),
-        )
-        original.save_to_preset(tmp_path)
-        converter = keras_hub.layers.ImageConverter(
-            image_size=(48, 48), scale=[1 / 255, 1 / 128, 1 / 64], offset=[0.0, -1.0, 0.5]
-        )
-        converter.save_to_preset(tmp_path)
-        backbone = get_backbone(f"hub:{tmp_path}")
-        assert backbone.image_size == 48
-        assert get_backbone(backbone.name) == backbone
-        model = feature_model(backbone, spec_of(backbone, pooling="none"))
-        batch = pixels(2, 48).astype(np.float32)
-        scaled = batch * [1 / 255, 1 / 128, 1 / 64] + [0.0, -1.0, 0.5]
-        expected = original.predict(scaled.astype(np.float32), verbose=0)
-        np.testing.assert_allclose(model.predict(batch, verbose=0), expected, rtol=1e-4, atol=1e-5)
-
-    def test_an_unknown_preset_is_refused(self):
-        pytest.importorskip("keras_hub", reason="the extra `hub` is not installed")
-        with pytest.raises(WeightsError, match="no KerasHub preset"):
-            get_backbone("hub:no_such_preset")
