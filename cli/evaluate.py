@@ -12,6 +12,7 @@ from .common import (
     EngineOption,
     JsonOption,
     RunArgument,
+    TrustOption,
     WorkspaceOption,
     emit,
     note,
@@ -40,6 +41,7 @@ def evaluate(
         ),
     ] = None,
     engine: EngineOption = "auto",
+    trust: TrustOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
@@ -47,7 +49,7 @@ def evaluate(
     from ..classify.evaluate import evaluate_run
     from ..classify.runs.best import load_run
 
-    loaded = load_run(run, workspace)
+    loaded = load_run(run, workspace, trusted=trust)
     note(f"Using {loaded.describe()}.")
     with progress("Embedding") as show:
         found = evaluate_run(

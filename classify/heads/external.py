@@ -1,7 +1,7 @@
 """Any scikit-learn classifier as a head: fitted on the same folds, scored in the same way.
 
-It has no grid. What it learned stays in memory: a run keeps its predictions alone, because no file
-of it could be read again without running what a stranger put there (pickle).
+It has no grid. A run keeps its predictions, and what it learned only where that can be without
+pickle and the user confirmed all that it is made of: see `tlx.classify.heads.saved_estimator`.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class EstimatorPredictor:
         return probabilities
 
     def parts(self) -> dict[str, bytes]:
-        """Return no file: see above."""
+        """Return no file: `keep_estimator` writes one, with the user's consent."""
         return {}
 
 
@@ -84,7 +84,7 @@ def head_of(estimator: Any) -> Head:
     if not (hasattr(estimator, "predict_proba") or hasattr(estimator, "decision_function")):
         raise FitError(
             f"{name} has neither predict_proba nor decision_function.",
-            "Use a classifier that has one: SVC(probability=True), say.",
+            "Use a classifier that has one of them.",
         )
 
     def fit(problems: Problems, grid: Mapping[str, Any]) -> Iterator[PredictorPoint]:

@@ -19,6 +19,7 @@ import numpy as np
 
 from ...errors import FormatError
 from .knn import NeighborsPredictor
+from .saved_estimator import check_stored
 
 OLD_FILE = "head.skops"
 _TYPES = ("tlx.classify.heads.KNNHead", "tlx.classify.heads.estimators.KNNHead")
@@ -36,12 +37,7 @@ def read_old_neighbors(path: Path) -> NeighborsPredictor:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            claimed = sum(max(0, member.file_size) for member in archive.infolist())
-            size = path.stat().st_size
-            if claimed > size:  # nothing in it was compressed
-                raise FormatError(
-                    f"{path} claims {claimed:,} bytes in a file of {size:,}.", "Fit it again."
-                )
+            check_stored(path, archive, path.stat().st_size)
             state = _state(path, archive)
     except (zipfile.BadZipFile, NotImplementedError, RecursionError, EOFError) as error:
         raise FormatError(f"{path} is no head: {error}.", "Fit it again.") from error

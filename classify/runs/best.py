@@ -11,7 +11,8 @@ place of the very run that it started from.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from ...cache.groups import group_images
 from ...errors import DataError, FormatError, StorageError, TlxError, UnknownNameError
 from ...workspace import Workspace
 from ..folds import divide_by_split
+from ..heads.saved_estimator import confirmed
 from .run import Run, read_run, scored_id, trained_id
 from .store import by_age, is_run, list_runs, warn_of_damage
 
@@ -28,10 +30,25 @@ OnDamage = Callable[[str, TlxError], None]
 
 
 @says_nearest_argument
-def load_run(run_id: str, workspace: str | os.PathLike[str] = ".tlx") -> Run:
+def load_run(
+    run_id: str,
+    workspace: str | os.PathLike[str] = ".tlx",
+    *,
+    trusted: Iterable[str] | None = None,
+) -> Run:
     """Open a run by its id, by the path of its folder, or ``"best"``.
 
     Every part is checked against its SHA-256.
+
+    Parameters
+    ----------
+    run_id : str
+    workspace : path, default=".tlx"
+    trusted : iterable of str, optional
+        Only for a classifier of scikit-learn's kind that was saved: the types that it is made of.
+        To read it runs their code, so confirm them only if you trust them and whom you have the run
+        from. Without this the run opens, but does not predict; its error names the types. Such a
+        run is never the best.
 
     Raises
     ------
@@ -48,12 +65,12 @@ def load_run(run_id: str, workspace: str | os.PathLike[str] = ".tlx") -> Run:
     >>> tlx.load_run("best").id
     'lda-1'
     """
-    workspace = Workspace(workspace)
+    workspace, types = Workspace(workspace), confirmed(trusted)
     if run_id == "best":
         return best_run(workspace)
     for folder in (workspace.runs / run_id if os.sep not in run_id else None, Path(run_id)):
         if folder is not None and is_run(folder, workspace):
-            return read_run(folder, parts=True)
+            return replace(read_run(folder, parts=True), trusted=types)
     known = [run.id for run in list_runs(workspace)]
     raise UnknownNameError.nearest("run", run_id, [*known, "best"] if known else [])
 
@@ -84,7 +101,7 @@ def best_run(
         If the data set named has no runs.
     """
     on_damage = on_damage or warn_of_damage
-    runs = [run for run in runs_of(workspace, dataset, on_damage) if run.can_predict]
+    runs = [run for run in runs_of(workspace, dataset, on_damage) if _opens(run)]
     runs = [run for run in runs if not accept or accept(run)]
     while runs:
         ranked = _rank(workspace, runs, on_damage)
@@ -149,6 +166,11 @@ def _rank(workspace: Workspace, runs: list[Run], on_damage: OnDamage) -> list[Ru
     newest_first = sorted((run for run in alike if _counts(run)), key=by_age, reverse=True)
     ranked = sorted(newest_first, key=lambda run: run.metrics["log_loss"].value)  # keeps ties so
     return _with_networks(ranked, readable) or alike
+
+
+def _opens(run: Run) -> bool:
+    """Return whether a run predicts without asking: a classifier of somebody else's does not."""
+    return run.can_predict and run.info.estimator is None
 
 
 def _counts(run: Run) -> bool:

@@ -31,6 +31,7 @@ from ..heads.predictors import head_file
 REFIT = "The run cannot be trusted: fit it again with tlx fit-head."
 INFO_BYTES = 64 * 2**20  # of run.json: the confusion matrix of 2,000 classes has 30 MiB
 PART_BYTES = 8 * 2**30  # of any other part: predictions of a million images, 1,000 classes, 4 GiB
+MAX_FEATURES = 2**24  # of a classifier of somebody else's, which is tried with one row of so many
 MAX_IMAGE_SIZE = 8192  # pixels a side; more would be a claim on the memory, not a network
 
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
@@ -305,6 +306,17 @@ def _are_settings(value: Any) -> bool:
     )
 
 
+def _is_estimator(value: Any) -> bool:
+    if not isinstance(value, dict):
+        return False
+    types, seen, D = value.get("types", 0), value.get("seen"), value.get("n_features", 0)
+    return (
+        (types is None or (isinstance(types, list) and all(map(_is_text, types))))
+        and (isinstance(seen, list) and bool(seen) and all(map(_is_count, seen)))
+        and (_is_count(D) and 0 < D < MAX_FEATURES)
+    )
+
+
 def _is_finetuning(value: Any) -> bool:
     return (
         isinstance(value, dict)
@@ -348,6 +360,7 @@ _OPTIONAL: dict[str, _Check] = {
     ),
     "settings": ("an object of folds, grid and options", _are_settings),
     "environment": _OBJECT,
+    "estimator": ("an object of types, seen and n_features", _is_estimator),
     "finetune": ("an object of a fine-tuning", _is_finetuning),
 }
 

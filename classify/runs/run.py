@@ -19,6 +19,7 @@ from ...errors import DataError, FormatError
 from ...reprs import html_table, listed
 from ..heads.predictors import load_predictor
 from ..heads.registry import heads
+from ..heads.saved_estimator import SavedEstimator, how_to_save, read_estimator
 from ..scoring.calibrate import calibrate_head
 from ..scoring.crossval import Recipe
 from ..scoring.metrics import Metric
@@ -96,6 +97,8 @@ class RunInfo:
         What fits the same head again; None if nothing does.
     finetune : Finetuning or None
         Of a fine-tuned run.
+    estimator : SavedEstimator or None
+        Of a classifier of scikit-learn's kind.
     created : str
         Time in UTC, ISO 8601.
     scored_id, trained_id : str
@@ -125,6 +128,7 @@ class RunInfo:
     predict_seconds: float | None = None
     recipe: Recipe | None = None
     finetune: Finetuning | None = None
+    estimator: SavedEstimator | None = None
     created: str = ""
     scored_id: str = ""
     trained_id: str = ""
@@ -160,12 +164,15 @@ class RunInfo:
         if "finetune" in found:
             report = found["finetune"]
             values["finetune"] = Finetuning(report["seed_run"], report["kept"], report)
+        if "estimator" in found:
+            values["estimator"] = SavedEstimator.from_json(found["estimator"])
         return cls(**values)
 
     def to_json(self) -> dict[str, Any]:
         """Return the object that `from_json` reads."""
         own = {f.name: getattr(self, f.name) for f in fields(self)}
         recipe, finetune = own.pop("recipe"), own.pop("finetune")
+        estimator = own.pop("estimator")
         own["class_names"] = list(self.class_names)
         own["metrics"] = {name: asdict(metric) for name, metric in self.metrics.items()}
         if recipe is not None:
@@ -176,6 +183,8 @@ class RunInfo:
             }
         if finetune is not None:
             own["finetune"] = finetune.report
+        if estimator is not None:
+            own["estimator"] = asdict(estimator)
         return {"format": FORMAT, "version": VERSION, **own}
 
 
@@ -271,17 +280,27 @@ class Run:
     folder : Path
     info : RunInfo
         The content of ``run.json``.
+    trusted : tuple of str
+        Types that the user confirmed: see `load_run`.
     """
 
     id: str
     folder: Path
     info: RunInfo
+    trusted: tuple[str, ...] = field(default=(), compare=False)
 
     def __repr__(self) -> str:
         accuracy = self.info.metrics["accuracy"]
+        saved = self.info.estimator
+        how = (
+            f": trusted=[{listed([*map(repr, saved.types)])}] saves it"
+            if saved and saved.types
+            else ""
+        )
+        only = "" if self.can_predict else f", predictions only{how}"
         return (
             f"<Run {self.id!r}: {self.info.model} on {self.info.dataset!r}, accuracy {accuracy} "
-            f"of {self.info.n} images, {self.info.protocol}>"
+            f"of {self.info.n} images, {self.info.protocol}{only}>"
         )
 
     def _repr_html_(self) -> str:
@@ -309,7 +328,7 @@ class Run:
 
     @property
     def can_predict(self) -> bool:
-        """Whether it was saved with what it learned: a classifier that is no head of tlx is not."""
+        """Whether it was saved with what it learned: one of scikit-learn's kind may not be."""
         return self.info.model in heads() or self.info.parts.keys() != {PREDICTIONS}
 
     def describe(self) -> str:
@@ -345,21 +364,25 @@ class Run:
         Raises
         ------
         FormatError
-            If its files are missing, damaged, foreign or hostile.
+            If its files are missing, damaged, foreign or hostile, or it is a classifier of
+            scikit-learn's kind with a type that was not confirmed: see `load_run`.
         """
+        saved, C = self.info.estimator, len(self.class_names)
         if not self.can_predict:
             raise DataError(
-                f"run {self.id} keeps its predictions alone: {self.info.model} is no head of "
-                "tlx, and is not saved.",
-                "It takes part in tlx compare. To predict, fit a head that is saved: tlx fit-head "
-                "--model logreg",
+                f"run {self.id} keeps its predictions alone: what {self.info.model} learned was "
+                "not saved.",
+                how_to_save(saved),
             )
         path = check_head(self.folder, self.info.parts)
-        try:
-            head = load_predictor(self.folder, self.info.parts)
-        except FormatError as error:
-            raise FormatError(" ".join(error.cause.split()), REFIT) from error
-        check_outputs(path, head, len(self.class_names))
+        if saved is not None:
+            head = read_estimator(self.id, path, saved, C, self.trusted)
+        else:
+            try:
+                head = load_predictor(self.folder, self.info.parts)
+            except FormatError as error:
+                raise FormatError(" ".join(error.cause.split()), REFIT) from error
+        check_outputs(path, head, C)
         return calibrate_head(head, self.info.temperature, folded=True)
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:

@@ -1,9 +1,9 @@
 """Runs: what a fit leaves behind, in a folder of plain files that can be checked and shared.
 
 ``run.json`` tells everything a person asks for and lists the SHA-256 of every other file; the head
-is ``head.h5`` (the arrays of a linear or dense head) or ``head.skops`` (nearest neighbours), beside
-which a dense head has ``head.keras``; ``predictions.h5`` holds the probabilities that each image
-got from a head that had not seen it.
+is ``head.h5`` (its arrays; in runs of before ``head.skops``, of nearest neighbours) or the
+``head.skops`` of a classifier of scikit-learn's kind; ``predictions.h5`` holds the probabilities
+that each image got from a head that had not seen it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import platform
 import secrets
 import shlex
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -31,6 +31,8 @@ from ...cache.files import fsync_folder, storage_error, write_atomic
 from ...cache.hdf5 import file_image, memory_file, text_array
 from ...errors import DataError, FormatError, StorageError, TlxError, UnknownNameError
 from ...workspace import Workspace, check_slug
+from ..heads.external import EstimatorPredictor
+from ..heads.saved_estimator import how_to_save, keep_estimator
 from ..scoring.crossval import Evaluation
 from ..table import Features
 from .run import DRAWS, PREDICTIONS, Predictions, Run, RunInfo, read_run
@@ -46,9 +48,16 @@ def save_evaluation(
     *,
     seed: int,
     name: str | None = None,
+    trusted: Sequence[str] | None = None,
 ) -> Run:
-    """Keep an evaluated head as a run: see `save_run`; `seed` is recorded."""
+    """Keep an evaluated head as a run: see `save_run`; `seed` is recorded.
+
+    A classifier of scikit-learn's kind is kept only if all its types are in `trusted`.
+    """
     rows = evaluation.rows
+    estimator, parts = None, evaluation.head.parts()
+    if isinstance(inner := getattr(evaluation.head, "head", None), EstimatorPredictor):
+        estimator, parts = keep_estimator(inner, trusted or ())
     predictions = Predictions(
         path=[table.paths[row] for row in rows],
         digest=table.digest[rows],
@@ -77,8 +86,14 @@ def save_evaluation(
         temperature=evaluation.temperature,
         predict_seconds=evaluation.predict_seconds,
         recipe=evaluation.recipe,
+        estimator=estimator,
     )
-    return save_run(workspace, info, evaluation.head.parts(), predictions, name)
+    run = save_run(workspace, info, parts, predictions, name)
+    if trusted is not None and not run.can_predict:
+        _log.warning(
+            "Warning: run %s keeps its predictions alone. %s", run.id, how_to_save(estimator)
+        )
+    return replace(run, trusted=tuple(trusted or ()))
 
 
 def check_name(workspace: Workspace, name: str | None) -> None:
