@@ -84,6 +84,8 @@ def keep_split(manifest: Manifest, previous: Manifest) -> list[str]:
     if fraction == 0:
         return []
     if "validation" in manifest.split:
+        if fraction is None:  # an older tlx did not note that it was theirs
+            return []
         return ["the folders have a validation split now; it takes the place of the earlier one"]
     manifest.validation_fraction, manifest.split_seed = fraction, previous.split_seed
     if fraction is None:

@@ -171,6 +171,16 @@ def test_a_split_without_its_fraction_keeps_its_sides_and_new_images_are_for_tra
     assert after.validation_fraction is None
 
 
+def test_a_split_of_the_folders_is_no_news_where_it_was_there_before(hashed):
+    """A manifest of format 1 does not say whose its split was."""
+    before = hashed(10)
+    before.split = ["train", "validation"] * 10
+    before.validation_fraction = None
+    after = dataclasses.replace(before, validation_fraction=0.0)
+    assert keep_split(after, before) == []
+    assert (after.split, after.validation_fraction) == (before.split, 0.0)
+
+
 def test_a_class_that_a_kept_split_leaves_on_one_side_is_told(hashed):
     before = hashed(60)
     split_by_digest(before, 0.3)
