@@ -15,7 +15,8 @@ import numpy as np
 from ..cache.spec import FeatureSpec
 from ..classify.heads.dense import DensePredictor
 from ..classify.heads.linear import LinearPredictor
-from ..classify.runs.run import Finetuning, Predictions, Run, RunInfo
+from ..classify.runs.predictions import Predictions
+from ..classify.runs.run import Finetuning, Run, RunInfo
 from ..classify.runs.store import save_run
 from ..classify.scoring.metrics import confusion_matrix
 from ..lazy_imports import import_keras

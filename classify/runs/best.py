@@ -23,7 +23,8 @@ from ...errors import DataError, FormatError, StorageError, TlxError, UnknownNam
 from ...workspace import Workspace
 from ..folds import divide_by_split
 from ..heads.saved_estimator import confirmed
-from .run import Run, read_run, scored_id, trained_id
+from .predictions import scored_id, trained_id
+from .run import Run, read_run
 from .store import by_age, is_run, list_runs, warn_of_damage
 
 OnDamage = Callable[[str, TlxError], None]

@@ -1,8 +1,7 @@
-"""A run as an object: what its ``run.json`` says, its head, and its out-of-fold predictions."""
+"""A run as an object: what its ``run.json`` says, and what its head says of images."""
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import os
 from collections.abc import Iterable
@@ -14,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from ...cache.hdf5 import read_column
 from ...errors import DataError, FormatError
 from ...reprs import html_table, listed
 from ..heads.predictors import load_predictor
@@ -29,15 +27,14 @@ from .checks import (
     check_outputs,
     check_part,
     head_probabilities,
-    open_part,
     read_info,
 )
+from .predictions import PREDICTIONS, Predictions, read_predictions
 
+_LAST = datetime(9999, 12, 31, tzinfo=timezone.utc)  # what comes after it can be told apart
 FORMAT = "tlx-run"
 VERSION = 2  # of before, 1: "ece" was told as "ece_calibrated", and "ece_raw" as "ece"
 _RENAMED = {1: {"ece": "ece_raw", "ece_calibrated": "ece"}, VERSION: {}}
-PREDICTIONS = "predictions.h5"
-DRAWS = "draws"  # its one column that only few-shot runs have
 
 
 @dataclass(frozen=True)
@@ -140,9 +137,10 @@ class RunInfo:
         """When the run was made; of an unreadable time the beginning of all."""
         try:
             time = datetime.fromisoformat(self.created)
-        except ValueError:
+            time = time if time.tzinfo else time.replace(tzinfo=timezone.utc)
+            return min(time.astimezone(timezone.utc), _LAST)
+        except (OverflowError, ValueError):
             return datetime.min.replace(tzinfo=timezone.utc)
-        return time if time.tzinfo else time.replace(tzinfo=timezone.utc)
 
     def __repr__(self) -> str:
         return (
@@ -153,7 +151,7 @@ class RunInfo:
     @classmethod
     def from_json(cls, found: dict[str, Any]) -> RunInfo:
         """Return what a checked ``run.json`` says; keys that are not known here are passed over."""
-        known = {f.name for f in fields(cls)}
+        known = {f.name for f in fields(cls)} - {"recipe"}  # which the file calls "settings"
         values = {key: value for key, value in found.items() if key in known}
         values["class_names"] = tuple(found["class_names"])
         renamed = _RENAMED[found["version"]]
@@ -186,88 +184,6 @@ class RunInfo:
         if estimator is not None:
             own["estimator"] = asdict(estimator)
         return {"format": FORMAT, "version": VERSION, **own}
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Predictions:
-    """What M images got from heads that had not seen them. C classes.
-
-    Attributes
-    ----------
-    path : list of M str
-    digest : ndarray of shape (M, 32), uint8
-    label, fold : ndarray of shape (M,), int32
-        True class, and which fold held the image out.
-    group : ndarray of shape (M,), int64
-        Images of one group are dependent.
-    probabilities : ndarray of shape (M, C), float32
-        Calibrated.
-    trained_on : ndarray of shape (T, 32), uint8
-        Digests of the rows that the kept head learned from.
-    draws : ndarray of shape (R, M, C), float32, or None
-        Of a few-shot run, whose metrics are means over R draws: the probabilities of each draw, of
-        which `probabilities` is the first.
-    """
-
-    path: list[str]
-    digest: np.ndarray
-    label: np.ndarray
-    fold: np.ndarray
-    group: np.ndarray
-    probabilities: np.ndarray
-    trained_on: np.ndarray
-    draws: np.ndarray | None = None
-
-    @property
-    def all_draws(self) -> np.ndarray:
-        """The probabilities of each draw, (R, M, C); of most runs there is one."""
-        return self.probabilities[None] if self.draws is None else self.draws
-
-    @property
-    def scored_id(self) -> str:
-        """See `scored_id`."""
-        return scored_id(self.digest, self.label)
-
-    @property
-    def trained_id(self) -> str:
-        """See `trained_id`."""
-        return trained_id(self.trained_on)
-
-    def __repr__(self) -> str:
-        return f"<Predictions: {len(self.path)} images, {self.probabilities.shape[1]} classes>"
-
-
-def scored_id(digest: np.ndarray, label: np.ndarray) -> str:
-    """Return what is equal for the same images with the same labels, in whatever order.
-
-    Parameters
-    ----------
-    digest : ndarray of shape (M, 32), uint8
-    label : ndarray of shape (M,), int
-    """
-    labels = np.ascontiguousarray(label, "<i4").view(np.uint8).reshape(len(label), 4)
-    return _id_of(np.hstack([digest, labels]))
-
-
-def trained_id(digest: np.ndarray) -> str:
-    """Return what is equal for the same images, in whatever order and however often each."""
-    return _id_of(np.unique(digest, axis=0))
-
-
-def _id_of(rows: np.ndarray) -> str:
-    ordered = sorted(map(bytes, rows))
-    return hashlib.sha256(b"".join(ordered)).hexdigest()
-
-
-_COLUMNS = {
-    "path": "S",
-    "digest": np.uint8,
-    "label": np.int32,
-    "fold": np.int32,
-    "group": np.int64,
-    "probabilities": np.float32,
-    "trained_on": np.uint8,
-}
 
 
 @dataclass(frozen=True, repr=False)
@@ -454,23 +370,7 @@ class Run:
         StorageError
             If the system refuses to read it.
         """
-        with open_part(self.folder, PREDICTIONS, self.info.parts) as (path, file):
-            shape = read_column(path, file, "probabilities", np.float32, (-1, -1)).shape
-            found: dict[str, Any] = {
-                name: read_column(path, file, name, dtype, _lengths(name, shape))
-                for name, dtype in _COLUMNS.items()
-            }
-            if DRAWS in file:
-                found[DRAWS] = read_column(path, file, DRAWS, np.float32, (-1, *shape))
-        label, probabilities = found["label"], found["probabilities"]
-        C = len(self.class_names)
-        sane = probabilities.shape[1] == C and bool(((label >= 0) & (label < C)).all())
-        given = found.get(DRAWS, probabilities)
-        sane &= all(bool(np.isfinite(p).all() and (p >= 0).all()) for p in (probabilities, given))
-        if not sane or not len(given):
-            raise FormatError(f"{path} does not fit to the {C} classes of its run.", REFIT)
-        found["path"] = [os.fsdecode(value) for value in found["path"]]
-        return Predictions(**found)
+        return read_predictions(self.folder, self.info.parts, len(self.class_names))
 
 
 def read_run(folder: Path, *, parts: bool = False) -> Run:
@@ -487,12 +387,3 @@ def read_run(folder: Path, *, parts: bool = False) -> Run:
     for part in info.parts if parts else ():
         check_part(folder, part, info.parts)
     return Run(folder.name, folder, info)
-
-
-def _lengths(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the shape that column `name` of the predictions must have; -1 for any length."""
-    if name == "probabilities":
-        return shape
-    if name == "trained_on":
-        return (-1, 32)
-    return (shape[0], 32) if name == "digest" else (shape[0],)

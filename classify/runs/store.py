@@ -23,19 +23,17 @@ from datetime import datetime, timedelta, timezone
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
-
 from ..._version import __version__
 from ...arguments import says_nearest_argument
 from ...cache.files import fsync_folder, storage_error, write_atomic
-from ...cache.hdf5 import file_image, memory_file, text_array
 from ...errors import DataError, FormatError, StorageError, TlxError, UnknownNameError
 from ...workspace import Workspace, check_slug
 from ..heads.external import EstimatorPredictor
 from ..heads.saved_estimator import how_to_save, keep_estimator
 from ..scoring.crossval import Evaluation
 from ..table import Features
-from .run import DRAWS, PREDICTIONS, Predictions, Run, RunInfo, read_run
+from .predictions import PREDICTIONS, Predictions, predictions_bytes
+from .run import Run, RunInfo, read_run
 
 _PACKAGES = ("numpy", "scikit-learn", "h5py", "tensorflow", "keras")
 _log = logging.getLogger("tlx")  # without a handler its warnings are plain lines on stderr
@@ -155,7 +153,7 @@ def save_run(
     """
     if not replaces:
         check_name(workspace, name)
-    parts = {**parts, PREDICTIONS: _predictions_bytes(predictions)}
+    parts = {**parts, PREDICTIONS: predictions_bytes(predictions)}
     info = replace(
         info,
         created=_time_of_next(workspace).isoformat(timespec="microseconds"),
@@ -332,24 +330,6 @@ def remove_runs(
         except OSError as error:
             raise storage_error(error, folder) from error
     return list(chosen)
-
-
-def _predictions_bytes(predictions: Predictions) -> bytes:
-    columns = {
-        "path": text_array(predictions.path),
-        "digest": predictions.digest,
-        "label": predictions.label.astype(np.int32),
-        "fold": predictions.fold.astype(np.int32),
-        "group": predictions.group.astype(np.int64),
-        "probabilities": predictions.probabilities.astype(np.float32),
-        "trained_on": predictions.trained_on,
-    }
-    if predictions.draws is not None:
-        columns[DRAWS] = predictions.draws.astype(np.float32)
-    with memory_file() as file:
-        for name, values in columns.items():
-            file.create_dataset(name, data=values)
-        return file_image(file)
 
 
 def _environment() -> dict[str, str]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 
-import numpy as np
 import pytest
 
 from tlx.classify.fit import fit_head
-from tlx.classify.runs.run import RunInfo, read_run, scored_id, trained_id
+from tlx.classify.runs.run import RunInfo, read_run
 
 
 @pytest.fixture
@@ -31,6 +30,15 @@ def test_keys_of_a_later_tlx_do_no_harm(run):
     assert read_run(run.folder).info == run.info
 
 
+def test_what_fits_a_run_again_is_taken_from_its_checked_settings_alone(run):
+    info = info_of(run)
+    (run.folder / "run.json").write_text(json.dumps({**info, "recipe": "as grandmother did"}))
+    assert read_run(run.folder).info.recipe == run.info.recipe
+    del info["settings"]
+    (run.folder / "run.json").write_text(json.dumps({**info, "recipe": "as grandmother did"}))
+    assert read_run(run.folder).info.recipe is None
+
+
 def test_metrics_are_objects(run):
     accuracy = run.metrics["accuracy"]
     assert accuracy.low <= accuracy.value <= accuracy.high
@@ -39,7 +47,6 @@ def test_metrics_are_objects(run):
 
 def test_a_repr_is_one_short_line(run):
     assert repr(run).startswith("<Run 'centroid-1': centroid on 'drawn', accuracy 0.")
-    assert repr(run.predictions()) == "<Predictions: 40 images, 2 classes>"
     assert len(repr(run)) < 200
 
 
@@ -60,23 +67,14 @@ def test_each_run_is_later_than_all_before_whatever_the_clock_says(run, place):
     assert times[0] > future
 
 
+@pytest.mark.parametrize("zone", ["", "+00:00", "+02:00", "-02:00"])
+def test_a_run_from_the_last_moment_of_all_is_no_hindrance_to_others(run, place, zone):
+    created = f"9999-12-31T23:59:59.999999{zone}"
+    (run.folder / "run.json").write_text(json.dumps({**info_of(run), "created": created}))
+    assert fit_head("centroid", workspace=place.root).id == "centroid-2"
+
+
 @pytest.mark.parametrize("created", ["2024-05-01T10:00:00+00:00", "2024-05-01T10:00:00", "spring"])
 def test_times_of_before_are_read(run, created):
     (run.folder / "run.json").write_text(json.dumps({**info_of(run), "created": created}))
     assert read_run(run.folder).info.time < run.info.time
-
-
-def test_ids_of_images_do_not_depend_on_their_order():
-    rng = np.random.default_rng(0)
-    digest = rng.integers(0, 256, (20, 32), np.uint8)
-    label = np.arange(20) % 3
-    order = rng.permutation(20)
-    assert scored_id(digest, label) == scored_id(digest[order], label[order])
-    assert scored_id(digest, label) != scored_id(digest, label[order])
-    assert trained_id(digest) == trained_id(np.vstack([digest[order], digest[:3]]))
-    assert trained_id(digest) != trained_id(digest[1:])
-
-
-def test_the_ids_in_the_file_are_those_of_the_predictions(run):
-    again = run.predictions()
-    assert (run.info.scored_id, run.info.trained_id) == (again.scored_id, again.trained_id)
