@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
+import tlx as tlx_package
 from tlx.classify.heads.registry import heads
 
 NEW = '''
@@ -73,6 +77,8 @@ def test_a_head_is_added_by_adding_a_file(with_new_head):
     assert "run new-majority in" in shown
     shown = with_new_head(arguments=["fit-head", "--model", "majority", "--smoothing", "3"])
     assert "smoothing 3" in shown
+    shown = with_new_head(arguments=["predict", "new-majority", "data"])
+    assert " predictions: " in shown
     with_new_head(
         ADD
         + """
@@ -89,6 +95,22 @@ head = tlx.heads.MajorityHead(smoothing=2.0).fit(X, list("aabbbb"))
 assert head.predict(X).tolist() == ["b"] * 6
 """
     )
+
+
+def test_the_page_has_every_head_as_it_is(source_files):
+    page = (Path(tlx_package.__file__).parent / "docs" / "heads.md").read_text(encoding="utf-8")
+    rows = []
+    for head in heads().values():
+        searched = "nothing"
+        for name, grid in head.grid.items():
+            searched = f"`--{name}`, {len(grid)} values, {min(grid):g} to {max(grid):g}"
+        rows.append(f"| `{head.name}` | {head.help} | {searched} |")
+    assert "| head | what it is | searched |\n|---|---|---|\n" + "\n".join(rows) + "\n\n" in page
+    advised = page.partition("| head | take it when |")[2].partition("\n\n")[0]
+    named = re.findall(
+        r"`([a-z]+)(?: --[^`]*)?`", "\n".join(re.findall("^\\| (.*?) \\|", advised, re.M))
+    )
+    assert sorted(named) == sorted(heads())
 
 
 def test_every_option_says_which_heads_have_it(tlx):
