@@ -61,7 +61,8 @@ def get_backbone(name: str, weights: str = "imagenet") -> Backbone:
             found = None if colon else family.find(name, weights)
         if found is not None:
             return found
-    known = (row.name for row in list_backbones())
+    known = [row.name for row in list_backbones()]
+    known += [family.form for family in families() if family.form]
     raise UnknownNameError.nearest("backbone", name, known, "See: tlx backbones")
 
 

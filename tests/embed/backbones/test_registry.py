@@ -70,8 +70,8 @@ def test_unknown_name_suggests_the_nearest():
 
 
 def test_an_unknown_scheme_is_an_unknown_name():
-    with pytest.raises(UnknownNameError, match="unknown backbone: 'kears:mine"):
-        get_backbone("kears:mine.keras")
+    with pytest.raises(UnknownNameError, match="Did you mean keras:FILE"):
+        get_backbone("kears:mine")
 
 
 def test_list_starts_with_the_default_and_says_where_weights_come_from():
