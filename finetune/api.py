@@ -148,7 +148,7 @@ def finetune_head(
     point = _average(network, boundary, held, start, training) if average else None
 
     head, tuned = _weigh(network, boundary, held, training, run.info.seed)
-    verdict = judge(held.y, head.proba, tuned.proba, held.groups)
+    verdict = _judge(held, head, tuned)
     proba = _keep(network, verdict, start, head, tuned)
     result = FinetuneResult(
         seed_run=run.id,
@@ -335,7 +335,14 @@ def _weigh(
     head = tuned = training.head_logits * held.temperature  # it is calibrated already: taken back
     if training.best_epoch:
         tuned = predict_logits(network.top, boundary.reader(held.rows))
-    return weigh(held.y, head, held.groups, seed), weigh(held.y, tuned, held.groups, seed)
+    before = weigh(held.y, head, held.groups, seed)
+    before.loss_as_kept = training.epochs[0].val_loss  # the head is calibrated already
+    return before, weigh(held.y, tuned, held.groups, seed)
+
+
+def _judge(held: HeldOut, head: Worth, tuned: Worth) -> Verdict:
+    as_kept = head.loss_as_kept, tuned.loss_as_kept
+    return judge(held.y, head.proba, tuned.proba, held.groups, as_kept)
 
 
 def _keep(

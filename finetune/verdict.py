@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..classify.heads.linear import softmax
-from ..classify.scoring.calibrate import calibration_error, cross_calibrate
-from ..classify.scoring.metrics import Metric, score
+from ..classify.scoring.calibrate import apply_temperature, calibration_error, cross_calibrate
+from ..classify.scoring.metrics import Metric, image_loss, score
 from ..classify.scoring.paired import Difference, compare_paired
 
 _CHANCE = 0.05  # p-values from here on may be chance
@@ -24,11 +24,14 @@ class Worth:
         Calibrated, each image by a temperature that was fitted without it.
     temperature : float
         Of all of them, for the network to be kept.
+    loss_as_kept : float
+        Mean log loss on them with that temperature.
     metrics : dict of str to Metric
     """
 
     proba: np.ndarray
     temperature: float
+    loss_as_kept: float
     metrics: dict[str, Metric]
 
 
@@ -78,13 +81,21 @@ def weigh(y: np.ndarray, logits: np.ndarray, groups: np.ndarray, seed: int) -> W
         "ece_raw": calibration_error(y, raw, groups),
         "ece": calibration_error(y, proba, groups),
     }
-    return Worth(proba, temperature, metrics)
+    own = apply_temperature(raw, temperature)[np.arange(len(y)), y]
+    return Worth(proba, temperature, float(image_loss(own).mean()), metrics)
 
 
-def judge(y: np.ndarray, head: np.ndarray, finetuned: np.ndarray, groups: np.ndarray) -> Verdict:
+def judge(
+    y: np.ndarray,
+    head: np.ndarray,
+    finetuned: np.ndarray,
+    groups: np.ndarray,
+    as_kept: tuple[float, float] = (np.inf, 0.0),
+) -> Verdict:
     """Compare the two and say which is kept.
 
-    The fine-tuned network is kept if its log loss is lower and it gets no fewer images right.
+    The fine-tuned network is kept if its log loss is lower, by whichever images its temperature is
+    fitted, and it gets no fewer images right.
 
     Parameters
     ----------
@@ -93,6 +104,9 @@ def judge(y: np.ndarray, head: np.ndarray, finetuned: np.ndarray, groups: np.nda
         Probabilities of the same images, which neither was trained on.
     groups : ndarray of shape (M,), int
         Copies of an image count as one in the intervals.
+    as_kept : tuple of float, optional
+        Log loss on these images of head and fine-tuned network as each would be kept, its
+        temperature fitted on all of them: here too the fine-tuned network must be below the head.
     """
     right = [p.argmax(axis=1) == y for p in (head, finetuned)]
     gained = int((right[1] & ~right[0]).sum())
@@ -100,8 +114,10 @@ def judge(y: np.ndarray, head: np.ndarray, finetuned: np.ndarray, groups: np.nda
     accuracy, loss = (
         compare_paired(metric, y, finetuned, head, groups) for metric in ("accuracy", "log_loss")
     )
-    kept = "finetuned" if loss.value < 0 and gained >= lost else "head"
-    return Verdict(kept, len(y), accuracy, loss, gained, lost, _why(accuracy, loss, gained, lost))
+    holds = as_kept[1] < as_kept[0]
+    kept = "finetuned" if loss.value < 0 and gained >= lost and holds else "head"
+    why = _why(accuracy, loss, gained, lost, holds)
+    return Verdict(kept, len(y), accuracy, loss, gained, lost, why)
 
 
 def by_chance(difference: Difference) -> bool:
@@ -109,11 +125,16 @@ def by_chance(difference: Difference) -> bool:
     return difference.low <= 0 <= difference.high or difference.p_value >= _CHANCE
 
 
-def _why(accuracy: Difference, loss: Difference, gained: int, lost: int) -> str:
+def _why(accuracy: Difference, loss: Difference, gained: int, lost: int, holds: bool) -> str:
     if loss.value >= 0:
         return "Fine-tuning did not help: its log loss is not below the head's."
     if gained < lost:
         return "Fine-tuning did not help: its log loss is lower, but it gets fewer images right."
+    if not holds:
+        return (
+            "Fine-tuning did not clearly help: whether its log loss is lower depends on how so few "
+            "images are taken to calibrate it."
+        )
     if by_chance(loss):
         return (
             "Its log loss is lower, but the difference is within chance: on other images the head "

@@ -49,6 +49,13 @@ def test_fewer_images_right_keep_the_head_whatever_the_loss():
     assert "fewer images right" in found.why
 
 
+def test_the_head_as_it_predicts_must_be_beaten_too():
+    found = verdict(BETTER, as_kept=(0.1, 0.2))
+    assert found.log_loss.value < 0
+    assert found.kept == "head"
+    assert "did not clearly help" in found.why
+
+
 def test_a_difference_within_chance_is_called_so():
     one = HEAD.copy()
     one[0] = HEAD[100]
