@@ -212,7 +212,7 @@ def _oddities(results: Sequence[EmbedResult]) -> list[str]:
         lines += _conflicts(result.conflicts)
     every = [text for one in results for text in one.problems]
     lines += [f"set aside: {problem}" for problem in dict.fromkeys(every)]
-    lines += [f"note: {text}" for text in dict.fromkeys(n for one in results for n in one.notes)]
+    lines += [f"Note: {text}" for text in dict.fromkeys(n for one in results for n in one.notes)]
     if result.unreadable:
         rows = [[item["path"], item["reason"]] for item in result.unreadable[:20]]
         lines += ["", table(["unreadable", "reason"], rows)]
@@ -227,7 +227,7 @@ def _conflicts(pairs: Sequence[tuple[str, str]]) -> list[str]:
     some = [[one, other] for one, other in pairs[:5]]
     lines = [
         "",
-        f"warning: {len(pairs)} pairs of files are the same, byte for byte, under different "
+        f"Warning: {len(pairs)} pairs of files are the same, byte for byte, under different "
         "classes. They are used as they are: remove the wrong one of each.",
         table(["file", "the same as"], some),
     ]

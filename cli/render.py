@@ -199,9 +199,25 @@ def counts(numbers: Mapping[str, int]) -> str:
     'cats 2, dogs 3'
     """
     if len(numbers) <= 8:
-        return ", ".join(f"{name} {n}" for name, n in numbers.items())
+        return ", ".join(f"{_printable(name)} {n}" for name, n in numbers.items())
     least, most = min(numbers.values()), max(numbers.values())
     return f"{len(numbers)} classes of {least if least == most else f'{least} to {most}'} images"
+
+
+def local_minute(moment: str) -> str:
+    """Return an ISO time to the minute, in the time zone of this machine.
+
+    Examples
+    --------
+    >>> len(local_minute("2026-11-25T01:22:16.768853+00:00"))
+    16
+    """
+    from datetime import datetime
+
+    try:
+        return f"{datetime.fromisoformat(moment).astimezone():%Y-%m-%d %H:%M}"
+    except ValueError:
+        return moment
 
 
 def _printable(text: str) -> str:

@@ -18,7 +18,7 @@ from .common import (
     say,
 )
 from .fit_head import as_dict, as_text
-from .render import table
+from .render import local_minute, table
 
 if TYPE_CHECKING:
     from ..classify.runs.run import Run
@@ -89,6 +89,6 @@ def list_text(runs: list[Run]) -> str:
         accuracy = run.metrics["accuracy"]
         interval = f"{accuracy.low:.4f} to {accuracy.high:.4f}"
         row = [run.id, run.info.model, run.info.dataset, run.info.protocol]
-        rows.append([*row, f"{accuracy.value:.4f}", interval, run.info.created])
+        rows.append([*row, f"{accuracy.value:.4f}", interval, local_minute(run.info.created)])
     header = ["run", "model", "data set", "protocol", "accuracy", "95% interval", "created"]
     return table(header, rows, optional=["protocol", "model"])

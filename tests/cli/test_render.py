@@ -121,3 +121,7 @@ def test_the_best_is_green_on_a_terminal_that_may_have_colour(colourful, lines, 
     monkeypatch.setenv("NO_COLOR", "" if colourful else "1")
     shown = render.table(["run"], [["a"], ["b"]], best=0)
     assert shown.count("\x1b[32m") == lines
+
+
+def test_counts_escape_what_does_not_print():
+    assert render.counts({"a\nb": 2, "cats": 3}) == "a\\nb 2, cats 3"

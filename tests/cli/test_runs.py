@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+
+from tlx.cli.render import local_minute
 
 
 def test_json_has_the_keys_of_the_contract(shared_project, run_tlx):
@@ -47,3 +50,16 @@ def test_a_broken_run_does_not_hide_the_others(project, tlx):
     (project / ".tlx" / "runs" / "broken" / "run.json").write_text("{")
     listed = json.loads(tlx("runs", "--json", cwd=project).stdout)["runs"]
     assert [run["run"] for run in listed] == ["logreg-1"]
+
+
+def test_the_table_tells_the_minute_a_run_was_made(shared_project, run_tlx):
+    (run,) = json.loads(run_tlx("runs", "--json", cwd=shared_project).stdout)["runs"]
+    row = run_tlx("runs", cwd=shared_project).stdout.splitlines()[1]
+    assert row.endswith(f"  {local_minute(run['created'])}")
+
+
+def test_local_minute_is_short_and_keeps_what_is_no_time():
+    assert re.fullmatch(
+        r"\d{4}-\d\d-\d\d \d\d:\d\d", local_minute("2026-11-25T01:22:16.768853+00:00")
+    )
+    assert local_minute("some day") == "some day"
