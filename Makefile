@@ -9,7 +9,7 @@ BENCH  := env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python benchmarks
 # Tests of models from KerasHub, of the larger Lite networks, of data frames, and of saved
 # scikit-learn classifiers.
 EXTRAS := tests/embed/backbones/test_hub.py tests/embed/backbones/test_lite.py \
-          tests/embed/test_embedder.py tests/classify/heads/test_saved_estimator.py \
+          tests/embed/test_embedder.py tests/classify/test_table.py tests/classify/heads/test_saved_estimator.py \
           tests/cli/test_trust.py
 
 .PHONY: demo test test-slow test-extras check format bench clean

@@ -292,7 +292,10 @@ def evaluate_features(
     >>> tlx.evaluate_features(X, y, model="lda").metrics["accuracy"].value
     1.0
     """
-    X, y = np.asarray(X, np.float32), np.asarray(y)
+    try:
+        X, y = np.asarray(X, np.float32), np.asarray(y)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"X is no table of numbers: {error}.", "Pass X (N, D).") from error
     if X.ndim != 2 or y.shape != X.shape[:1] or not len(y):
         raise DataError(
             f"X of shape {X.shape} and y of shape {y.shape} do not fit together.",

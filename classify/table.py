@@ -17,7 +17,7 @@ from ..cache.identity import canonical_json
 from ..cache.manifest import Manifest
 from ..cache.store import FeatureStore
 from ..errors import DataError, MissingExtraError, UnknownNameError
-from ..reprs import html_table, listed
+from ..reprs import html_table, listed, shortened
 from ..workspace import Workspace, several
 from .folds import divide_by_split, stratified_group_folds
 
@@ -53,7 +53,7 @@ class Features:
     >>> import tlx
     >>> data = tlx.load_features("photos")
     >>> data
-    Features(24 images x 1280 of 'photos', efficientnet-lite0: blue 12, red 12)
+    <Features of 'photos': 24 images x 1280, efficientnet-lite0; blue 12, red 12>
     >>> data.X.shape, data.class_names[data.y[0]], data.paths[0]
     ((24, 1280), 'blue', 'blue/0.png')
     >>> [len(held_out) for train, held_out in data.folds(3)]
@@ -83,8 +83,8 @@ class Features:
         backbones = "+".join(json.loads(s["spec"]).get("backbone", "?") for s in self.sources)
         classes = listed([f"{name} {n}" for name, n in self._counts()], 6)
         return (
-            f"Features({len(self)} images x {self.X.shape[1]} of {self.dataset!r}, "
-            f"{backbones}: {classes})"
+            f"<Features of {shortened(self.dataset)!r}: {len(self)} images x {self.X.shape[1]}, "
+            f"{shortened(backbones)}; {classes}>"
         )
 
     def _repr_html_(self) -> str:

@@ -37,6 +37,8 @@ def results(tmp_path_factory, class_folders) -> dict[str, Any]:
     return {
         "EmbedResult": embedded,
         "features": tlx.ImageEmbedder(workspace=ws, engine=MeanColour()).transform([evil]),
+        "Features": tlx.load_features(workspace=ws),
+        "Evaluation": tlx.evaluate_features(*_own_arrays(), model="centroid"),
         "HeadsFit": fitted,
         "Run": fitted.runs[0],
         "RunInfo": fitted.runs[0].info,
@@ -59,8 +61,13 @@ def results(tmp_path_factory, class_folders) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _own_arrays() -> tuple[np.ndarray, np.ndarray]:
+    X = np.random.default_rng(0).random((40, 3))
+    return X, np.repeat(["ant", HOSTILE * 10], 20)
+
+
 RESULTS = (
-    "EmbedResult",
+    "EmbedResult", "Features", "Evaluation",
     "HeadsFit", "Run", "RunInfo", "Predictions", "Comparison", "LearningCurve",
     "Assessment", "Prediction", "unreadable Prediction", "FinetuneResult",
 )  # fmt: skip

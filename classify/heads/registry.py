@@ -57,6 +57,8 @@ def get_head(model: Any) -> Head:
     if is_estimator(model):
         return head_of(model)
     if not isinstance(model, str):
+        if isinstance(model, type):
+            raise FitError(f"{model.__name__} is a class.", f"Pass {model.__name__}().")
         raise FitError(
             f"{model!r:.80} is no head.",
             f"Use one of {', '.join(heads())}, or a classifier of scikit-learn.",
@@ -96,10 +98,10 @@ def resolve(
     head = get_head(model)
     for name in given:
         if not head.takes(name):
-            able = ", ".join(other.name for other in heads().values() if other.takes(name))
-            raise FitError(
-                f"{head.name} has no option {name!r}.", f"Heads that have it: {able or 'none'}."
-            )
+            able = [other.name for other in heads().values() if other.takes(name)]
+            own = ", ".join(option.name for option in head.options) or "none"
+            hint = f"Heads that have it: {', '.join(able)}." if able else f"It has: {own}."
+            raise FitError(f"{head.name} has no option {name!r}.", hint)
     if grid is not None and grid.keys() != head.grid.keys():
         raise FitError(
             f"{head.name} has no grid over {', '.join(grid) or 'nothing'}.",

@@ -258,3 +258,8 @@ def test_several_heads_and_draws_are_one_piece_of_work(place):
     heard = Heard()
     fit_heads(["centroid", "lda"], workspace=place.root, max_per_class=5, repeats=3, progress=heard)
     heard.check(least=30)
+
+
+def test_text_among_the_features_is_refused():
+    with pytest.raises(DataError, match=r"X is no table of numbers: .*'a.png'"):
+        evaluate_features([["a.png", 1.0], ["b.png", 2.0]], [0, 1])

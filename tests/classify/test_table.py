@@ -90,7 +90,7 @@ def test_features_for_ones_own_models(add_dataset, draw, place):
 def test_a_repr_is_one_line_however_many_images(add_dataset, draw, place):
     add_dataset("photos", *draw(400))
     data = load_features(workspace=place.root)
-    assert repr(data) == "Features(400 images x 8 of 'photos', drawn: ant 200, bee 200)"
+    assert repr(data) == "<Features of 'photos': 400 images x 8, drawn; ant 200, bee 200>"
     assert "<td>ant</td><td>200</td>" in data._repr_html_()
 
 

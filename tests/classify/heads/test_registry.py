@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.naive_bayes import GaussianNB
 
 from tlx.classify.heads.registry import fit_grid, get_head, heads, points, resolve
 from tlx.errors import FitError, UnknownNameError
@@ -74,6 +75,13 @@ def test_an_option_of_another_head_is_refused(draw):
         next(fit_grid("centroid", X, y, np.ones((1, 20)), class_weight="balanced"))
     with pytest.raises(FitError, match=r"knn has no option 'C'\.\nHeads that have it: logreg, svm"):
         resolve("knn", {"C": 1.0})
+    with pytest.raises(FitError, match=r"logreg has no option 'c'\.\nIt has: C, "):
+        resolve("logreg", {"c": 1.0})
+
+
+def test_a_class_instead_of_a_classifier_is_told_apart():
+    with pytest.raises(FitError, match=r"GaussianNB is a class\.\nPass GaussianNB\(\)\."):
+        get_head(GaussianNB)
 
 
 @pytest.mark.parametrize("name", SEARCHED)
