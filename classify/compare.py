@@ -19,7 +19,7 @@ from ..progress import Progress, share, silent
 from ..reprs import html_table
 from ..workspace import Workspace
 from .heads.registry import heads
-from .runs.best import load_run, runs_of
+from .runs.best import load_run, runs_of, stands_for_itself
 from .runs.run import Run, RunInfo
 from .runs.store import by_age, save_evaluation, warn_of_damage
 from .scoring.crossval import Recipe
@@ -330,10 +330,12 @@ def _rank(scored: Sequence[_Scores], metric: str, resamples: int, seed: int) -> 
     return rows
 
 
-def _merit(run: Run, metric: str) -> tuple[float, float, str]:
-    value = run.metrics[metric].value
+def _merit(run: Run, metric: str) -> tuple[float, float, bool, str]:
+    """Return what ranks a run; of equals one that only kept another's head comes last."""
+    value = round(run.metrics[metric].value, 9)  # equal but for rounding is equal
     sign = -1 if metric in _LOWER_IS_BETTER else 1
-    return sign * value, -run.metrics["log_loss"].value, run.info.created
+    loss = round(run.metrics["log_loss"].value, 9)
+    return sign * value, -loss, stands_for_itself(run), run.info.created
 
 
 def _names(info: RunInfo) -> str:

@@ -164,7 +164,9 @@ def _rank(workspace: Workspace, runs: list[Run], on_damage: OnDamage) -> list[Ru
         whole = [run for run in readable if not (run.info.recipe and run.info.recipe.few_shot)]
         wanted = basis[(whole or readable)[-1].id]
     alike = [run for run in readable if basis[run.id] == wanted]
-    newest_first = sorted((run for run in alike if _counts(run)), key=by_age, reverse=True)
+    newest_first = sorted(
+        (run for run in alike if stands_for_itself(run)), key=by_age, reverse=True
+    )
     ranked = sorted(newest_first, key=lambda run: run.metrics["log_loss"].value)  # keeps ties so
     return _with_networks(ranked, readable) or alike
 
@@ -174,7 +176,7 @@ def _opens(run: Run) -> bool:
     return run.can_predict and run.info.estimator is None
 
 
-def _counts(run: Run) -> bool:
+def stands_for_itself(run: Run) -> bool:
     """Return whether a run stands for itself: a fine-tuning that kept its head does not."""
     return run.info.finetune is None or run.info.finetune.kept == "finetuned"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import shutil
 from typing import Any
 
 import h5py
@@ -301,3 +302,17 @@ def test_fitting_again_tells_how_far_it_is(fit, place) -> None:
     assert len(found.refitted) == 2
     assert heard == sorted(heard)
     assert heard[-1] == pytest.approx(1)
+
+
+def test_of_equals_a_fine_tuning_that_kept_its_head_comes_last(fit, place) -> None:
+    run = fit()
+    copy = place.runs / "finetune-1"
+    shutil.copytree(run.folder, copy)
+    told = json.loads((copy / "run.json").read_text())
+    del told["settings"]
+    told |= {"model": "finetune", "created": "2100-01-01T00:00:00.000000+00:00"}
+    told["finetune"] = {"seed_run": run.id, "kept": "head"}
+    (copy / "run.json").write_text(json.dumps(told))
+    found = compare_heads(workspace=place.root)
+    assert [row.run.id for row in found.rows] == [run.id, "finetune-1"]
+    assert found.best.id == load_run("best", place.root).id
