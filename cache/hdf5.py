@@ -63,6 +63,13 @@ def file_image(file: Any) -> bytes:
     return file.id.get_file_image()
 
 
+@contextmanager
+def open_image(data: bytes) -> Iterator[Any]:
+    """Open the HDF5 file whose bytes these are: what was hashed is what is parsed."""
+    with h5py.File(h5py.h5f.open_file_image(data)) as file:
+        yield file
+
+
 def sealed_image(file: Any, kind: str, version: int, body: Any = None) -> bytes:
     """Return the bytes of `file` with its user block filled in.
 

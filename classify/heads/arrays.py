@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
-from ...cache.hdf5 import checked_dataset, file_image, memory_file
+from ...cache.hdf5 import checked_dataset, file_image, memory_file, open_image
 from ...errors import FormatError
 
 HEAD_FILE = "head.h5"
@@ -24,16 +23,16 @@ def head_parts(kind: str, arrays: Mapping[str, Any]) -> dict[str, bytes]:
         return {HEAD_FILE: file_image(file)}
 
 
-def read_arrays(path: Path) -> tuple[str, dict[str, np.ndarray]]:
-    """Return the kind of head in a file, and its arrays.
+def read_arrays(path: Path, data: bytes) -> tuple[str, dict[str, np.ndarray]]:
+    """Return the kind of head in the bytes of a file, and its arrays; `path` is for messages.
 
     Raises
     ------
     FormatError, OSError, RuntimeError, TypeError, ValueError
         If the file is damaged, foreign or hostile.
     """
-    size = path.stat().st_size
-    with h5py.File(path, "r", locking=False) as file:
+    size = len(data)
+    with open_image(data) as file:
         found = {name: checked_dataset(path, file, name, size) for name in map(str, file)}
         claimed = sum(array.nbytes for array in found.values())
         if claimed > size:  # none is larger than the file, but all could lie in the same bytes

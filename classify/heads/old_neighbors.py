@@ -27,8 +27,8 @@ _ARRAYS = ("rows_", "labels_", "weight_", "classes_", "mean_", "scale_")
 _MEMBER_BYTES = 2**20  # of schema.json: nine entries are 4 KiB
 
 
-def read_old_neighbors(path: Path) -> NeighborsPredictor:
-    """Return the head in a ``head.skops``.
+def read_old_neighbors(path: Path, data: bytes) -> NeighborsPredictor:
+    """Return the head in the bytes of a ``head.skops``; `path` is for messages.
 
     Raises
     ------
@@ -36,8 +36,8 @@ def read_old_neighbors(path: Path) -> NeighborsPredictor:
         If the file is damaged, foreign or hostile.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            check_stored(path, archive, path.stat().st_size)
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            check_stored(path, archive, len(data))
             state = _state(path, archive)
     except (zipfile.BadZipFile, NotImplementedError, RecursionError, EOFError) as error:
         raise FormatError(f"{path} is no head: {error}.", "Fit it again.") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,15 @@ def head_file(parts: Collection[str]) -> str | None:
     return next((name for name in (HEAD_FILE, OLD_FILE) if name in parts), None)
 
 
-def load_predictor(folder: Path, parts: Collection[str]) -> Any:
+def load_predictor(folder: Path, parts: Mapping[str, bytes]) -> Any:
     """Read the head of a run.
 
     Parameters
     ----------
     folder : Path
-    parts : collection of str
-        The files that the run lists.
+        For messages; nothing in it is opened.
+    parts : mapping of str to bytes
+        Files of the run, its head among them.
 
     Returns
     -------
@@ -41,8 +42,8 @@ def load_predictor(folder: Path, parts: Collection[str]) -> Any:
     path = folder / name
     try:
         if name == OLD_FILE:
-            return read_old_neighbors(path)
-        kind, arrays = read_arrays(path)
+            return read_old_neighbors(path, parts[name])
+        kind, arrays = read_arrays(path, parts[name])
         known = {each.kind: each for head in heads().values() for each in head.predictors}
         if kind not in known:
             raise ValueError(f"tlx knows none of the kind {kind[:40]!r}")

@@ -124,7 +124,12 @@ def how_to_save(saved: SavedEstimator | None) -> str:
 
 
 def read_estimator(
-    run_id: str, path: Path, saved: SavedEstimator, C: int, trusted: Sequence[str]
+    run_id: str,
+    path: Path,
+    data: bytes,
+    saved: SavedEstimator,
+    C: int,
+    trusted: Sequence[str],
 ) -> EstimatorPredictor:
     """Read a classifier from a ``head.skops`` whose types were all confirmed.
 
@@ -133,6 +138,9 @@ def read_estimator(
     run_id : str
         For messages.
     path : Path
+        For messages.
+    data : bytes
+        What is in it.
     saved : SavedEstimator
     C : int
         Classes of the run.
@@ -148,7 +156,6 @@ def read_estimator(
     """
     skops = import_skops()
     try:
-        data = path.read_bytes()
         types = _types_in(path, data)
     except FormatError:
         raise

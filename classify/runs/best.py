@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -71,7 +70,7 @@ def load_run(
         return best_run(workspace)
     for folder in (workspace.runs / run_id if os.sep not in run_id else None, Path(run_id)):
         if folder is not None and is_run(folder, workspace):
-            return replace(read_run(folder, parts=True), trusted=types)
+            return read_run(folder, parts=True, trusted=types)
     known = [run.id for run in list_runs(workspace)]
     raise UnknownNameError.nearest("run", run_id, [*known, "best"] if known else [])
 

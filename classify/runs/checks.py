@@ -19,11 +19,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import h5py
 import numpy as np
 
 from ...cache.files import open_binary, storage_error
-from ...cache.hdf5 import checked_dataset
+from ...cache.hdf5 import checked_dataset, open_image
 from ...cache.spec import FeatureSpec
 from ...errors import FormatError, TlxError
 from ..heads.predictors import head_file
@@ -67,8 +66,25 @@ def read_info(folder: Path, form: str, version: int) -> dict[str, Any]:
     return info
 
 
-def check_part(folder: Path, part: str, parts: dict[str, str]) -> Path:
-    """Return the path of a part after its SHA-256 was found to be that of the list.
+def check_part(folder: Path, part: str, parts: dict[str, str]) -> None:
+    """Check that the SHA-256 of a part is that of the list.
+
+    Raises
+    ------
+    FormatError
+        If it is missing, no plain file of the folder, or another file.
+    StorageError
+        If the system refuses to read it.
+    """
+    digest = hashlib.sha256()
+    with _open_plain(folder, part, PART_BYTES) as file:
+        while piece := file.read(2**20):
+            digest.update(piece)
+    _compare(folder, part, parts, digest.hexdigest())
+
+
+def read_part(folder: Path, part: str, parts: dict[str, str]) -> bytes:
+    """Return the bytes of a part, opened once: those that are used are those that were hashed.
 
     Raises
     ------
@@ -79,26 +95,31 @@ def check_part(folder: Path, part: str, parts: dict[str, str]) -> Path:
     """
     if part not in parts:
         raise FormatError(f"run {folder.name} has no {part}.", REFIT)
-    digest = hashlib.sha256()
     with _open_plain(folder, part, PART_BYTES) as file:
-        while piece := file.read(2**20):
-            digest.update(piece)
-    if digest.hexdigest() != parts[part]:
+        data = file.read()
+    _compare(folder, part, parts, hashlib.sha256(data).hexdigest())
+    return data
+
+
+def _compare(folder: Path, part: str, parts: dict[str, str], digest: str) -> None:
+    if digest != parts[part]:
         raise FormatError(f"{folder / part} is not what the run was saved with.", REFIT)
-    return folder / part
 
 
-def check_head(folder: Path, parts: dict[str, str]) -> Path:
-    """Return the file that a run's head is read from; what is in it, `load_predictor` checks.
+def read_head(folder: Path, parts: dict[str, str]) -> tuple[Path, bytes]:
+    """Return the file of a run's head and its bytes; what is in it, `load_predictor` checks.
 
     Raises
     ------
     FormatError
+        If it has none, or as for `read_part`.
+    StorageError
+        If the system refuses to read it.
     """
     name = head_file(parts)
     if name is None:
         raise FormatError(f"run {folder.name} has no head.", REFIT)
-    return check_part(folder, name, parts)
+    return folder / name, read_part(folder, name, parts)
 
 
 def check_outputs(path: Path, head: Any, C: int) -> None:
@@ -149,11 +170,11 @@ def open_part(folder: Path, part: str, parts: dict[str, str]) -> Iterator[tuple[
     StorageError
         If the system refuses to read it.
     """
-    path = check_part(folder, part, parts)
+    path, data = folder / part, read_part(folder, part, parts)
     try:
-        with h5py.File(path, "r", locking=False) as file:
+        with open_image(data) as file:
             for name in file:
-                checked_dataset(path, file, str(name), path.stat().st_size)
+                checked_dataset(path, file, str(name), len(data))
             yield path, file
     except FormatError as error:  # of the cache, whose remedy is another
         raise FormatError(error.cause, REFIT) from error

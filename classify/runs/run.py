@@ -15,7 +15,7 @@ import numpy as np
 
 from ...errors import DataError, FormatError
 from ...reprs import html_table, listed
-from ..heads.predictors import load_predictor
+from ..heads.predictors import head_file, load_predictor
 from ..heads.registry import heads
 from ..heads.saved_estimator import SavedEstimator, how_to_save, read_estimator
 from ..scoring.calibrate import calibrate_head
@@ -23,10 +23,10 @@ from ..scoring.crossval import Recipe
 from ..scoring.metrics import Metric
 from .checks import (
     REFIT,
-    check_head,
     check_outputs,
     check_part,
     head_probabilities,
+    read_head,
     read_info,
 )
 from .predictions import PREDICTIONS, Predictions, read_predictions
@@ -275,7 +275,7 @@ class Run:
     def head(self) -> Any:
         """Return the predictor: ``predict_proba(X)`` maps (N, D) features to (N, C).
 
-        Its probabilities are calibrated.
+        Its probabilities are calibrated. Its file is read once.
 
         Raises
         ------
@@ -283,19 +283,23 @@ class Run:
             If its files are missing, damaged, foreign or hostile, or it is a classifier of
             scikit-learn's kind with a type that was not confirmed: see `load_run`.
         """
-        saved, C = self.info.estimator, len(self.class_names)
         if not self.can_predict:
             raise DataError(
                 f"run {self.id} keeps its predictions alone: what {self.info.model} learned was "
                 "not saved.",
-                how_to_save(saved),
+                how_to_save(self.info.estimator),
             )
-        path = check_head(self.folder, self.info.parts)
+        return self._head
+
+    @cached_property
+    def _head(self) -> Any:
+        saved, C = self.info.estimator, len(self.class_names)
+        path, data = read_head(self.folder, self.info.parts)
         if saved is not None:
-            head = read_estimator(self.id, path, saved, C, self.trusted)
+            head = read_estimator(self.id, path, data, saved, C, self.trusted)
         else:
             try:
-                head = load_predictor(self.folder, self.info.parts)
+                head = load_predictor(self.folder, {path.name: data})
             except FormatError as error:
                 raise FormatError(" ".join(error.cause.split()), REFIT) from error
         check_outputs(path, head, C)
@@ -373,8 +377,10 @@ class Run:
         return read_predictions(self.folder, self.info.parts, len(self.class_names))
 
 
-def read_run(folder: Path, *, parts: bool = False) -> Run:
+def read_run(folder: Path, *, parts: bool = False, trusted: tuple[str, ...] = ()) -> Run:
     """Return the run in a folder; with `parts`, after each has shown its SHA-256.
+
+    Its head is read then as well, unless that needs consent; `trusted` are types confirmed.
 
     Raises
     ------
@@ -384,6 +390,11 @@ def read_run(folder: Path, *, parts: bool = False) -> Run:
         If the system refuses to read it.
     """
     info = RunInfo.from_json(read_info(folder, FORMAT, VERSION))
+    run = Run(folder.name, folder, info, trusted)
+    own = head_file(info.parts) if run.can_predict and info.estimator is None else None
     for part in info.parts if parts else ():
-        check_part(folder, part, info.parts)
-    return Run(folder.name, folder, info)
+        if part == own:
+            run.head()  # which checks it, and keeps what it read: it is opened once
+        else:
+            check_part(folder, part, info.parts)
+    return run

@@ -140,7 +140,7 @@ def test_arrays_survive_the_file(units, tmp_path):
         arrays |= {f"weights_{i}": weights, f"bias_{i}": bias}
     (tmp_path / "head.h5").write_bytes(head_parts("dense", arrays)["head.h5"])
     X = np.random.default_rng(1).normal(size=(7, 5)).astype(np.float32)
-    again = load_predictor(tmp_path, ["head.h5"])
+    again = load_predictor(tmp_path, {"head.h5": (tmp_path / "head.h5").read_bytes()})
     np.testing.assert_array_equal(again.predict_proba(X), head.predict_proba(X))
     assert (again.n_features, again.n_classes) == (5, max(2, units[-1]))
 

@@ -25,7 +25,7 @@ def test_the_file_holds_two_arrays_that_h5py_reads(head, tmp_path):
         assert set(file) == {"weights", "bias"}
         np.testing.assert_array_equal(file["weights"], head.weights)
         assert file.attrs["kind"] == "linear"
-    again = load_predictor(tmp_path, [name])
+    again = load_predictor(tmp_path, {name: data})
     np.testing.assert_array_equal(again.bias, head.bias)
 
 

@@ -35,13 +35,13 @@ def load(tmp_path, members, schema):
         with zipfile.ZipFile(tmp_path / "head.skops", "w", compression) as archive:
             for name, data in content.items():
                 archive.writestr(name, data)
-        return load_predictor(tmp_path, ["head.skops"])
+        return load_predictor(tmp_path, {"head.skops": (tmp_path / "head.skops").read_bytes()})
 
     return load
 
 
 def test_a_file_of_before_predicts_what_it_did():
-    head = load_predictor(DATA, ["head.skops"])
+    head = load_predictor(DATA, {"head.skops": (DATA / "head.skops").read_bytes()})
     X, expected = np.load(DATA / "X.npy"), np.load(DATA / "p.npy")
     np.testing.assert_allclose(head.predict_proba(X), expected, atol=1e-6)
     assert (head.k, head.n_classes, head.n_features) == (10, 3, 4)
@@ -53,7 +53,8 @@ def test_it_is_read_without_skops_and_scikit_learn(python):
 import sys
 from pathlib import Path
 from tlx.classify.heads.predictors import load_predictor
-load_predictor(Path({str(DATA)!r}), ["head.skops"])
+folder = Path({str(DATA)!r})
+load_predictor(folder, {{"head.skops": (folder / "head.skops").read_bytes()}})
 assert not {{"skops", "sklearn", "tensorflow"}} & set(sys.modules)
 """
     )
@@ -119,7 +120,7 @@ def test_a_file_that_unpacks_to_far_more_is_refused(load):
 def test_what_is_no_archive_is_refused(tmp_path, data):
     (tmp_path / "head.skops").write_bytes(data)
     with pytest.raises(FormatError, match=r"head\.skops is no head"):
-        load_predictor(tmp_path, ["head.skops"])
+        load_predictor(tmp_path, {"head.skops": (tmp_path / "head.skops").read_bytes()})
 
 
 def test_a_file_cut_anywhere_is_refused(tmp_path):
@@ -127,4 +128,4 @@ def test_a_file_cut_anywhere_is_refused(tmp_path):
     for end in range(0, len(whole), 97):
         (tmp_path / "head.skops").write_bytes(whole[:end])
         with pytest.raises(FormatError, match=r"head\.skops"):
-            load_predictor(tmp_path, ["head.skops"])
+            load_predictor(tmp_path, {"head.skops": (tmp_path / "head.skops").read_bytes()})

@@ -18,13 +18,13 @@ def test_the_file_of_a_head_is_found():
 
 def test_no_head_is_told(tmp_path):
     with pytest.raises(FormatError, match="has no head"):
-        load_predictor(tmp_path, ["predictions.h5"])
+        load_predictor(tmp_path, {"predictions.h5": b""})
 
 
 def test_another_file_is_refused(tmp_path):
     (tmp_path / "head.h5").write_bytes(b"no HDF5")
     with pytest.raises(FormatError, match=r"head\.h5 is no head"):
-        load_predictor(tmp_path, ["head.h5"])
+        load_predictor(tmp_path, {"head.h5": (tmp_path / "head.h5").read_bytes()})
 
 
 @pytest.mark.parametrize(
@@ -40,4 +40,4 @@ def test_another_file_is_refused(tmp_path):
 def test_arrays_that_are_no_head_are_refused(tmp_path, kind, arrays, reason):
     (tmp_path / "head.h5").write_bytes(head_parts(kind, arrays)["head.h5"])
     with pytest.raises(FormatError, match=rf"head\.h5 is no head.*{reason}"):
-        load_predictor(tmp_path, ["head.h5"])
+        load_predictor(tmp_path, {"head.h5": (tmp_path / "head.h5").read_bytes()})

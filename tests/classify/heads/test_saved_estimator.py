@@ -141,7 +141,9 @@ def test_a_class_that_was_missing_stays_missing(tmp_path, draw, skops):
     predictor = EstimatorPredictor(fitted, np.array([0, 2]), 8, 3)
     saved, parts = keep_estimator(predictor, [SVC_TYPE])
     (tmp_path / "head.skops").write_bytes(parts["head.skops"])
-    again = read_estimator("r", tmp_path / "head.skops", saved, 3, [SVC_TYPE])
+    again = read_estimator(
+        "r", tmp_path / "head.skops", (tmp_path / "head.skops").read_bytes(), saved, 3, [SVC_TYPE]
+    )
     np.testing.assert_array_equal(again.predict_proba(X), predictor.predict_proba(X))
     assert (again.predict_proba(X)[:, 1] == 0).all()
 
@@ -172,7 +174,14 @@ def kept(drawn, skops):
 def reader(run, trusted=(SVC_TYPE,), **changed):
     """Read the head of a run whose ``run.json`` may say something else of it."""
     saved = SavedEstimator(**{"types": (SVC_TYPE,), "seen": (0, 1, 2), "n_features": 8, **changed})
-    return read_estimator("kept", run.folder / "head.skops", saved, 3, trusted)
+    return read_estimator(
+        "kept",
+        run.folder / "head.skops",
+        (run.folder / "head.skops").read_bytes(),
+        saved,
+        3,
+        trusted,
+    )
 
 
 def test_reading_asks_again_and_names_what_to_type(kept, drawn):
