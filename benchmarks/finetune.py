@@ -43,9 +43,9 @@ from tlx.workspace import Workspace
 class Side:
     """One network with the head on it, in its starting state."""
 
-    def __init__(self, place: Workspace, unfreeze: str) -> None:
-        self.run = find_seed(place, "best")
-        self.held = hold_out(place, self.run, 0)
+    def __init__(self, workspace: Workspace, unfreeze: str) -> None:
+        self.run = find_seed(workspace, "best")
+        self.held = hold_out(workspace, self.run, 0)
         self.spec = FeatureSpec.from_json(self.run.source["spec"])
         self.backbone = run_backbone(self.run, self.run.source)
         features = feature_model(self.backbone, self.spec)
@@ -136,15 +136,15 @@ def main() -> None:
 
 
 def measure(arguments: argparse.Namespace, folder: Path) -> dict:
-    place = Workspace(arguments.workspace or folder / "ws")
-    if not list_runs(place):
-        embed_images(arguments.data, workspace=place.root)
-        fit_head("logreg", workspace=place.root)
+    workspace = Workspace(arguments.workspace or folder / "ws")
+    if not list_runs(workspace):
+        embed_images(arguments.data, workspace=workspace.root)
+        fit_head("logreg", workspace=workspace.root)
     settings = Settings(epochs=arguments.epochs, patience=99)
 
-    ours = Side(place, arguments.unfreeze)
+    ours = Side(workspace, arguments.unfreeze)
     table, rows = ours.held.table, ours.held.train
-    boundary = Boundary(place, table, ours.backbone, ours.spec, ours.choice.cut)
+    boundary = Boundary(workspace, table, ours.backbone, ours.spec, ours.choice.cut)
     everything = np.arange(len(table))
     missing = boundary.missing(everything)
     boundary.compute(missing)
@@ -153,7 +153,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict:
     loop = Loop(ours.network.top, table.y[rows], settings, open_devices())
     steps = -(-len(rows) // settings.batch_size)
 
-    theirs, from_files = Side(place, arguments.unfreeze), Side(place, arguments.unfreeze)
+    theirs, from_files = Side(workspace, arguments.unfreeze), Side(workspace, arguments.unfreeze)
     pixels = decode_all(theirs)
     fit, rates = keras_fit_model(theirs, settings, steps)
     fit_files, rates_files = keras_fit_model(from_files, settings, steps)
@@ -208,7 +208,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict:
             np.abs(whole - trunk_top / trunk_top.sum(1, keepdims=True)).max()
         ),
         "peak_megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-        "seconds_to_first_epoch_of_a_second_run": first_epoch(place.root, arguments.unfreeze),
+        "seconds_to_first_epoch_of_a_second_run": first_epoch(workspace.root, arguments.unfreeze),
     }
 
 

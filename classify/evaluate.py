@@ -150,12 +150,12 @@ def evaluate_run(
     >>> assessment.confusion.tolist()
     [[12, 0], [0, 12]]
     """
-    place = Workspace(workspace)
-    run = load_run(run, place) if isinstance(run, str) else run
-    manifest = _manifest(place, run, data, engine, progress)
+    workspace = Workspace(workspace)
+    run = load_run(run, workspace) if isinstance(run, str) else run
+    manifest = _manifest(workspace, run, data, engine, progress)
     _check_classes(run, manifest)
     split = _split(manifest, split)
-    table = _load(place, run, manifest, split)
+    table = _load(workspace, run, manifest, split)
     known = {c: i for i, c in enumerate(run.class_names)}
     y = np.array([known[c] for c in table.class_names])[table.y]
     proba = head_probabilities(run.folder, run.head(), table.X)

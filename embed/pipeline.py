@@ -292,8 +292,8 @@ def embed_specs(
     started = time.perf_counter()
     if views < 0:
         raise DataError(f"{views} augmented views cannot be embedded.", "Use 0 or more.")
-    place = Workspace(workspace)
-    seen = look(place, source, name, rehash)
+    workspace = Workspace(workspace)
+    seen = look(workspace, source, name, rehash)
     manifest, previous, own = seen.scan.manifest, seen.previous, list(seen.scan.manifest.split)
     if validation_fraction:
         check_fraction(manifest, validation_fraction)  # before the work, not after it
@@ -302,10 +302,10 @@ def embed_specs(
     for network, spec in wanted:
         manifest.record_source(spec.fingerprint, spec.json, network.weights)
     fills = [
-        SpecFill(place, spec, lambda network=network: network, views, engine)
+        SpecFill(workspace, spec, lambda network=network: network, views, engine)
         for network, spec in wanted
     ]
-    saver = ManifestSaver(manifest, place.manifest_path(manifest.name), checkpoint_seconds)
+    saver = ManifestSaver(manifest, workspace.manifest_path(manifest.name), checkpoint_seconds)
     try:
         faults = fill(
             manifest,
