@@ -35,7 +35,14 @@ from tlx.finetune.export import whole_model
 from tlx.finetune.prepare import find_seed, hold_out
 from tlx.finetune.seed import attach_head
 from tlx.finetune.settings import Settings
-from tlx.finetune.train import Loop, epoch_order, learning_rate, log_loss, predict_logits
+from tlx.finetune.train import (
+    Activations,
+    Loop,
+    epoch_order,
+    learning_rate,
+    log_loss,
+    predict_logits,
+)
 from tlx.lazy_imports import import_keras, import_tensorflow
 from tlx.workspace import Workspace
 
@@ -184,32 +191,39 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict:
         seconds["files"].append(time.perf_counter() - started)
         print(f"epoch {epoch}", {k: v[-1] for k, v in seconds.items()}, losses, file=sys.stderr)
 
-    sample = held_pixels[:32]
-    trunk_top = predict_logits(ours.network.top, held_out)[:32]
-    trunk_top = np.exp(trunk_top - trunk_top.max(1, keepdims=True))
-    whole = whole_model(ours.network).predict(sample, verbose=0)
-    best = {name: min(values) for name, values in seconds.items()}
     return {
         "unfreeze": ours.choice.text,
         "images": [len(rows), len(y_held)],
-        "epoch_seconds": {k: [round(v, 2) for v in values] for k, values in seconds.items()},
-        "epoch_speedup_over_arrays": round(best["arrays"] / best["tlx"], 2),
-        "epoch_speedup_over_files": round(best["files"] / best["tlx"], 2),
-        "trunk_seconds": round(trunk_seconds, 2),
         "trunk_images": len(missing),
-        "five_epochs_speedup_with_trunk": round(
-            5 * best["arrays"] / (5 * best["tlx"] + trunk_seconds), 2
-        ),
+        **speed(seconds, trunk_seconds),
         "losses": {k: [round(v, 6) for v in values] for k, values in losses.items()},
         "largest_loss_difference": float(
             np.abs(np.subtract(losses["tlx"], losses["arrays"])).max()
         ),
-        "whole_against_trunk_and_top": float(
-            np.abs(whole - trunk_top / trunk_top.sum(1, keepdims=True)).max()
-        ),
+        "whole_against_trunk_and_top": parts_against_whole(ours, held_out, held_pixels),
         "peak_megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "seconds_to_first_epoch_of_a_second_run": first_epoch(workspace.root, arguments.unfreeze),
     }
+
+
+def speed(seconds: dict[str, list[float]], trunk_seconds: float) -> dict:
+    best = {name: min(values) for name, values in seconds.items()}
+    five = 5 * best["tlx"] + trunk_seconds
+    return {
+        "epoch_seconds": {k: [round(v, 2) for v in values] for k, values in seconds.items()},
+        "epoch_speedup_over_arrays": round(best["arrays"] / best["tlx"], 2),
+        "epoch_speedup_over_files": round(best["files"] / best["tlx"], 2),
+        "trunk_seconds": round(trunk_seconds, 2),
+        "five_epochs_speedup_with_trunk": round(5 * best["arrays"] / five, 2),
+    }
+
+
+def parts_against_whole(ours: Side, held_out: Activations, held_pixels: np.ndarray) -> float:
+    """Return the largest difference between trunk with top and the whole model, on 32 images."""
+    logits = predict_logits(ours.network.top, held_out)[:32]
+    parts = np.exp(logits - logits.max(1, keepdims=True))
+    whole = whole_model(ours.network).predict(held_pixels[:32], verbose=0)
+    return float(np.abs(whole - parts / parts.sum(1, keepdims=True)).max())
 
 
 def first_epoch(workspace: Path, unfreeze: str) -> float:

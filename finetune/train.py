@@ -41,7 +41,7 @@ WARM_UP = 0.1  # share of all steps
 _CHECKPOINT_VERSION = 1
 
 
-class Rows(Protocol):
+class Activations(Protocol):
     """Random access to N boundary activations, such as `tlx.cache.rows.RowReader`."""
 
     def __len__(self) -> int: ...
@@ -53,9 +53,9 @@ class Rows(Protocol):
 
 def train(
     top: keras.Model,
-    train_rows: Rows,
+    train_rows: Activations,
     y: np.ndarray,
-    held_out: Rows,
+    held_out: Activations,
     y_held_out: np.ndarray,
     settings: Settings,
     *,
@@ -72,10 +72,10 @@ def train(
     ----------
     top : keras.Model
         Boundary activations to logits (B, C).
-    train_rows : Rows
+    train_rows : Activations
         Activations of the N training images.
     y : ndarray of shape (N,), int
-    held_out : Rows
+    held_out : Activations
         Activations of the M held-out images.
     y_held_out : ndarray of shape (M,), int
     settings : Settings
@@ -126,7 +126,7 @@ def _goes_on(state: Training, settings: Settings) -> bool:
     return left and not state.diverged
 
 
-def predict_logits(top: keras.Model, rows: Rows, batch_size: int = 64) -> np.ndarray:
+def predict_logits(top: keras.Model, rows: Activations, batch_size: int = 64) -> np.ndarray:
     """Return the logits that `top` gives to stored activations, shape (N, C) float32."""
     forward = _forward(top)
     batches = np.split(np.arange(len(rows)), range(batch_size, len(rows), batch_size))
@@ -153,7 +153,11 @@ def learning_rate(step: int, total: int, peak: float) -> float:
 
 
 def average_weights(
-    top: keras.Model, start: list[np.ndarray], held_out: Rows, y: np.ndarray, points: int = 11
+    top: keras.Model,
+    start: list[np.ndarray],
+    held_out: Activations,
+    y: np.ndarray,
+    points: int = 11,
 ) -> float:
     """Move `top` to the best point on the line between two sets of weights.
 
@@ -212,7 +216,7 @@ class Loop:
         self._weights = class_weights(y, settings.class_weight).astype(np.float32)
         self._step = self._compile()
 
-    def epoch(self, number: int, rows: Rows, y: np.ndarray) -> float:
+    def epoch(self, number: int, rows: Activations, y: np.ndarray) -> float:
         """Go through all images once; return the mean loss by image."""
         settings, tf = self._settings, import_tensorflow()
         order = epoch_order(len(y), settings.seed, number)
@@ -346,7 +350,7 @@ def _record(
     state.epochs.append(Epoch(number, train_loss, loss, accuracy, seconds, best))
 
 
-def _ahead(rows: Rows, batches: list[np.ndarray]) -> Iterator[np.ndarray]:
+def _ahead(rows: Activations, batches: list[np.ndarray]) -> Iterator[np.ndarray]:
     """Yield the activations of each batch, reading the next one meanwhile."""
     with ThreadPoolExecutor(1, thread_name_prefix="tlx-read") as executor:
         future = executor.submit(rows.read, batches[0])
