@@ -65,7 +65,15 @@ def file_image(file: Any) -> bytes:
 
 @contextmanager
 def open_image(data: bytes) -> Iterator[Any]:
-    """Open the HDF5 file whose bytes these are: what was hashed is what is parsed."""
+    """Open the HDF5 file whose bytes these are: what was hashed is what is parsed.
+
+    Raises
+    ------
+    OSError
+        If they are no HDF5 file.
+    """
+    if not data.startswith(b"\x89HDF\r\n\x1a\n"):  # h5py would say "not a file id"
+        raise OSError("it is no HDF5 file")
     with h5py.File(h5py.h5f.open_file_image(data)) as file:
         yield file
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..cache.spec import FeatureSpec
 from ..classify.scoring.crossval import evaluate_head
+from ..classify.scoring.intervals import Z
 from ..classify.table import Features
 from ..embed.extract import extract
 from ..errors import DataError
@@ -113,11 +114,11 @@ def choose_by_probe(
             split=np.full(len(some), ""),
             groups=table.groups[some],
             digest=table.digest[some],
-            path=[table.paths[row] for row in some],
+            paths=[table.paths[row] for row in some],
         )
         metrics = evaluate_head(part, "logreg", n_folds=5, seed=seed).metrics
         loss = metrics["log_loss"]
-        error = (loss.high - loss.low) / (2 * 1.96)
+        error = (loss.high - loss.low) / (2 * Z)
         accuracy = metrics["accuracy"].value
         found.append(ProbeRow(cut.name, cut.layers, loss.value, error, accuracy))
     lowest = min(found, key=lambda row: row.log_loss)

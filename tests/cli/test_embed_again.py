@@ -137,7 +137,7 @@ def test_a_reader_written_from_the_page_alone_finds_what_tlx_says(small, run_tlx
     """From manifest to spec folder to shards, and from a run's head to a probability."""
     root = small / ".tlx"
     with h5py.File(root / "datasets" / "data.h5") as file:
-        assert (file.attrs["format"], file.attrs["version"]) == ("tlx-manifest", 1)
+        assert (file.attrs["format"], file.attrs["version"]) == ("tlx-manifest", 2)
         paths = [path.rstrip(b"\0").decode() for path in file["path"][:]]
         digests = [row.tobytes() for row in file["digest"][:]]
         source = json.loads(file["sources"][-1].rstrip(b"\0"))

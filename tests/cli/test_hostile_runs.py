@@ -95,7 +95,9 @@ def assert_polite(answers: dict[tuple[str, ...], Answer], what: object) -> None:
         assert "Traceback" not in err, told
         assert seconds < 1, told
         if code == 1:
-            *before, cause, remedy = err.splitlines()
+            *before, cause, remedy = [
+                line for line in err.splitlines() if not line.startswith("Using run ")
+            ]
             assert cause.startswith("Error: "), told
             assert remedy, told
             assert len(before) % 2 == 0, told
@@ -206,7 +208,7 @@ def no_predictions(run: Path) -> None:
 
 
 DEEDS = {
-    pickled: (r"head.h5 is damaged or foreign", {"predict", "evaluate"}),
+    pickled: ("head.h5 is no head: it is no HDF5 file", {"predict", "evaluate"}),
     bomb_of_a_head: ("claims 12,000,000,000,000 bytes in a file of", {"predict", "evaluate"}),
     bomb_of_predictions: ("claims 12,000,000,000,000 bytes", {"evaluate", "compare", "show"}),
     link_out: ("head.h5 is a link to a place outside the run", {"predict", "evaluate", "show"}),
@@ -224,9 +226,9 @@ def test_hostile_parts_are_refused_and_nothing_is_run(run, answers, deed):
     assert_polite(said, deed)
     for command, (code, _, err, _) in said.items():
         if commands & set(command) and "best" not in command:
-            assert code == 1, command
+            assert code == (0 if command == ("compare",) else 1), command  # the others are ranked
             assert message in err
-            assert "fit it again with tlx fit-head" in err or command[0] == "cache"
+            assert "fit it again" in err.lower() or command[0] == "cache"
     assert not (run.parents[2] / "ran").exists()
 
 

@@ -33,8 +33,8 @@ def test_picture_and_text(shared_project, run_tlx, tmp_path) -> None:
 
 
 def test_one_repeat_is_refused(shared_project, run_tlx) -> None:
-    told = run_tlx("learning-curve", "--repeats", 1, cwd=shared_project, code=1).stderr
-    assert "1 repeats show no spread" in told
+    told = run_tlx("learning-curve", "--repeats", 1, cwd=shared_project, code=2).stderr
+    assert "'--repeats': Input should be greater than or equal to 2" in told
 
 
 def point(n: float) -> Point:
