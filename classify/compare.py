@@ -51,10 +51,11 @@ class ComparedRun:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A run that cannot be compared with the others, and why."""
+    """A run that cannot be compared with the others, and why; a copy of one need not be."""
 
     run: Run
     reason: str
+    is_copy: bool = False
 
 
 @dataclass(frozen=True, repr=False)
@@ -407,7 +408,7 @@ def _without_copies(scores: Sequence[_Scores]) -> tuple[list[_Scores], list[Left
         if twin is None:
             kept.append(s)
         else:
-            copies.append(LeftOut(s.run, f"the same as {twin.run.id}"))
+            copies.append(LeftOut(s.run, f"the same as {twin.run.id}", is_copy=True))
     return kept[::-1], copies[::-1]
 
 

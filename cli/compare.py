@@ -133,7 +133,7 @@ def as_text(found: Comparison, refit: bool) -> str:
     if found.left_out:
         rows = [[out.run.id, out.reason] for out in found.left_out]
         lines += ["", table(["left out", "because"], rows)]
-        if not refit:
+        if not refit and not all(out.is_copy for out in found.left_out):
             lines.append(in_workspace("To compare them too: tlx compare --refit"))
     if not several:
         lines += ["", "There is nothing to compare it with yet."]

@@ -142,9 +142,10 @@ def epoch_line(epoch: Epoch, left: float, epochs: int) -> str:
     validation = f"validation loss {_loss(epoch.val_loss)}, accuracy {epoch.val_accuracy:.4f}"
     if epoch.train_loss is None:
         return f"epoch 0 (the head)  {validation}"
+    ahead = f", at most {left:.0f} s left" if left else ""
     return (
         f"epoch {epoch.epoch}/{epochs}  train loss {_loss(epoch.train_loss)}, {validation}, "
-        f"{epoch.seconds:.1f} s, at most {left:.0f} s left{mark}"
+        f"{epoch.seconds:.1f} s{ahead}{mark}"
     )
 
 

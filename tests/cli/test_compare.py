@@ -62,6 +62,15 @@ def test_refit_does_not_fit_a_head_again_whose_like_is_compared(fitted, run_tlx)
     assert "To compare them too" not in text
 
 
+def test_a_copy_of_a_run_is_told_and_needs_no_refit(fitted, run_tlx, tmp_path) -> None:
+    copy = Path(shutil.copytree(fitted, tmp_path / "copy"))
+    run_tlx("runs", "rm", "other", cwd=copy)
+    run_tlx("fit-head", cwd=copy)
+    text = run_tlx("compare", cwd=copy).stdout
+    assert "logreg-1  the same as logreg-2" in text
+    assert "To compare them too" not in text
+
+
 def test_best_is_the_one_ranked_first_by_log_loss(fitted, run_tlx) -> None:
     ranked = run_tlx("compare", "--metric", "log_loss", "--json", cwd=fitted).stdout
     best = json.loads(ranked)["best"]

@@ -2,6 +2,9 @@
 
 import json
 
+from tlx.cli.finetune import epoch_line
+from tlx.finetune.settings import Epoch
+
 
 def test_one_epoch_of_the_real_backbone_has_the_promised_keys(real_project, run_tlx, tmp_path):
     workspace = str(real_project.folder / ".tlx")
@@ -44,3 +47,9 @@ def test_no_epoch_keeps_the_head_under_the_name_asked_for(real_project, run_tlx,
 def test_without_a_run_it_says_what_to_type(run_tlx, tmp_path):
     done = run_tlx("finetune", cwd=tmp_path, code=1)
     assert "Run tlx" in done.stderr
+
+
+def test_the_last_epoch_leaves_no_time():
+    epoch = Epoch(2, 0.1, 0.2, 0.9, 1.5, best=False)
+    assert epoch_line(epoch, 3.0, 2).endswith("1.5 s, at most 3 s left")
+    assert epoch_line(epoch, 0.0, 2).endswith("1.5 s")
