@@ -34,6 +34,8 @@ SEAL_SECONDS = 10.0
 SHARD_BYTES = 4 * 2**20  # of features: bounds the memory of a seal and of a merge
 
 _RELISTS = 100  # a reader looks again for shards that came while it read
+_STILL_LISTS, _BUSY_LISTS = 2, 12  # listings without a loss that end that
+_BUSY_SECONDS = 1.0  # since the folder changed
 
 
 class FeatureStore:
@@ -285,7 +287,8 @@ class FeatureStore:
 
         Other processes merge meanwhile. What vanished stands in a shard that was there before it
         went, so it lists again until nothing vanishes twice in a row; once would not do, because a
-        merge during the listing itself can hide both.
+        merge during the listing itself can hide both. In a folder that changed just now it lists
+        more often: where listings are interrupted for long, merges can hide both several times.
 
         Parameters
         ----------
@@ -314,8 +317,15 @@ class FeatureStore:
                     on_damage(shard, error)
                     continue
                 yield shard, content
-            if quiet == 2:
+            if quiet >= (_BUSY_LISTS if self._is_busy() else _STILL_LISTS):
                 return
+
+    def _is_busy(self) -> bool:
+        """Return whether shards came or went a moment ago."""
+        try:
+            return abs(time.time() - self.folder.stat().st_mtime) < _BUSY_SECONDS
+        except OSError:  # there is no folder
+            return False
 
     def _write_and_read_back(self, rows: Rows) -> None:
         path = self.add_shard(rows.digests, rows.features)
