@@ -331,12 +331,16 @@ def _rank(scored: Sequence[_Scores], metric: str, resamples: int, seed: int) -> 
     return rows
 
 
-def _merit(run: Run, metric: str) -> tuple[float, float, bool, str]:
-    """Return what ranks a run; of equals one that only kept another's head comes last."""
-    value = round(run.metrics[metric].value, 9)  # equal but for rounding is equal
+def _merit(run: Run, metric: str) -> tuple[float, bool, float, str]:
+    """Return what ranks a run, by the digits that are shown.
+
+    Of equals one that only kept another's head comes last: its numbers are that head's but for the
+    rounding of the network that computed them.
+    """
+    value = round(run.metrics[metric].value, 4)
     sign = -1 if metric in _LOWER_IS_BETTER else 1
-    loss = round(run.metrics["log_loss"].value, 9)
-    return sign * value, -loss, stands_for_itself(run), run.info.created
+    loss = run.metrics["log_loss"].value
+    return sign * value, stands_for_itself(run), -loss, run.info.created
 
 
 def _names(info: RunInfo) -> str:
