@@ -20,7 +20,6 @@ from .cache.maintain import (
     fields_of,
     look,
     prune,
-    shard_files,
     spec_folders,
     stored,
     stores_in,
@@ -29,7 +28,7 @@ from .cache.maintain import (
 from .cache.manifest import Manifest
 from .cache.sandbox import check_apart
 from .cache.shard import digest_bytes, read_rows, read_spec
-from .cache.store import FeatureStore
+from .cache.store import FeatureStore, shard_files
 from .classify.runs.store import list_runs
 from .classify.table import choose_sources
 from .errors import DataError, FormatError, TlxError, UnknownNameError

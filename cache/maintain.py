@@ -16,7 +16,7 @@ from ..errors import FormatError
 from .files import remove_stale_temporaries, stale_temporaries, storage_error
 from .identity import fingerprint_of
 from .shard import digest_bytes, read_digests, read_rows, read_shape, read_spec
-from .store import SHARD_BYTES, FeatureStore
+from .store import SHARD_BYTES, FeatureStore, shard_files
 
 _T = TypeVar("_T")
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
@@ -87,11 +87,6 @@ def spec_folders(cache: Path) -> list[Path]:
     if not cache.is_dir():
         return []
     return sorted(p for p in cache.iterdir() if _FINGERPRINT.fullmatch(p.name) and p.is_dir())
-
-
-def shard_files(folder: Path) -> list[Path]:
-    """Return the shards in a folder, which need not be one of ours."""
-    return sorted(p for p in folder.glob("*.h5") if not p.name.startswith("."))
 
 
 def fields_of(store: FeatureStore) -> dict[str, Any]:

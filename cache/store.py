@@ -67,7 +67,7 @@ class FeatureStore:
 
     def shards(self) -> list[Path]:
         """Return the shard files, in the order of their names."""
-        return sorted(p for p in self.folder.glob("*.h5") if not p.name.startswith("."))
+        return shard_files(self.folder)
 
     def digests(self) -> set[bytes]:
         """Return the digests of all stored images."""
@@ -415,6 +415,11 @@ class ShardWriter:
             self._digests, self._features, self._bytes = [], [], 0
         self._sealed_at = time.monotonic()
         self._on_seal()
+
+
+def shard_files(folder: Path) -> list[Path]:
+    """Return the shards in a folder, in the order of their names."""
+    return sorted(p for p in folder.glob("*.h5") if not p.name.startswith("."))
 
 
 def _check_same_shape(shard: Path, features: np.ndarray, others: np.ndarray) -> None:
