@@ -37,12 +37,13 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# Every benchmark: ratios against baselines in the same run. About 40 minutes on two cores.
+# Every benchmark: ratios against baselines in the same run, then claims. About an hour on two cores.
 bench: $(VENV)/.installed-dev $(DATA)
 	$(BENCH)/embed.py $(DATA)
 	$(BENCH)/finetune.py $(DATA)
 	$(BENCH)/durability.py
 	$(BENCH)/logistic.py --max-seconds 600
+	$(BENCH)/honesty.py
 
 demo/digits: $(VENV)/.installed
 	$(BIN)/tlx demo demo
