@@ -89,6 +89,36 @@ def score(
     return metrics if area is None else {**metrics, "roc_auc": area}
 
 
+def influences(
+    metric: str, y: np.ndarray, probabilities: np.ndarray
+) -> tuple[float, np.ndarray] | None:
+    """Return a metric's value and by how much each image moves it.
+
+    Parameters
+    ----------
+    metric : str
+        One that `score` gives.
+    y : ndarray of shape (N,), int
+        True classes.
+    probabilities : ndarray of shape (N, C)
+
+    Returns
+    -------
+    value : float
+    influence : ndarray of shape (N,), float64
+        Of mean zero. On other images the value errs by about the mean influence. None of both where
+        `score` leaves the metric out.
+    """
+    if metric == "log_loss":
+        return _mean_loss(y, probabilities)
+    if metric == "roc_auc":
+        return _mean_area(y, probabilities)
+    predicted = probabilities.argmax(axis=1)
+    if metric == "macro_f1":
+        return _macro_f1(y, predicted, probabilities.shape[1])
+    return {"accuracy": _accuracy, "balanced_accuracy": _balanced_accuracy}[metric](y, predicted)
+
+
 def confusion_matrix(y: np.ndarray, predicted: np.ndarray, C: int) -> np.ndarray:
     """Count images by true class (rows) and predicted class (columns), shape (C, C), int."""
     return np.bincount(np.asarray(y) * C + predicted, minlength=C * C).reshape(C, C)
@@ -159,40 +189,47 @@ def image_loss(own: np.ndarray) -> np.ndarray:
     return -np.log(np.clip(own, _EPS, 1 - _EPS))
 
 
+def _mean_loss(y: np.ndarray, probabilities: np.ndarray) -> tuple[float, np.ndarray]:
+    loss = image_loss(np.asarray(probabilities[np.arange(len(y)), y], np.float64))
+    value = float(loss.mean())
+    return value, loss - value
+
+
 def _log_loss(y: np.ndarray, probabilities: np.ndarray, group: np.ndarray) -> Metric:
     """Mean loss, with an interval that is symmetric on the log scale."""
-    loss = image_loss(probabilities[np.arange(len(y)), y])
-    value = float(loss.mean())
+    value, influence = _mean_loss(y, probabilities)
     if group.max() == 0:  # one group says nothing of the variation
         return Metric(value, 0.0, _WORST)
-    factor = np.exp(Z * standard_error(loss - value, group) / value)
+    factor = np.exp(Z * standard_error(influence, group) / value)
     return Metric(value, float(value / factor), max(value, min(float(value * factor), _WORST)))
 
 
 def _roc_auc(y: np.ndarray, probabilities: np.ndarray, group: np.ndarray) -> Metric | None:
-    C = probabilities.shape[1]
-    classes = [1] if C == 2 else range(C)
-    values, influence, smallest = [], np.zeros(len(y)), len(y)
-    for c in classes:
-        positive = y == c
-        if positive.all() or not positive.any():
-            continue
-        value, part = _area(positive, probabilities[:, c])
-        values.append(value)
-        influence += part
-        counts = [len(np.unique(group[side])) for side in (positive, ~positive)]
-        smallest = min(smallest, *counts)
-    if not values:
+    found = _mean_area(y, probabilities)
+    if found is None:
         return None
+    sides = [side for c in _ranked(y, probabilities.shape[1]) for side in (y == c, y != c)]
     groups = int(group.max()) + 1
     return wilson(
-        float(np.mean(values)),
-        influence / len(values),
+        *found,
         group,
-        fallback=smallest,
+        fallback=min(len(np.unique(group[side])) for side in sides),
         # A mean over classes varies less than one area, so it may count for more images.
-        most=groups * len(values),
+        most=groups * len(sides) // 2,
     )
+
+
+def _ranked(y: np.ndarray, C: int) -> list[int]:
+    """Classes whose areas the ROC AUC is the mean of."""
+    return [c for c in ([1] if C == 2 else range(C)) if 0 < np.count_nonzero(y == c) < len(y)]
+
+
+def _mean_area(y: np.ndarray, probabilities: np.ndarray) -> tuple[float, np.ndarray] | None:
+    areas = [_area(y == c, probabilities[:, c]) for c in _ranked(y, probabilities.shape[1])]
+    if not areas:
+        return None
+    values, parts = zip(*areas, strict=True)
+    return float(np.mean(values)), np.sum(parts, axis=0) / len(parts)
 
 
 def _area(positive: np.ndarray, scores: np.ndarray) -> tuple[float, np.ndarray]:

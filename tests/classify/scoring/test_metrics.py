@@ -3,7 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tlx.classify.scoring.metrics import Metric, confusion_matrix, expected_calibration_error, score
+from tlx.classify.scoring.metrics import (
+    Metric,
+    confusion_matrix,
+    expected_calibration_error,
+    influences,
+    score,
+)
 from tlx.errors import DataError
 
 NAMES = ["accuracy", "balanced_accuracy", "macro_f1", "log_loss", "roc_auc"]
@@ -248,3 +254,21 @@ def test_calibration_error_does_not_depend_on_the_order():
     order = np.random.default_rng(0).permutation(500)
     a, b = expected_calibration_error(y, p), expected_calibration_error(y[order], p[order])
     assert a == pytest.approx(b)
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize("metric", NAMES)
+def test_an_influence_is_what_an_image_more_changes(metric, classes):
+    """A hundredth of an image more, by its influence, against counting all others 100 times."""
+    y, p = _sample(60, classes)
+    value, influence = influences(metric, y, p)
+    assert value == pytest.approx(score(y, p)[metric].value)
+    assert influence.sum() == pytest.approx(0, abs=1e-9)
+    for image in range(5):
+        rows = np.append(np.repeat(np.arange(60), 100), image)
+        changed = score(y[rows], p[rows])[metric].value - value
+        assert changed == pytest.approx(influence[image] / 6001, abs=2e-6)
+
+
+def test_an_area_of_one_class_has_no_influences():
+    assert influences("roc_auc", np.zeros(3, int), np.full((3, 2), 0.5)) is None
