@@ -16,6 +16,7 @@ from ..cache.spec import FeatureSpec
 from ..classify.heads.dense import DensePredictor
 from ..classify.heads.linear import LinearPredictor
 from ..classify.runs.predictions import Predictions
+from ..classify.runs.prior import learned_prior
 from ..classify.runs.run import Finetuning, Run, RunInfo
 from ..classify.runs.store import save_run
 from ..classify.scoring.metrics import confusion_matrix
@@ -127,6 +128,9 @@ def save_network(
     head: Any = LinearPredictor(*arrays[0]) if len(arrays) == 1 else DensePredictor(tuple(arrays))
     tuned = kept == "finetuned"
     source = _own_source(spec, network, data) if tuned else seed_run.source
+    before = seed_run.info
+    learner = (MODEL, asdict(settings)) if tuned else (before.model, before.params)
+    prior = learned_prior(table.y[held.train], len(table.class_names), *learner)
     predictions = Predictions(
         path=[table.paths[row] for row in rows],
         digest=table.digest[rows],
@@ -151,6 +155,7 @@ def save_network(
         seed=settings.seed,
         seconds=result.seconds,
         trained_on=len(held.train),
+        prior=prior,
         finetune=Finetuning(seed_run.id, kept, report),  # its temperature is in the last layer
     )
     parts = {**head.parts(), MODEL_FILE: data}

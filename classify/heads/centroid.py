@@ -43,5 +43,6 @@ HEAD = Head(
         ),
     ),
     seeds=True,
+    learns_prior=False,
     cost=1,
 )

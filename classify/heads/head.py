@@ -240,6 +240,8 @@ class Head:
         Whether chance plays a part, so that a seed makes a difference.
     seeds : bool
         Whether its predictors have ``dense_layers()``, and so can begin a fine-tuning.
+    learns_prior : bool
+        Whether it learns how frequent the classes are; if not, it takes all for equally so.
     cost : float
         About how long it takes beside the others: the time left for several is told by it.
     """
@@ -253,6 +255,7 @@ class Head:
     options: tuple[Option, ...] = field(default=())
     random: bool = False
     seeds: bool = False
+    learns_prior: bool = True
     cost: float = 10.0
 
     @property

@@ -233,6 +233,8 @@ def _check_info(folder: Path, info: dict[str, Any]) -> None:
     confusion = info["confusion"]
     if len(confusion) != C or any(len(row) != C for row in confusion):
         raise _wrong(folder, "confusion", confusion, f"a matrix of {C} by {C} counts")
+    if len(info.get("prior") or range(C)) != C:
+        raise _wrong(folder, "prior", info["prior"], f"{C} shares")
     for part in info["parts"]:
         if not _PART.fullmatch(part):
             raise FormatError(f"run {folder.name} lists a part outside it: {part!r:.80}.", REFIT)
@@ -285,6 +287,14 @@ def _are_metrics(value: Any) -> bool:
 def _is_matrix(value: Any) -> bool:
     return isinstance(value, list) and all(
         isinstance(row, list) and all(_is_count(n) for n in row) for row in value
+    )
+
+
+def _are_shares(value: Any) -> bool:
+    return value is None or (
+        isinstance(value, list)
+        and all(_is_number(share) and 0 <= share <= 1 for share in value)
+        and abs(sum(value) - 1) < 1e-6
     )
 
 
@@ -371,6 +381,7 @@ _REQUIRED: dict[str, _Check] = {
 }
 _OPTIONAL: dict[str, _Check] = {
     "trained_on": _COUNT,
+    "prior": ("shares of the classes, which sum to 1", _are_shares),
     "views": _COUNT,
     "temperature": ("a positive number", lambda v: _is_number(v) and v > 0),
     "scored_id": ("a SHA-256", _is_hash),

@@ -84,6 +84,8 @@ class RunInfo:
         Of the whole fit.
     trained_on : int or None
         Images that the head learned from, views counted; None in old runs.
+    prior : list of C float, or None
+        How frequent its probabilities suppose the classes to be: see `run_prior`; None in old runs.
     views : int
         Augmented views of each image that it learned from.
     temperature : float
@@ -120,6 +122,7 @@ class RunInfo:
     seed: int
     seconds: float
     trained_on: int | None = None
+    prior: list[float] | None = None
     views: int = 0
     temperature: float = 1.0
     predict_seconds: float | None = None

@@ -33,6 +33,7 @@ from ..heads.saved_estimator import how_to_save, keep_estimator
 from ..scoring.crossval import Evaluation
 from ..table import Features
 from .predictions import PREDICTIONS, Predictions, predictions_bytes
+from .prior import learned_prior
 from .run import Run, RunInfo, read_run
 
 _PACKAGES = ("numpy", "scikit-learn", "h5py", "tensorflow", "keras")
@@ -52,7 +53,8 @@ def save_evaluation(
 
     A classifier of scikit-learn's kind is kept only if all its types are in `trusted`.
     """
-    rows = evaluation.rows
+    rows, C = evaluation.rows, len(table.class_names)
+    model, learned = evaluation.recipe.model, table.y[evaluation.trained_on]
     estimator, parts = None, evaluation.head.parts()
     if isinstance(inner := getattr(evaluation.head, "head", None), EstimatorPredictor):
         estimator, parts = keep_estimator(inner, trusted or ())
@@ -67,7 +69,7 @@ def save_evaluation(
         draws=evaluation.draws,
     )
     info = RunInfo(
-        model=evaluation.recipe.model,
+        model=model,
         dataset=table.dataset,
         root=table.root,
         sources=table.sources,
@@ -79,7 +81,8 @@ def save_evaluation(
         params=evaluation.params,
         seed=seed,
         seconds=evaluation.seconds,
-        trained_on=len(evaluation.trained_on),
+        trained_on=len(learned),
+        prior=learned_prior(learned, C, model, evaluation.params),
         views=int(table.view.max()),
         temperature=evaluation.temperature,
         predict_seconds=evaluation.predict_seconds,

@@ -240,6 +240,7 @@ def choose_threshold(
     groups: np.ndarray,
     error: float,
     delta: float = 0.05,
+    weights: np.ndarray | None = None,
 ) -> Rejection:
     """Find the least confidence that promises an error of at most `error`, with risk `delta`.
 
@@ -260,6 +261,10 @@ def choose_threshold(
         Between 0 and 1.
     delta : float, default=0.05
         Risk that the true error is larger all the same.
+    weights : ndarray of shape (M,), optional
+        How often each image counts, where classes are to be more or less frequent than here. The
+        images then count for as many as if each weighed what the heaviest does: its class could err
+        as often as so few images may hide.
 
     Returns
     -------
@@ -284,16 +289,17 @@ def choose_threshold(
     wrong = (probabilities.argmax(axis=1) != y)[order]
     group = np.unique(groups, return_inverse=True)[1][order]
     confidence = confidence[order]
+    weight = (np.ones(len(y)) if weights is None else weights / weights.max())[order]
     # Images of equal confidence are accepted together.
     sizes = np.searchsorted(-confidence, -confidence[_tried(len(y)) - 1], side="right")
     bounds, floors = np.array(
-        [_error_bounds(wrong[:n], group[:n], delta / _STARTS) for n in sizes]
+        [_error_bounds(wrong[:n], group[:n], weight[:n], delta / _STARTS) for n in sizes]
     ).T
     passed = _passed(bounds, floors, error)
     if not passed.any():
         least = next((b for b in np.sort(bounds) if _passed(bounds, floors, b).any()), 1.0)
         raise FitError(
-            f"no confidence promises an error of at most {error:g}: with {len(y)} scored images, "
+            f"no confidence promises an error of at most {error:g}: with {_counting(weight)}, "
             f"the least that can be promised is {np.ceil(least * 1000) / 1000:g}.",
             "Ask for a larger error, add images, or fit a better head.",
         )
@@ -302,8 +308,8 @@ def choose_threshold(
     return Rejection(
         error=error,
         threshold=float(confidence[n - 1]),
-        coverage=n / len(y),
-        observed=float(wrong[:n].mean()),
+        coverage=float(weight[:n].sum() / weight.sum()),
+        observed=float(np.average(wrong[:n], weights=weight[:n])),
         bound=float(bounds[best]),
         n=n,
     )
@@ -330,13 +336,24 @@ def _passed(bounds: np.ndarray, floors: np.ndarray, error: float) -> np.ndarray:
     return reached
 
 
-def _error_bounds(wrong: np.ndarray, group: np.ndarray, delta: float) -> tuple[float, float]:
-    """Return the upper bound of the share of `wrong`, and what it would be without any."""
+def _counting(weight: np.ndarray) -> str:
+    n, effective = len(weight), int(weight.sum())
+    count = "" if effective == n else f", which count for {effective} at this prevalence"
+    return f"{n} scored images{count}"
+
+
+def _error_bounds(
+    wrong: np.ndarray, group: np.ndarray, weight: np.ndarray, delta: float
+) -> tuple[float, float]:
+    """Return the upper bound of the share of `wrong`, and what it would be without any.
+
+    The largest `weight` of all scored images is 1.
+    """
     from scipy.special import betaincinv
 
-    value = float(wrong.mean())
-    groups = np.count_nonzero(np.bincount(group))
-    se = standard_error(wrong - value, group)
+    value, mean = float(np.average(wrong, weights=weight)), float(weight.mean())
+    groups = np.count_nonzero(np.bincount(group)) * mean
+    se = standard_error((wrong - value) * weight / mean, group)
     n = min(groups, value * (1 - value) / se**2) if se else groups
     errors = value * n
     bound = 1.0 if errors >= n else float(betaincinv(errors + 1, n - errors, 1 - delta))

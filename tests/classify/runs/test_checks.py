@@ -73,7 +73,7 @@ KEYS = [
     *("format", "version", "parts", "model", "created", "dataset", "root", "sources"),
     *("protocol", "n", "trained_on", "views", "metrics", "confusion", "params", "temperature"),
     *("seconds", "predict_seconds", "settings", "seed", "environment"),
-    *("scored_id", "trained_id", "class_names"),
+    *("scored_id", "trained_id", "class_names", "prior"),
 ]
 VALUES = {
     "null": None,
@@ -92,8 +92,8 @@ GOOD = {  # what is as good as what tlx writes
     *((key, "a text") for key in ("model", "created", "dataset", "root", "protocol")),
     *((key, "an object") for key in ("params", "environment")),
     *((key, "nothing") for key in ("trained_on", "views", "temperature", "predict_seconds")),
-    *((key, "nothing") for key in ("settings", "environment", "scored_id", "trained_id")),
-    ("predict_seconds", "null"),
+    *((key, "nothing") for key in ("settings", "environment", "scored_id", "trained_id", "prior")),
+    *((key, "null") for key in ("predict_seconds", "prior")),
 }
 
 
@@ -394,7 +394,7 @@ def test_a_run_of_neighbours_of_before_is_read(run):
         FormatError, match=r"head\.skops does not give probabilities of the run's 2"
     ):
         load_run("knn-1", knn.parents[1]).head()
-    change(knn, class_names=["a", "b", "c"], confusion=[[0] * 3] * 3)
+    change(knn, class_names=["a", "b", "c"], confusion=[[0] * 3] * 3, prior=None)
     found = load_run("knn-1", knn.parents[1]).head().predict_proba(np.load(data / "X.npy"))
     np.testing.assert_allclose(found, np.load(data / "p.npy"), atol=0.2)  # the run is calibrated
 

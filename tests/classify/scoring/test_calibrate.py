@@ -216,3 +216,21 @@ def test_an_error_out_of_reach_says_what_is_in_reach() -> None:
 def test_an_error_that_is_no_share_is_refused(error: float) -> None:
     with pytest.raises(DataError, match="cannot be asked for"):
         choose_threshold(np.array([0]), np.array([[1.0, 0.0]]), np.arange(1), error)
+
+
+def test_classes_to_be_more_frequent_weigh_more_and_count_for_fewer_images():
+    """With weights as without, where they are even; else a rare class hides more errors."""
+    rng = np.random.default_rng(8)
+    y = np.repeat([0, 1], [360, 40])
+    odds = np.where(y, 1, -1) * 4 + rng.normal(0, 2, 400)
+    p = np.stack([1 / (1 + np.exp(odds)), 1 / (1 + np.exp(-odds))], axis=1)
+    groups = np.arange(400)
+    plain = choose_threshold(y, p, groups, 0.1)
+    assert choose_threshold(y, p, groups, 0.1, weights=np.full(400, 3.0)) == plain
+    even = choose_threshold(y, p, groups, 0.2, weights=np.where(y, 5.0, 5 / 9))
+    accepted = p.max(axis=1) >= even.threshold
+    shares = [accepted[y == c].mean() for c in (0, 1)]
+    assert even.coverage == pytest.approx(np.mean(shares))
+    assert even.bound > plain.bound
+    with pytest.raises(FitError, match="400 scored images, which count for 80 at this prevalence"):
+        choose_threshold(y, p, groups, 0.01, weights=np.where(y, 5.0, 5 / 9))
