@@ -1,7 +1,8 @@
 """Probabilities that mean what they say: temperature scaling, and when to say "unknown".
 
 Everything here is judged on images that the head had not seen. The temperature applied to an image
-is moreover fitted without it, so that the figures after calibration are as honest as those before.
+is moreover fitted without it, so that the figures after calibration are as honest as those before:
+on what inner folds held out, which neither taught nor chose anything that was scored.
 
 References
 ----------
@@ -18,6 +19,7 @@ References
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +30,8 @@ from ..heads.linear import softmax
 from ..heads.newton import increasing_root
 from .intervals import Metric, Z, standard_error
 from .metrics import expected_calibration_error
+
+HeldOut = tuple[np.ndarray, np.ndarray]  # classes (m,) and probabilities (m, C)
 
 UNKNOWN = "unknown"  # the label of a rejected image
 _TINY = 1e-12  # what a probability of 0 counts as, at most
@@ -175,6 +179,7 @@ def cross_calibrate(
     fold: np.ndarray,
     groups: np.ndarray,
     seed: int = 0,
+    inner: Sequence[HeldOut] | None = None,
 ) -> tuple[np.ndarray, float]:
     """Calibrate held-out probabilities, each image by a temperature fitted without it.
 
@@ -184,27 +189,46 @@ def cross_calibrate(
     probabilities : ndarray of shape (M, C)
         Of images that their head had not seen.
     fold : ndarray of shape (M,), int
-        Which fold held each out. The temperature of a fold is fitted on the others. If there is
-        one only (a validation split), its groups are dealt into two halves at random, and each half
-        is calibrated by the other.
+        Which fold held each out: 0 to K - 1. If there is one only (a validation split), its groups
+        are dealt into two halves at random, and each half is calibrated by the other.
     groups : ndarray of shape (M,), int
     seed : int, default=0
         Of the halves.
+    inner : sequence of K (ndarray, ndarray), optional
+        Of each fold the classes (m,) and probabilities (m, C) that inner folds held out among the
+        images which its head learned from. Of several folds each has its temperature from these
+        alone, and from the other folds where it has none. They join the halves of a single one.
 
     Returns
     -------
     probabilities : ndarray of shape (M, C), float64
         The calibrated ones. The predicted classes are the same.
     temperature : float
-        Fitted on all M images: the one to predict new images with.
+        Fitted on all M images, and on the inner ones of a single fold.
+
+    Notes
+    -----
+    The heads of the other folds learned from the images of a fold, so a temperature fitted on what
+    those held out is not wholly blind to them. One that is fitted on inner folds is.
     """
-    if fold.min() == fold.max():
-        fold = halve_groups(groups, seed)
+    nothing = y[:0], probabilities[:0]
+    alone = list(inner or [nothing] * (int(fold.max()) + 1))
+    joined = nothing
+    if len(alone) == 1:
+        joined, alone, fold = alone[0], [nothing] * 2, halve_groups(groups, seed)
     per_image = np.ones(len(y))
     for k in np.unique(fold):
         others = fold != k
-        per_image[~others] = fit_temperature(y[others], probabilities[others])
-    return apply_temperature(probabilities, per_image), fit_temperature(y, probabilities)
+        told = alone[k] if len(alone[k][0]) else (y[others], probabilities[others])
+        per_image[~others] = fit_temperature(*pooled([joined, told]))
+    temperature = fit_temperature(*pooled([joined, (y, probabilities)]))
+    return apply_temperature(probabilities, per_image), temperature
+
+
+def pooled(parts: Sequence[HeldOut]) -> HeldOut:
+    """Return the images of all parts as one: classes (m,) and probabilities (m, C)."""
+    classes, probabilities = zip(*parts, strict=True)
+    return np.concatenate(classes), np.concatenate(probabilities)
 
 
 def halve_groups(groups: np.ndarray, seed: int = 0) -> np.ndarray:

@@ -7,12 +7,19 @@ chosen by inner folds that never saw it either. Either way the choice is by mean
 uses the whole probability and so is less noisy than accuracy when images are few.
 
 The probabilities scored and kept are those that the head will give: calibrated, each by a
-temperature that was fitted without the image. Only ``ece_raw`` tells of those before.
+temperature that was fitted without the image. It comes from what the inner folds held out, at the
+parameters that they chose: no fit is made for it. With a validation split the images of validation
+join them, for each half of these those of the other. Of several folds each takes its own inner ones
+alone, and the kept head's temperature comes from all outer ones, at its own parameters. Where
+nothing is searched there are no inner folds: then a fold has its temperature from the other folds,
+whose heads learned from its images; it is blind to the image, and not wholly so to its label. Only
+``ece_raw`` tells of probabilities before calibration.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,10 +28,17 @@ import numpy as np
 from ...errors import DataError
 from ...progress import Progress, share, silent
 from ...reprs import html_table
-from ..heads.head import Head
+from ..heads.head import GridPoint, Head
 from ..heads.registry import fit_grid, get_head, points, resolve
 from ..table import Features
-from .calibrate import calibrate_head, calibration_error, cross_calibrate
+from .calibrate import (
+    HeldOut,
+    calibrate_head,
+    calibration_error,
+    cross_calibrate,
+    fit_temperature,
+    pooled,
+)
 from .intervals import allow_for_folds, average_draws
 from .metrics import Metric, confusion_matrix, image_loss, score
 from .plan import Fit, Plan, make_plan
@@ -232,40 +246,40 @@ def _evaluate(
     draw: int = 0,
 ) -> Evaluation:
     started = time.perf_counter()
-    search = points(resolve(model, params, grid)[0]) > 1
-    plan = make_plan(table, n_folds, seed, search=search, max_per_class=max_per_class, draw=draw)
+    n_points = points(resolve(model, params, grid)[0])
+    plan = make_plan(
+        table, n_folds, seed, search=n_points > 1, max_per_class=max_per_class, draw=draw
+    )
+    also: dict[str, Any] = {"groups": table.groups, "seed": seed, "progress": progress, **params}
     weights = np.zeros((len(plan.fits), len(table)), np.float32)
     for weight, fit in zip(weights, plan.fits, strict=True):
         weight[fit.train] = 1
+    chosen = _choose(
+        table, plan, fit_grid(model, table.X, table.y, weights, grid, **also), n_points
+    )
 
-    steps: list[dict[str, Any]] = []
-    losses: list[list[float]] = []  # (steps, fits)
-    probabilities: list[dict[int, np.ndarray]] = []  # of the scored fits, by step
-    heads = []
-    also: dict[str, Any] = {"groups": table.groups, "seed": seed, "progress": progress, **params}
-    for step in fit_grid(model, table.X, table.y, weights, grid, **also):
-        proba = [step.proba(k, p.held_out) for k, p in enumerate(plan.fits)]
-        losses.append([_loss(table, p, q) for p, q in zip(plan.fits, proba, strict=True)])
-        probabilities.append({k: proba[k] for k in plan.scored})
-        heads.append(step.head(plan.kept))
-        steps.append(step.params)
-
-    chosen = [_choose(np.array(losses), plan, fit) for fit in plan.fits]
     rows = np.concatenate([plan.fits[k].held_out for k in plan.scored])
     order = np.argsort(rows)
-    fold = np.concatenate(
-        [np.full(len(plan.fits[k].held_out), i) for i, k in enumerate(plan.scored)]
-    )[order]
-    raw = np.concatenate([probabilities[chosen[k]][k] for k in plan.scored])[order]
-    rows = rows[order]
+    fold = np.repeat(np.arange(len(plan.scored)), [len(plan.fits[k].held_out) for k in plan.scored])
+    raw = np.concatenate([chosen[k].proba[k] for k in plan.scored])
+    rows, fold, raw = rows[order], fold[order], raw[order]
     y, groups = table.y[rows], table.groups[rows]
-    proba, temperature = cross_calibrate(y, raw, fold, groups, seed)
-    head = calibrate_head(heads[chosen[plan.kept]], temperature)
+
+    def told(k: int, fits: list[int]) -> HeldOut:
+        """Return classes and probabilities that fits held out at the point chosen for fit k."""
+        parts = [(table.y[plan.fits[i].held_out], chosen[k].proba[i]) for i in fits]
+        return pooled(parts) if parts else (y[:0], raw[:0])
+
+    inner = [told(k, plan.fits[k].inner) for k in plan.scored]
+    proba, _ = cross_calibrate(y, raw, fold, groups, seed, inner)
+    kept = chosen[plan.kept]
+    temperature = fit_temperature(*told(plan.kept, plan.calibrating(plan.kept)))
+    head = calibrate_head(kept.head, temperature)
     return Evaluation(
         recipe=Recipe(model.name, n_folds, grid, params),
         protocol=plan.protocol,
         head=head,
-        params={**params, **steps[chosen[plan.kept]]},
+        params={**params, **kept.params},
         metrics={
             **allow_for_folds(score(y, proba, groups), len(plan.scored)),
             "ece_raw": calibration_error(y, raw, groups),
@@ -292,21 +306,52 @@ def _predict_seconds(head: Any, X: np.ndarray) -> float:
     return min(times) / len(X)
 
 
-def _choose(losses: np.ndarray, plan: Plan, fit: Fit) -> int:
-    """Return the step with the least mean log loss over the rows that the inner fits held out.
+@dataclass
+class _Chosen:
+    """The point of the grid that is best for one fit so far.
 
-    Without inner fits (a class of a single image) nothing can be chosen, and the middle of the
-    grid is taken. Ties go to the stronger penalty, which comes first.
+    Attributes
+    ----------
+    loss : float
+        What chose it; the least one.
+    params : dict
+    proba : dict of int to ndarray
+        At this point, what the fit and those that calibrate it give their held-out rows.
+    head : predictor or None
+        Of the fit that is kept.
     """
-    if not fit.inner:
-        return len(losses) // 2
-    sizes = np.array([len(plan.fits[k].held_out) for k in fit.inner])
-    return int((losses[:, fit.inner] @ sizes).argmin())
+
+    loss: float
+    params: dict[str, Any]
+    proba: dict[int, np.ndarray]
+    head: Any
+
+
+def _choose(
+    table: Features, plan: Plan, path: Iterable[GridPoint], n_points: int
+) -> dict[int, _Chosen]:
+    """Choose a point of the grid for each fit that is scored or kept.
+
+    It is that of the least mean log loss over the rows that the inner fits held out. Ties go to the
+    stronger penalty, which comes first. Without inner fits (a class of a single image) nothing can
+    be chosen, and the middle of the grid is taken. As points come one after the other, only the
+    probabilities of the best ones so far are kept.
+    """
+    chosen: dict[int, _Chosen] = {}
+    for number, point in enumerate(path):
+        proba = [point.proba(k, fit.held_out) for k, fit in enumerate(plan.fits)]
+        total = np.array([_loss(table, *each) for each in zip(plan.fits, proba, strict=True)])
+        for k in {*plan.scored, plan.kept}:
+            inner = plan.fits[k].inner
+            loss = float(total[inner].sum()) if inner else abs(number - n_points // 2)
+            if k not in chosen or loss < chosen[k].loss:
+                kept = {i: proba[i] for i in {*plan.calibrating(k), k}}
+                head = point.head(k) if k == plan.kept else None
+                chosen[k] = _Chosen(loss, point.params, kept, head)
+    return chosen
 
 
 def _loss(table: Features, fit: Fit, proba: np.ndarray) -> float:
-    """Return the mean log loss on the rows held out; 0 if there are none."""
-    if not len(proba):
-        return 0.0
+    """Return the sum of the log loss over the rows held out."""
     own = proba[np.arange(len(proba)), table.y[fit.held_out]]
-    return float(image_loss(own).mean())
+    return float(image_loss(own).sum())

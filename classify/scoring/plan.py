@@ -53,6 +53,15 @@ class Plan:
     scored: list[int]
     kept: int
 
+    def calibrating(self, fit: int) -> list[int]:
+        """Return the fits whose held-out rows tell how sure the head of a fit may be.
+
+        They are its inner ones, so that its own held-out rows have no say; of the kept one, which
+        need not be blind to anything that was scored, the scored ones as well.
+        """
+        own = self.fits[fit].inner
+        return [*own, *(k for k in self.scored if k not in own)] if fit == self.kept else own
+
 
 def make_plan(
     table: Features,

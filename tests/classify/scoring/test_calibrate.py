@@ -14,6 +14,7 @@ from tlx.classify.scoring.calibrate import (
     cross_calibrate,
     fit_temperature,
     halve_groups,
+    pooled,
 )
 from tlx.classify.scoring.crossval import evaluate_head
 from tlx.classify.scoring.metrics import expected_calibration_error
@@ -129,6 +130,43 @@ def test_a_validation_split_is_calibrated_in_halves_of_whole_groups() -> None:
     q, _ = cross_calibrate(y, p, np.zeros(90, int), groups, seed=1)
     expected = apply_temperature(p[half == 0], fit_temperature(y[half == 1], p[half == 1]))
     assert np.allclose(q[half == 0], expected)
+
+
+def test_inner_folds_alone_calibrate_a_fold_and_join_the_halves_of_a_split() -> None:
+    logits, y = drawn(300, 3)
+    p, groups, fold = softmax(logits * 3), np.arange(100), np.arange(100) % 2
+    scored, told = (y[:100], p[:100]), [(y[100:200], p[100:200]), (y[200:], p[200:])]
+    q, _ = cross_calibrate(*scored, fold, groups, inner=told)
+    for k in (0, 1):
+        expected = apply_temperature(p[:100], fit_temperature(*told[k]))
+        assert np.allclose(q[fold == k], expected[fold == k])
+    q, T = cross_calibrate(*scored, np.zeros(100, int), groups, inner=told[:1])
+    half = halve_groups(groups)
+    other = pooled([told[0], (y[:100][half == 1], p[:100][half == 1])])
+    expected = apply_temperature(p[:100], fit_temperature(*other))
+    assert np.allclose(q[half == 0], expected[half == 0])
+    assert pytest.approx(fit_temperature(y[:200], p[:200])) == T
+
+
+def test_a_fold_without_inner_ones_is_calibrated_by_the_others() -> None:
+    logits, y = drawn(90, 3)
+    p, fold = softmax(logits * 3), np.arange(90) % 3
+    q, T = cross_calibrate(y, p, fold, np.arange(90))
+    again, _ = cross_calibrate(y, p, fold, np.arange(90), inner=[(y[:0], p[:0])] * 3)
+    assert (q == again).all()
+    assert fit_temperature(y, p) == T
+
+
+def test_few_validation_images_make_the_log_loss_no_worse(make_table, draw) -> None:
+    ratios = []
+    for seed in range(8):
+        X, y = draw(1300, classes=3, spread=1.0, seed=seed)
+        split = np.where(np.arange(1300) < 20, "validation", "train")[:120]
+        found = evaluate_head(make_table(X[:120], y[:120], split=split), "logreg")
+        calibrated = found.head.predict_proba(X[120:])
+        raw = apply_temperature(calibrated, 1 / found.temperature)
+        ratios.append(nll(y[120:], calibrated) / nll(y[120:], raw))
+    assert np.mean(ratios) < 1.0
 
 
 def test_interval_of_the_calibration_error_covers_the_value_and_widens_with_groups() -> None:

@@ -1,8 +1,12 @@
 """Plans of fits, and what a head is worth: nothing that scores has chosen or taught."""
 
+import weakref
+
 import numpy as np
 import pytest
 
+from tlx.classify.heads.head import Head, Option
+from tlx.classify.heads.linear import LinearPredictor
 from tlx.classify.scoring.crossval import evaluate_head
 from tlx.classify.scoring.plan import make_plan
 
@@ -65,3 +69,49 @@ def test_two_images_of_a_class_can_still_be_fitted(make_table):
     X = np.array([[0.0, 0], [0, 1], [5, 5], [5, 6]])
     result = evaluate_head(make_table(X, np.array([0, 0, 1, 1])), "logreg", n_folds=2)
     assert result.metrics["accuracy"].value == 1
+
+
+def test_an_image_has_no_say_in_what_others_of_its_fold_get(make_table, data):
+    """Neither in their heads, nor in the choice of parameters, nor in their temperature."""
+    X, y = data
+    before = evaluate_head(make_table(X, y), "lda")
+    changed = X.copy()
+    changed[7] = -9 * X[7]
+    after = evaluate_head(make_table(changed, y), "lda")
+    mine = (before.fold == before.fold[7]) & (np.arange(75) != 7)
+    np.testing.assert_array_equal(after.probabilities[mine], before.probabilities[mine])
+    assert (after.probabilities[~mine] != before.probabilities[~mine]).any()
+
+
+def test_memory_does_not_grow_with_the_grid(make_table, data):
+    """Of all points of the grid, the probabilities of few are held at once."""
+    made: list[weakref.ref] = []
+    most = []
+
+    class Tracked(np.ndarray):
+        pass
+
+    class Point:
+        def __init__(self, value):
+            self.params = {"value": value}
+
+        def proba(self, problem, rows):
+            found = np.full((len(rows), 3), 1 / 3).view(Tracked)
+            made.append(weakref.ref(found))
+            return found
+
+        def head(self, problem):
+            return LinearPredictor(np.zeros((6, 3), np.float32), np.zeros(3, np.float32))
+
+    def fit(problems, grid):
+        for value in grid["value"]:
+            most.append(sum(one() is not None for one in made))
+            yield Point(value)
+
+    grid = tuple(map(float, range(100)))
+    option = Option("value", "Any", float, 0.0, grid=grid)
+    head = Head("any", "any", "AnyHead", "None.", fit, (LinearPredictor,), (option,))
+    table = make_table(*data)
+    evaluate_head(table, head, n_folds=3)
+    assert len(most) == 100
+    assert max(most) <= 2 * len(make_plan(table, 3).fits)

@@ -37,6 +37,18 @@ def test_the_kept_head_learns_from_everything_and_is_chosen_by_the_outer_folds(m
     assert plan.fits[plan.kept].inner == plan.scored
 
 
+def test_a_scored_head_is_calibrated_by_its_inner_folds_the_kept_one_by_all_it_may(
+    make_table, data
+):
+    plan = make_plan(make_table(*data), n_folds=5)
+    for k in plan.scored:
+        assert plan.calibrating(k) == plan.fits[k].inner
+    assert plan.calibrating(plan.kept) == plan.scored
+    split = np.where(np.arange(75) % 3 == 0, "validation", "train")
+    plan = make_plan(make_table(*data, split=split), n_folds=5)
+    assert plan.calibrating(plan.kept) == [*plan.fits[plan.kept].inner, plan.kept]
+
+
 def test_a_class_that_only_validation_has_is_refused_by_name(make_table, data):
     split = np.where(data[1] == 2, "validation", "train")
     with pytest.raises(DataError, match="has classes that train lacks: 'class 2'"):
