@@ -7,12 +7,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from .closed_form import ScaledRows, fit_closed_form, spectrum
+from .closed_form import ScaledRows, fit_closed_form, group_blocks, spectrum
 from .head import CLASS_WEIGHT, Head, strength
 from .inner import fit_scale
 from .linear import LinearPredictor, both_logits
-
-_BLOCK_GROUP = 1000  # most rows of a group that are left out at once
 
 
 def _ridge(part: ScaledRows, alphas: Sequence[float]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -40,18 +38,20 @@ def _ridge(part: ScaledRows, alphas: Sequence[float]) -> Iterator[tuple[np.ndarr
     basis = vectors if dual else A @ vectors.astype(np.float32)  # H = basis gain basis^T
     projected = basis.T @ T  # (r, K')
     squares = np.square(basis)
+    blocks = group_blocks(part.groups)
     for alpha in alphas:
         gain = (values if dual else 1) / (values + alpha)
         solution = vectors @ (projected / (values + alpha)[:, None])
         W = A.T @ solution.astype(np.float32) if dual else solution
         fitted = basis @ (gain[:, None] * projected)
-        held, rows = _left_out(part, T, fitted, basis, squares, gain, root)
+        held, rows = _left_out(part, blocks, T, fitted, basis, squares, gain, root)
         scale = fit_scale(both_logits(held + level), part.y[rows], part.weight[rows])
         yield both_logits(scale * W), both_logits(scale * (level - centre @ W)[None])[0]
 
 
 def _left_out(
     part: ScaledRows,
+    blocks: list[np.ndarray],
     T: np.ndarray,
     fitted: np.ndarray,
     basis: np.ndarray,
@@ -64,18 +64,13 @@ def _left_out(
     residual = T - fitted
     leverage = squares @ gain + constant**2
     out = residual / np.maximum(1 - leverage, 1e-6)[:, None]
-    keep = np.ones(len(T), bool)
-    _, group, size = np.unique(part.groups, return_inverse=True, return_counts=True)
-    order = np.argsort(group, kind="stable")
-    starts = np.concatenate([[0], np.cumsum(size)])
-    for g in np.flatnonzero(size > 1):
-        S = order[starts[g] : starts[g + 1]]
-        if len(S) > _BLOCK_GROUP:
-            keep[S] = False
-            continue
-        H = (basis[S] * gain) @ basis[S].T + np.outer(constant[S], constant[S])
-        out[S] = np.linalg.solve((1 + 1e-6) * np.eye(len(S)) - H, residual[S])
-    rows = np.flatnonzero(keep)
+    for S in blocks:
+        m = S.shape[1]
+        if m > 1:
+            H = (basis[S] * gain) @ basis[S].swapaxes(1, 2)
+            H += constant[S][:, :, None] * constant[S][:, None]
+            out[S] = np.linalg.solve((1 + 1e-6) * np.eye(m) - H, residual[S])
+    rows = np.sort(np.concatenate([np.empty(0, int), *map(np.ravel, blocks)]))
     return ((T - out)[rows] / root[rows, None]), rows
 
 
