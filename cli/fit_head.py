@@ -185,6 +185,7 @@ def as_text(run: Run) -> str:
         f"of {info.n} images right ({how})",
         "",
         table(["metric", "value", "95% interval"], metric_rows(info.metrics)),
+        *who_was_scored(run),
         "",
         confusion_table(info.confusion, run.class_names),
     ]
@@ -197,6 +198,15 @@ def as_text(run: Run) -> str:
         next_command("tlx predict {} PHOTO.jpg", run.id),
     ]
     return "\n".join(lines)
+
+
+def who_was_scored(run: Run) -> list[str]:
+    """Return a line that says of whom the figures of cross-validation tell; no line of others."""
+    recipe = run.info.recipe
+    if recipe is None or recipe.few_shot or "-fold" not in run.info.protocol:
+        return []
+    part = f"{recipe.folds - 1}/{recipe.folds}"
+    return [f"Scored heads learned from {part} of the images, the kept one from all of them."]
 
 
 def most_confidently_wrong(run: Run, n: int = 5) -> list[list[str]]:

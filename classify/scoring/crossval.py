@@ -3,8 +3,10 @@
 With a validation split, a head is trained on train and scored on validation; images of train that
 are copies of, or of one group with, images of validation are left out. Without one, nested
 cross-validation: each outer fold is scored by a head that never saw it, and whose parameters were
-chosen by inner folds that never saw it either. Either way the choice is by mean log loss, which
-uses the whole probability and so is less noisy than accuracy when images are few.
+chosen by inner folds that never saw it either. The head kept learned from all images, and those
+scored from (K - 1) / K of them: it is usually a little better than its figures. Either way the
+choice is by mean log loss, which uses the whole probability and so is less noisy than accuracy when
+images are few.
 
 The probabilities scored and kept are those that the head will give: calibrated, each by a
 temperature that was fitted without the image. It comes from what the inner folds held out, at the

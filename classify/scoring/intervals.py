@@ -66,7 +66,9 @@ def allow_for_folds(metrics: dict[str, Metric], n_folds: int) -> dict[str, Metri
     Nadeau and Bengio [2]_ take the correlation of two folds to be the share 1 / K of an image set
     that one fold is. The mean of K folds, each of variance s, then has the variance
     ``s / K * (1 + (K - 1) / K)``: half widths grow by the root of the last factor, 1.34 for K = 5.
-    For a head that hardly changes with its training images this is wider than need be.
+    For a head that hardly changes with its training images this is wider than need be. The heads
+    that are scored learned from the share (K - 1) / K of the images, and the one that is kept from
+    all: it is usually better than the value, and the wider interval holds its worth as well.
 
     Parameters
     ----------

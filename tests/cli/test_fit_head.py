@@ -58,6 +58,13 @@ def test_text(project, tlx):
     assert "Next: tlx predict logreg-2 PHOTO.jpg" in text
 
 
+def test_text_says_of_whom_the_figures_of_cross_validation_are(project, tlx):
+    line = "Scored heads learned from 3/4 of the images, the kept one from all of them."
+    assert line in tlx("fit-head", "--folds", "4", cwd=project).stdout.splitlines()
+    few = tlx("fit-head", "--max-per-class", "3", "--repeats", "1", cwd=project).stdout
+    assert "Scored heads" not in few
+
+
 def test_text_lists_the_images_that_are_most_confidently_wrong(project, tlx):
     text = tlx("fit-head", cwd=project).stdout
     assert "most confidently wrong" in text
