@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..arguments import says_nearest_argument
 from ..cache.spec import FeatureSpec
@@ -23,11 +24,12 @@ from ..errors import DataError
 from ..progress import Progress, silent
 from ..reprs import html_table, shortened
 from ..workspace import Workspace, several
+from .decision import Decision, make_decision
 from .runs.backbone import run_backbone
 from .runs.best import load_run
 from .runs.checks import head_probabilities
 from .runs.run import Run
-from .scoring.calibrate import UNKNOWN, Rejection, choose_threshold
+from .scoring.calibrate import UNKNOWN, Rejection
 
 _BLOCK = 1024  # files whose features are held at a time
 
@@ -40,14 +42,16 @@ class Prediction:
     ----------
     path : str
     label : str or None
-        The most probable class, or ``"unknown"`` if that was rejected; None if the image could not
-        be read.
+        The most probable class, or with costs the one of least expected cost; ``"unknown"`` if that
+        was rejected; None if the image could not be read.
     confidence : float or None
-        Probability of the most probable class.
+        Probability of the label; of the most probable class if that is ``"unknown"``.
     probabilities : dict of str to float
         By class name; empty if the image could not be read.
     error : str
         Why it could not be read, "" if it could.
+    expected_cost : float or None
+        Of the label, where costs were given.
     """
 
     path: str
@@ -55,6 +59,7 @@ class Prediction:
     confidence: float | None = None
     probabilities: dict[str, float] | None = None
     error: str = ""
+    expected_cost: float | None = None
 
     def __repr__(self) -> str:
         path = shortened(self.path, 200)
@@ -76,6 +81,9 @@ def predict_images(
     workspace: str | os.PathLike[str] = ".tlx",
     tta: int = 0,
     reject: float | Rejection | None = None,
+    prior: str | Mapping[str, float] | None = None,
+    cost: str | os.PathLike[str] | Mapping[str, float] | ArrayLike | None = None,
+    positive: str | None = None,
     engine: str = "auto",
     progress: Progress = silent,
 ) -> list[Prediction]:
@@ -95,7 +103,18 @@ def predict_images(
         augmented views.
     reject : float or Rejection, optional
         Call images ``"unknown"`` of which the run is too little sure, so that at most this share of
-        the others is wrong: see `rejection`, whose result it may be as well.
+        the others is wrong: see `tlx.classify.decision.rejection`, whose result it may be as well.
+    prior : mapping of str to float, or "auto", optional
+        How frequent the classes are among such images, if not as among those that the run learned
+        from: ``{"cats": 0.05}``; classes not named share what is left. Probabilities, labels and
+        `reject` are then for that. With ``"auto"`` it is estimated from these very images, and used
+        only if it moved beyond chance: see `tlx.classify.scoring.prevalence.estimate_prior`.
+    cost : mapping, path or array of shape (C, C) or (C, C + 1), optional
+        What mistakes cost: each image is called what has the least expected cost. Of two classes
+        ``{"fp": 1, "fn": 20}``; of more a matrix, or the CSV file of one: see
+        `tlx.classify.costs.costs_of`.
+    positive : str, optional
+        The class that ``fp`` and ``fn`` are about.
     engine : {"auto", "openvino", "tensorflow"}, default="auto"
     progress : callable, optional
         Called with the number of images done and their total.
@@ -109,8 +128,8 @@ def predict_images(
     Raises
     ------
     DataError
-        If there is nothing to predict, or `reject` is asked for together with `tta`, for which no
-        error was measured.
+        If there is nothing to predict, `reject` is asked for together with `tta`, for which no
+        error was measured, or `prior` or `cost` make no sense.
     FitError
         If the run cannot promise so little error.
     WeightsError
@@ -125,10 +144,26 @@ def predict_images(
     """
     run = load_run(run, workspace) if isinstance(run, str) else run
     files = find_images(paths)
-    _check(files, tta, reject)
-    if isinstance(reject, float | int):
-        reject = rejection(run, reject)
-    threshold = 0.0 if reject is None else reject.threshold
+    check_request(files, tta, reject)
+    decision = make_decision(run, reject=reject, prior=prior, cost=cost, positive=positive)
+    where: dict[str, Any] = {"workspace": workspace, "engine": engine, "progress": progress}
+    return label_images(run, files, decision, tta=tta, **where)[0]
+
+
+def label_images(
+    run: Run,
+    files: list[str],
+    decision: Decision,
+    *,
+    workspace: str | os.PathLike[str] = ".tlx",
+    tta: int = 0,
+    engine: str = "auto",
+    progress: Progress = silent,
+) -> tuple[list[Prediction], Decision]:
+    """Do as `predict_images` does, for a decision that was checked; return it as it was used.
+
+    If the prevalence is to be estimated, that decision has what was found.
+    """
     views = _views(run, Workspace(workspace).cache, tta, engine)
     head = run.head()
     known: dict[bytes, np.ndarray] = {}  # probabilities of the images so far
@@ -137,15 +172,22 @@ def predict_images(
         known.update(_probabilities(run, head, views, [o for o in block if o.digest not in known]))
         for outcome in block:
             outcomes[outcome.index] = outcome.digest, outcome.error
-    return [
-        _failed(file, error)
-        if error or digest is None
-        else _prediction(file, known[digest], run.class_names, threshold)
+    decision = decision.settled(_stack(known, len(run.class_names)))
+    labelled = _Labels(known, decision)
+    rows = [
+        _failed(file, error) if error or digest is None else labelled.row(file, digest)
         for file, (digest, error) in zip(files, outcomes, strict=True)
     ]
+    return rows, decision
 
 
-def _check(files: list[str], tta: int, reject: float | Rejection | None) -> None:
+def check_request(files: list[str], tta: int, reject: float | Rejection | None) -> None:
+    """Refuse what cannot be predicted.
+
+    Raises
+    ------
+    DataError
+    """
     if not files:
         raise DataError("no images to predict.", "Name image files, or folders that hold some.")
     if tta < 0:
@@ -155,28 +197,6 @@ def _check(files: list[str], tta: int, reject: float | Rejection | None) -> None
             "how often predictions over augmented views are wrong was not measured.",
             "Use either --reject or --tta.",
         )
-
-
-def rejection(run: Run, error: float) -> Rejection:
-    """Choose the confidence of a run above which at most `error` of the predictions are wrong.
-
-    It is chosen on the images that the run was scored on, by heads that had not seen them: see
-    `tlx.classify.scoring.calibrate.choose_threshold`.
-
-    Raises
-    ------
-    DataError
-        If `error` is not between 0 and 1, or a class is called ``"unknown"``.
-    FitError
-        If no confidence can promise so little error.
-    """
-    if UNKNOWN in run.class_names:
-        raise DataError(
-            f"run {run.id} has a class {UNKNOWN!r}, which rejected images would be taken for.",
-            "Use the confidence column instead of --reject.",
-        )
-    scored = run.predictions()
-    return choose_threshold(scored.label, scored.probabilities, scored.group, error)
 
 
 class _Opener:
@@ -263,16 +283,33 @@ def _failed(path: str, error: str) -> Prediction:
     return Prediction(path, error="a folder without images" if os.path.isdir(path) else error)
 
 
-def _prediction(
-    path: str, proba: np.ndarray, class_names: tuple[str, ...], threshold: float
-) -> Prediction:
-    best = int(proba.argmax())
-    return Prediction(
-        path,
-        label=class_names[best] if proba[best] >= threshold else UNKNOWN,
-        confidence=float(proba[best]),
-        probabilities=dict(zip(class_names, map(float, proba), strict=True)),
-    )
+class _Labels:
+    """What a decision makes of the images known: rows by their digest."""
+
+    def __init__(self, known: dict[bytes, np.ndarray], decision: Decision) -> None:
+        self._place = {digest: i for i, digest in enumerate(known)}
+        self._names = (*decision.class_names, UNKNOWN)
+        self._moved = decision.moved(_stack(known, len(decision.class_names)))
+        self._chosen = decision.choose(self._moved)
+        costs = decision.costs
+        self._expected = None if costs is None else costs.expected(self._moved)
+
+    def row(self, path: str, digest: bytes) -> Prediction:
+        """Return the prediction of one image."""
+        i = self._place[digest]
+        p, chosen = self._moved[i], int(self._chosen[i])
+        return Prediction(
+            path,
+            label=self._names[chosen],
+            confidence=float(p[chosen] if chosen < len(p) else p.max()),
+            probabilities=dict(zip(self._names, map(float, p), strict=False)),
+            expected_cost=None if self._expected is None else float(self._expected[i, chosen]),
+        )
+
+
+def _stack(known: dict[bytes, np.ndarray], C: int) -> np.ndarray:
+    """Return the probabilities of all images, shape (N, C)."""
+    return np.stack([*known.values()]) if known else np.zeros((0, C))
 
 
 def find_images(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[str]:

@@ -29,11 +29,13 @@ from .progress import progress
 from .render import counts, percent, table
 
 if TYPE_CHECKING:
+    from ..classify.decision import Decision
     from ..classify.predict import Prediction
     from ..classify.scoring.calibrate import Rejection
 
 
 _REASONS = 5  # that are told apart
+_SHARES = 8  # classes whose shares are told
 
 
 def predict(
@@ -64,6 +66,29 @@ def predict(
             "of the other predictions is wrong: 0.01, say.",
         ),
     ] = None,
+    prior: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SHARES",
+            help="How frequent the classes are among such images, if not as where the run learned: "
+            "cats=0.05 (the others share what is left), or auto to estimate it from them.",
+        ),
+    ] = None,
+    cost: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COSTS",
+            help="Choose what costs least: fp=1,fn=20 with --positive, or the CSV file of a matrix "
+            "(true classes by predicted ones; a column 'unknown' is what it costs to look).",
+        ),
+    ] = None,
+    positive: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CLASS",
+            help="The class of which fp are false alarms and fn those that are missed.",
+        ),
+    ] = None,
     engine: EngineOption = "auto",
     trust: TrustOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
@@ -75,7 +100,8 @@ def predict(
     predicted.
     """
     from ..cache.files import write_output
-    from ..classify.predict import predict_images, rejection
+    from ..classify.decision import make_decision
+    from ..classify.predict import check_request, find_images, label_images
     from ..classify.runs.best import load_run
 
     if output is not None and output.suffix.lower() not in (".csv", ".json"):
@@ -83,18 +109,31 @@ def predict(
     files = _expand(paths)
     loaded = load_run(run, workspace, trusted=trust)
     note(f"Using {loaded.describe()}.")
-    chosen = None if reject is None else rejection(loaded, reject)
+    files = find_images(files)
+    check_request(files, tta, reject)
+    decision = make_decision(loaded, reject=reject, prior=prior, cost=cost, positive=positive)
     with progress("Predicting") as show:
-        found = predict_images(
-            loaded, files, workspace=workspace, tta=tta, reject=chosen, engine=engine, progress=show
+        found, decision = label_images(
+            loaded, files, decision, workspace=workspace, tta=tta, engine=engine, progress=show
         )
     result: dict[str, Any] = {"run": loaded.id, "predictions": [asdict(row) for row in found]}
-    if chosen is not None:
-        result["reject"] = asdict(chosen)
-        note(rejection_text(chosen, found))
+    if prior is not None:
+        result["prior"] = prior_dict(decision)
+        note(prior_text(decision))
+    if decision.rejection is not None:
+        result["reject"] = asdict(decision.rejection)
+        note(rejection_text(decision.rejection, found))
+    if decision.costs is not None:
+        result["cost"] = cost_dict(decision, found)
+        note(cost_text(result["cost"]))
     if output is not None:
         as_csv = output.suffix.lower() == ".csv"
-        text = to_csv(found, loaded.class_names) if as_csv else json.dumps(result, indent=1)
+        costs = decision.costs is not None
+        text = (
+            to_csv(found, loaded.class_names, costs=costs)
+            if as_csv
+            else json.dumps(result, indent=1)
+        )
         write_output(output, text.encode("utf-8", "surrogateescape"))
     if as_json:
         emit(result)
@@ -160,19 +199,96 @@ def rejection_text(chosen: Rejection, found: list[Prediction]) -> str:
     )
 
 
-def to_csv(found: list[Prediction], class_names: tuple[str, ...]) -> str:
-    """Return the predictions as CSV: path, label, confidence, error, and a column a class."""
+def prior_dict(decision: Decision) -> dict[str, Any]:
+    """Return what was made of the prevalence as a JSON object; shares by class."""
+
+    def by_class(values: Any) -> dict[str, float]:
+        return dict(zip(decision.class_names, map(float, values), strict=True))
+
+    told: dict[str, Any] = {"learned": by_class(decision.learned)}
+    told["used"] = by_class(decision.learned if decision.prior is None else decision.prior)
+    found = decision.estimate
+    if found is not None:
+        told["estimate"] = {
+            name: {"value": value, "low": low, "high": high}
+            for name, value, low, high in zip(
+                decision.class_names,
+                *(column.tolist() for column in (found.share, found.low, found.high)),
+                strict=True,
+            )
+        }
+        told |= {"p_value": found.p_value, "n": found.n}
+    return {**told, "applied": decision.prior is not None, "reason": decision.too_little}
+
+
+def prior_text(decision: Decision) -> str:
+    """Return how frequent the classes were taken to be, and why."""
+    if decision.too_little:
+        return f"The prevalence was not estimated: {decision.too_little}."
+    found = decision.estimate
+    shares = decision.prior if found is None else found.share
+    assert shares is not None
+    rows = []
+    for c, name in enumerate(decision.class_names):
+        row = [name, percent(decision.learned[c]), percent(shares[c])]
+        if found is not None:
+            row.append(f"{percent(found.low[c])} to {percent(found.high[c])}")
+        rows.append((abs(shares[c] - decision.learned[c]), row))
+    rows.sort(key=lambda pair: -pair[0])
+    shown = [row for _, row in rows[:_SHARES]]
+    left = f"\n… and {len(rows) - _SHARES} classes that moved less" if len(rows) > _SHARES else ""
+    if found is None:
+        return table(["class", "learned", "stated"], shown) + left
+    chance = f"p {found.p_value:.3f}" if found.p_value >= 0.001 else "p below 0.001"
+    verdict = (
+        f"The prevalence moved beyond chance ({chance}): the estimate is used."
+        if found.moved
+        else f"The prevalence did not move beyond chance ({chance}): the estimate is not used."
+    )
+    return table(["class", "learned", "estimated", "95% interval"], shown) + f"{left}\n{verdict}"
+
+
+def cost_dict(decision: Decision, found: list[Prediction]) -> dict[str, Any]:
+    """Return the expected costs a prediction: as chosen, and of the most probable classes."""
+    costs = decision.costs
+    assert costs is not None
+    rows = [row for row in found if row.probabilities]
+    chosen = [row.expected_cost or 0.0 for row in rows]
+    likely = []
+    for row in rows:
+        p = [*(row.probabilities or {}).values()]
+        likely.append(float(costs.expected(p)[p.index(max(p))]))
+    n = max(len(rows), 1)
+    return {"expected": sum(chosen) / n, "expected_of_most_probable": sum(likely) / n}
+
+
+def cost_text(told: dict[str, Any]) -> str:
+    """Return what the labels are expected to cost, beside those of the greatest probability."""
+    return (
+        f"Expected cost an image: {told['expected']:.4g}; with the most probable classes it would "
+        f"be {told['expected_of_most_probable']:.4g}."
+    )
+
+
+def to_csv(found: list[Prediction], class_names: tuple[str, ...], *, costs: bool = False) -> str:
+    """Return the predictions as CSV: path, label, confidence, error, and a column a class.
+
+    With `costs` there is one more, ``expected_cost``, before the classes.
+    """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["path", "label", "confidence", "error", *class_names])
+    added = ["expected_cost"] if costs else []
+    writer.writerow(["path", "label", "confidence", "error", *added, *class_names])
     for row in found:
         probabilities = row.probabilities or {}
+        expected = "" if row.expected_cost is None else f"{row.expected_cost:.6g}"
         writer.writerow(
             [
                 row.path,
                 row.label or "",
                 "" if row.confidence is None else f"{row.confidence:.6f}",
                 row.error,
+                *([expected] if costs else []),
                 *(f"{probabilities[c]:.6f}" if probabilities else "" for c in class_names),
             ]
         )

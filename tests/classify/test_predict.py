@@ -8,16 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from tlx.classify.decision import make_decision, rejection
 from tlx.classify.fit import fit_head, fit_heads
 from tlx.classify.predict import (
     Prediction,
     count_labels,
     find_images,
+    label_images,
     predict_images,
-    rejection,
 )
 from tlx.embed.pipeline import embed_images
-from tlx.errors import DataError
+from tlx.errors import DataError, UnknownNameError
 
 
 class Light:
@@ -114,3 +115,52 @@ def test_progress_counts_the_images(photos):
         progress=lambda done, total: told.append((done, total)),
     )
     assert told == [(done, 24) for done in range(1, 25)]
+
+
+def test_a_stated_prevalence_moves_all_probabilities(photos):
+    data, work = photos / "holiday", photos / ".tlx"
+    plain = predict_images("best", data, workspace=work)
+    moved = predict_images("best", data, workspace=work, prior={"amber": 0.01})
+    for before, after in zip(plain, moved, strict=True):
+        p, q = before.probabilities, after.probabilities
+        assert p is not None
+        assert q is not None
+        odds = p["amber"] / p["blue"] * 0.01 / 0.99
+        assert q["amber"] / q["blue"] == pytest.approx(odds)
+        assert after.label == max(q, key=q.__getitem__)
+        assert after.confidence == max(q.values())
+
+
+def test_with_costs_the_label_is_the_cheapest(photos):
+    found = predict_images(
+        "best",
+        photos / "holiday",
+        workspace=photos / ".tlx",
+        cost={"fp": 1, "fn": 1e6},
+        positive="amber",
+    )
+    assert {row.label for row in found} == {"amber"}
+    for row in found:
+        p = row.probabilities
+        assert p is not None
+        assert row.confidence == p["amber"]
+        assert row.expected_cost == pytest.approx(p["blue"])
+
+
+def test_an_estimated_prevalence_is_told_beside_the_labels(photos, tmp_path):
+    from tlx.classify.runs.best import load_run
+
+    run = load_run("best", photos / ".tlx")
+    (tmp_path / "no.png").write_bytes(b"")
+    files = [*find_images(photos / "holiday"), str(tmp_path / "no.png")]
+    asked = make_decision(run, prior="auto")
+    found, decision = label_images(run, files, asked, workspace=photos / ".tlx")
+    assert decision.too_little == "that takes 30 different images, and there are 24"
+    assert found == predict_images(run, files, workspace=photos / ".tlx")
+    only = label_images(run, files[-1:], asked, workspace=photos / ".tlx")[0]
+    assert [bool(row.error) for row in only] == [True]
+
+
+def test_what_makes_no_sense_is_refused_before_an_image_is_read(photos):
+    with pytest.raises(UnknownNameError, match="Did you mean amber"):
+        predict_images("best", photos / "holiday", workspace=photos / ".tlx", prior={"ambre": 0.1})

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tlx.classify.predict import predict_images, rejection
+from tlx.classify.decision import rejection
+from tlx.classify.predict import predict_images
 from tlx.classify.runs.best import load_run
 
 
