@@ -33,6 +33,7 @@ _RATE = 0.03
 _MAX_RATE = 0.01
 _DECAY = 0.01  # of AdamW, which multiplies it by the rate
 _HELD = 5  # one row in so many is held out to stop early
+_REFIT = 1000  # rows at most that are all trained on in the end: it doubles the time of training
 
 
 @dataclass(frozen=True, repr=False)
@@ -157,9 +158,11 @@ def _fit(
 
     Features are centred and scaled by a problem's own rows; this is folded into the first layer
     afterwards. A fifth of the rows (groups stay whole) is held out: training stops when their log
-    loss has not fallen for 10 epochs, and the best weights are kept. If no class has two groups,
-    nothing can be held out, and it stops after 30 epochs. The seed is that of the first weights,
-    the order of rows, dropout and the rows held out.
+    loss has not fallen for 10 epochs. A head then learns from all rows, from the beginning and for
+    as many epochs as were best; of more than 1,000 rows a fifth more tells it little, and the
+    weights of the best epoch are kept. If no class has two groups, nothing can be held out, and it
+    learns for 30 epochs. The seed is that of the first weights, the order of rows, dropout and the
+    rows held out.
     """
     hidden, C = tuple(hidden), problems.n_classes
     if dropout and not hidden:
@@ -225,38 +228,55 @@ class _Trainer:
 
     def train(self, rows: np.ndarray, weight: np.ndarray, groups: np.ndarray) -> Layers:
         """Train on `rows`; return the layers on raw features."""
-        for variable, value in zip(self.state, self.initial, strict=True):
-            variable.assign(value)
         fold, n = inner_folds(self.y[rows], groups[rows], _HELD, self.seed)
         learn, held = rows[fold != 0], rows[fold == 0]
-        if len(np.unique(self.y[learn])) < 2:
-            learn, held, n = rows, rows[:0], 0
-        mean, scale = (found.astype(np.float32) for found in fit_scaling(self.X[learn]))
-        tf = self.tf
+        epochs = _WAIT_FLAT
+        if n and len(np.unique(self.y[learn])) > 1:
+            layers, epochs = self._stop_early(learn, held, weight)
+            if len(rows) > _REFIT:
+                return layers
+        scaling = self._start(rows)
+        training = self._tensors(rows, weight / weight[rows].mean(), scaling)
+        rng = np.random.default_rng(self.seed)
+        for _ in range(epochs):
+            self.epoch(*training, self._order(rng, len(rows)))
+        return _folded(self.model.get_weights(), *scaling)
+
+    def _stop_early(
+        self, learn: np.ndarray, held: np.ndarray, weight: np.ndarray
+    ) -> tuple[Layers, int]:
+        """Train on `learn` until the loss on `held` falls no more; return the best epoch, too."""
+        scaling = self._start(learn)
         weight = weight / weight[learn].mean()
-
-        def tensors(part: np.ndarray) -> tuple[Any, Any, Any]:
-            Z = (self.X[part] - mean) / scale
-            return tuple(
-                map(tf.constant, (Z, self.y[part].astype(np.int32), np.float32(weight[part])))
-            )
-
-        training, validation = tensors(learn), tensors(held)
+        training, validation = (self._tensors(part, weight, scaling) for part in (learn, held))
         rng = np.random.default_rng(self.seed)
         best, kept, epoch_kept = np.inf, self.model.get_weights(), 0
-        limit = _MAX_EPOCHS if n else _WAIT_FLAT
-        for epoch in range(1, limit + 1):
-            self.epoch(*training, tf.constant(rng.permutation(len(learn)).astype(np.int32)))
-            if not n:
-                kept = None
-                continue
+        for epoch in range(1, _MAX_EPOCHS + 1):
+            self.epoch(*training, self._order(rng, len(learn)))
             loss = float(self.loss(*validation))
             if loss < best:
                 best, kept, epoch_kept = loss, self.model.get_weights(), epoch
             elif epoch - epoch_kept >= _PATIENCE:
                 break
-        arrays = kept if kept is not None else self.model.get_weights()
-        return _folded(arrays, mean, scale)
+        return _folded(kept, *scaling), epoch_kept
+
+    def _start(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Put the network where all trainings begin; return mean and scale (D,) of the rows."""
+        for variable, value in zip(self.state, self.initial, strict=True):
+            variable.assign(value)
+        mean, scale = fit_scaling(self.X[rows])
+        return mean.astype(np.float32), scale.astype(np.float32)
+
+    def _tensors(
+        self, part: np.ndarray, weight: np.ndarray, scaling: tuple[np.ndarray, np.ndarray]
+    ) -> tuple[Any, Any, Any]:
+        """Return scaled features, labels and weights of rows."""
+        Z = (self.X[part] - scaling[0]) / scaling[1]
+        arrays = Z, self.y[part].astype(np.int32), np.float32(weight[part])
+        return tuple(map(self.tf.constant, arrays))
+
+    def _order(self, rng: np.random.Generator, n: int) -> Any:
+        return self.tf.constant(rng.permutation(n).astype(np.int32))
 
     def _epoch(self, Z: Any, y: Any, weight: Any, order: Any) -> None:
         tf = self.tf
@@ -301,8 +321,8 @@ HEAD = Head(
     help="dense layers, trained by Keras",
     estimator="DenseHead",
     notes=(
-        "AdamW on batches, with early stopping on a fifth of the rows. Without hidden layers "
-        "the head is linear."
+        "AdamW on batches, for as many epochs as were best for a fifth of the rows held out; up "
+        "to 1,000 rows are then all learned from. Without hidden layers the head is linear."
     ),
     fit=_fit,
     predictors=(DensePredictor, LinearPredictor),

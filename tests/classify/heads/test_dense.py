@@ -9,6 +9,7 @@ import pytest
 
 from tlx.classify.heads.arrays import head_parts
 from tlx.classify.heads.dense import DensePredictor
+from tlx.classify.heads.inner import inner_folds
 from tlx.classify.heads.linear import LinearPredictor
 from tlx.classify.heads.predictors import load_predictor
 from tlx.classify.heads.registry import fit_grid
@@ -86,6 +87,15 @@ def test_seeds_repeat_and_rows_held_out_have_no_influence(draw):
     ]
     np.testing.assert_array_equal(runs[0], runs[1])
     assert np.abs(runs[0] - runs[2]).max() > 1e-3
+
+
+def test_rows_that_chose_the_epoch_are_learned_from_in_the_end(draw):
+    X, y = draw(60, 2)
+    held = inner_folds(y, np.arange(60), 5, 0)[0] == 0
+    moved = X.copy()
+    moved[np.flatnonzero(held)[0]] *= 1.01
+    one, other = (DenseHead().fit(features, y).predict_proba(X[~held]) for features in (X, moved))
+    assert np.abs(one - other).max() > 1e-6
 
 
 def test_few_and_uneven_images_and_a_constant_feature(draw):
