@@ -30,7 +30,7 @@ from .cache.sandbox import check_apart
 from .cache.shard import digest_bytes, read_rows, read_spec
 from .cache.store import FeatureStore, shard_files
 from .classify.runs.store import list_runs
-from .classify.table import choose_sources
+from .classify.sources import averaged, choose_sources, mean_views, view_specs
 from .errors import DataError, FormatError, TlxError, UnknownNameError
 from .progress import Progress, silent
 from .workspace import Workspace, check_slug
@@ -237,7 +237,7 @@ def export_features(
     """
     manifest = workspace.load_manifest(dataset)
     sources = choose_sources(manifest, spec)
-    if len(sources) > 1:
+    if len(sources) > 1 or any(map(mean_views, sources)):
         raise DataError(
             f"{spec!r} names several kinds of features.", "Export them one after the other."
         )
@@ -299,8 +299,10 @@ def _needed_by_runs(workspace: Workspace) -> dict[str, set[bytes]]:
             scored = run.predictions()
         except TlxError as error:
             not_known(run.id, error)
-        for source in run.info.sources:
-            digests = needed.setdefault(source["fingerprint"], set())
+        views = max(run.info.views, run.info.tta)
+        specs = [spec for s in run.info.sources for spec in view_specs(averaged([s], views)[0])]
+        for spec in specs:
+            digests = needed.setdefault(spec.fingerprint, set())
             digests.update(digest_bytes(scored.digest), digest_bytes(scored.trained_on))
     return needed
 

@@ -25,6 +25,7 @@ from .runs.store import by_age, save_evaluation, warn_of_damage
 from .scoring.crossval import Recipe
 from .scoring.metrics import Metric
 from .scoring.paired import Difference, compare_paired, holm
+from .sources import name_of
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "roc_auc")
 _LOWER_IS_BETTER = ("log_loss",)
@@ -352,8 +353,9 @@ def _recipe(run: Run) -> str:
     own = run.info.recipe
     recipe = (
         run.info.model,
-        [source["fingerprint"] for source in run.info.sources],
+        name_of(run.sources),
         run.info.views,
+        run.info.tta,
         (own.grid, own.fixed) if own else None,
     )
     return repr(recipe)
@@ -425,8 +427,8 @@ def _fit_again(workspace: Workspace, run: Run, like: _Scores, progress: Progress
 
     its, recipe = like.run.info, run.info.recipe
     assert recipe is not None, "who calls this has asked"
-    features = "+".join(source["fingerprint"] for source in run.info.sources)
-    table = load_table(workspace, its.dataset, features, views=run.info.views)
+    features = name_of(run.info.sources)
+    table = load_table(workspace, its.dataset, features, views=run.info.views, tta=run.info.tta)
     # A fine-tuning holds images out by itself where the data set has no validation split.
     is_split = not _can_be_refitted(like.run) and not np.any(table.split == "validation")
     if is_split:

@@ -23,6 +23,7 @@ from .runs.checks import head_probabilities
 from .runs.run import Run
 from .scoring.calibrate import calibration_error
 from .scoring.metrics import Metric, confusion_matrix, score
+from .sources import Source, describe, mean_views, name_of, plain
 from .table import Features, load_table
 
 if TYPE_CHECKING:
@@ -237,20 +238,20 @@ def _manifest(
     manifest, own = seen.scan.manifest, list(seen.scan.manifest.split)
     fill(
         manifest,
-        [_fill(workspace, run, source, engine) for source in run.info.sources],
+        [_fill(workspace, run, source, engine) for source in run.sources],
         progress=progress,
     )
     manifest.split = own
     if seen.previous is not None:
         keep_split(manifest, seen.previous)
-    manifest.sources = list(run.info.sources)
+    manifest.sources = list(map(plain, run.info.sources))
     if seen.previous is None:
         with _latest_stays(workspace):
             manifest.save(workspace.manifest_path(manifest.name))
     return manifest
 
 
-def _fill(workspace: Workspace, run: Run, source: dict[str, str], engine: str | Engine) -> SpecFill:
+def _fill(workspace: Workspace, run: Run, source: Source, engine: str | Engine) -> SpecFill:
     """Return what computes the features of one of a run's sources."""
     from ..embed.fill import SpecFill
     from ..embed.images import DECODER_REVISION
@@ -262,7 +263,8 @@ def _fill(workspace: Workspace, run: Run, source: dict[str, str], engine: str | 
             f"here it is {DECODER_REVISION}).",
             "Fit it again, or install the version of tlx that it was trained with.",
         )
-    return SpecFill(workspace, spec, lambda: run_backbone(run, source), engine=engine)
+    views = mean_views(source)
+    return SpecFill(workspace, spec, lambda: run_backbone(run, source), views, engine)
 
 
 @contextlib.contextmanager
@@ -306,15 +308,14 @@ def _split(manifest: Manifest, split: str | None) -> str:
 
 
 def _load(workspace: Workspace, run: Run, manifest: Manifest, split: str) -> Features:
-    features = "+".join(source["fingerprint"] for source in run.info.sources)
+    features = name_of(run.sources)
     splits = ("train", "validation", "test", "") if split == "all" else (split,)
     try:
         return load_table(workspace, manifest, features, splits)
     except UnknownNameError as error:
-        specs = [FeatureSpec.from_json(source["spec"]) for source in run.info.sources]
-        needed = " + ".join(spec.describe() for spec in specs)
         raise DataError(
-            f"data set {manifest.name!r} has no features of {needed}, which run {run.id} needs.",
+            f"data set {manifest.name!r} has no features of {describe(run.sources)}, which run "
+            f"{run.id} needs.",
             f"Name its folder instead, and it is embedded: {manifest.root}",
         ) from error
 

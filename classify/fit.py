@@ -61,6 +61,7 @@ def fit_head(
     dataset: str | None = None,
     features: str | None = None,
     views: int = 0,
+    tta: int = 0,
     allow_missing: bool = False,
     workspace: str | os.PathLike[str] = ".tlx",
     folds: int = 5,
@@ -84,9 +85,15 @@ def fit_head(
         Name of the data set; by default the one embedded last.
     features : str, optional
         A backbone's name, or the first digits of a fingerprint; several joined by ``+`` put their
-        features side by side. By default the spec embedded last.
+        features side by side. By default the spec embedded last. ``NAME@mean-views`` is the mean
+        embedding of an image and all its augmented views that are cached, ``NAME@mean-views:3`` of
+        three: so images are learned from, scored and predicted.
     views : int, default=0
         Learn from so many augmented views of each image as well; only plain images are scored.
+    tta : int, default=0
+        Test-time augmentation: learn from single images, and score held-out ones by the mean
+        embedding of the plain image and of so many cached views, as the run then predicts. A
+        linear head's logits are so averaged.
     allow_missing : bool, default=False
         Go on without the images that have no features yet.
     workspace : path, default=".tlx"
@@ -138,7 +145,9 @@ def fit_head(
     if trusted is not None:
         trusted = _confirmed(model, trusted)
     check_name(workspace, name)
-    table = load_table(workspace, dataset, features, views=views, allow_missing=allow_missing)
+    table = load_table(
+        workspace, dataset, features, views=views, tta=tta, allow_missing=allow_missing
+    )
     few = {"max_per_class": max_per_class, "repeats": repeats}
     options = {**params, **few, "progress": progress}
     return _fit(workspace, table, model, folds, seed, name, options, trusted)
@@ -151,6 +160,7 @@ def fit_heads(
     dataset: str | None = None,
     features: str | None = None,
     views: int = 0,
+    tta: int = 0,
     allow_missing: bool = False,
     workspace: str | os.PathLike[str] = ".tlx",
     folds: int = 5,
@@ -170,7 +180,7 @@ def fit_heads(
         that have it.
     name : str, optional
         Start of the runs' names: that of logreg is ``NAME-logreg``. None may be taken yet.
-    dataset, features, views, allow_missing, workspace, folds, seed, max_per_class, repeats,
+    dataset, features, views, tta, allow_missing, workspace, folds, seed, max_per_class, repeats,
     progress, **params
         See `fit_head`.
 
@@ -209,7 +219,9 @@ def fit_heads(
     labels = {model: None if name is None else f"{name}-{model}" for model in taken}
     for label in labels.values():
         check_name(workspace, label)
-    table = load_table(workspace, dataset, features, views=views, allow_missing=allow_missing)
+    table = load_table(
+        workspace, dataset, features, views=views, tta=tta, allow_missing=allow_missing
+    )
     few = {"max_per_class": max_per_class, "repeats": repeats}
     runs: list[Run] = []
     failures: dict[str, TlxError] = {}

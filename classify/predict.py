@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import itertools
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -30,6 +30,7 @@ from .runs.best import load_run
 from .runs.checks import head_probabilities
 from .runs.run import Run
 from .scoring.calibrate import UNKNOWN, Rejection
+from .sources import MAX_VIEWS, Source, averaged, mean_of, mean_views, view_specs
 
 _BLOCK = 1024  # files whose features are held at a time
 
@@ -79,7 +80,7 @@ def predict_images(
     paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
     *,
     workspace: str | os.PathLike[str] = ".tlx",
-    tta: int = 0,
+    tta: int | None = None,
     reject: float | Rejection | None = None,
     prior: str | Mapping[str, float] | None = None,
     cost: str | os.PathLike[str] | Mapping[str, float] | ArrayLike | None = None,
@@ -98,9 +99,9 @@ def predict_images(
     paths : path or iterable of path
         Images, and folders that are searched for images. ``~`` is the home folder.
     workspace : path, default=".tlx"
-    tta : int, default=0
-        Test-time augmentation: average the probabilities of the plain image and of so many
-        augmented views.
+    tta : int, optional
+        Test-time augmentation: predict by the mean embedding of the plain image and of so many
+        augmented views. By default as the run was scored: see `fit_head`.
     reject : float or Rejection, optional
         Call images ``"unknown"`` of which the run is too little sure, so that at most this share of
         the others is wrong: see `tlx.classify.decision.rejection`, whose result it may be as well.
@@ -128,8 +129,9 @@ def predict_images(
     Raises
     ------
     DataError
-        If there is nothing to predict, `reject` is asked for together with `tta`, for which no
-        error was measured, or `prior` or `cost` make no sense.
+        If there is nothing to predict, `reject` is asked for together with another `tta` than the
+        run's own, for which no error was measured, the run averages views by itself, or `prior` or
+        `cost` make no sense.
     FitError
         If the run cannot promise so little error.
     WeightsError
@@ -144,7 +146,7 @@ def predict_images(
     """
     run = load_run(run, workspace) if isinstance(run, str) else run
     files = find_images(paths)
-    check_request(files, tta, reject)
+    check_request(run, files, tta, reject)
     decision = make_decision(run, reject=reject, prior=prior, cost=cost, positive=positive)
     where: dict[str, Any] = {"workspace": workspace, "engine": engine, "progress": progress}
     return label_images(run, files, decision, tta=tta, **where)[0]
@@ -156,7 +158,7 @@ def label_images(
     decision: Decision,
     *,
     workspace: str | os.PathLike[str] = ".tlx",
-    tta: int = 0,
+    tta: int | None = None,
     engine: str = "auto",
     progress: Progress = silent,
 ) -> tuple[list[Prediction], Decision]:
@@ -164,12 +166,13 @@ def label_images(
 
     If the prevalence is to be estimated, that decision has what was found.
     """
-    views = _views(run, Workspace(workspace).cache, tta, engine)
+    sources = run.sources if tta is None else averaged(run.info.sources, tta)
+    seen = _seen(run, sources, Workspace(workspace).cache, engine)
     head = run.head()
     known: dict[bytes, np.ndarray] = {}  # probabilities of the images so far
     outcomes: list[tuple[bytes | None, str]] = [(None, "")] * len(files)
-    for block in _blocks(files, views, progress):
-        known.update(_probabilities(run, head, views, [o for o in block if o.digest not in known]))
+    for block in _blocks(files, seen, progress):
+        known.update(_probabilities(run, head, seen, [o for o in block if o.digest not in known]))
         for outcome in block:
             outcomes[outcome.index] = outcome.digest, outcome.error
     decision = decision.settled(_stack(known, len(run.class_names)))
@@ -181,7 +184,9 @@ def label_images(
     return rows, decision
 
 
-def check_request(files: list[str], tta: int, reject: float | Rejection | None) -> None:
+def check_request(
+    run: Run, files: list[str], tta: int | None, reject: float | Rejection | None
+) -> None:
     """Refuse what cannot be predicted.
 
     Raises
@@ -190,19 +195,26 @@ def check_request(files: list[str], tta: int, reject: float | Rejection | None) 
     """
     if not files:
         raise DataError("no images to predict.", "Name image files, or folders that hold some.")
-    if tta < 0:
-        raise DataError(f"{tta} augmented views cannot be averaged.", "Use 0 or more.")
-    if tta and reject is not None:
+    if tta is None or tta == run.info.tta:
+        return
+    if not 0 <= tta <= MAX_VIEWS:
+        raise DataError(f"{tta} augmented views cannot be averaged.", f"Use 0 to {MAX_VIEWS}.")
+    if any(map(mean_views, run.info.sources)):
         raise DataError(
-            "how often predictions over augmented views are wrong was not measured.",
-            "Use either --reject or --tta.",
+            f"run {run.id} learned from means over augmented views, and takes the same of images.",
+            "Leave out --tta.",
+        )
+    if reject is not None:
+        raise DataError(
+            f"how often run {run.id} is wrong over {tta} augmented views was not measured.",
+            f"Leave out --tta or --reject, or measure it: tlx fit-head --tta {tta}",
         )
 
 
 class _Opener:
     """Opens the engine of one of a run's sources once, when it is first needed."""
 
-    def __init__(self, run: Run, source: dict[str, str], engine: str) -> None:
+    def __init__(self, run: Run, source: Source, engine: str) -> None:
         self.spec = FeatureSpec.from_json(source["spec"])
         self._run, self._source, self._name = run, source, engine
         self._engine: Engine | None = None
@@ -221,23 +233,21 @@ class _Source(NamedTuple):
     target: Target
 
 
-def _views(run: Run, cache: Path, tta: int, engine: str) -> list[list[_Source]]:
-    """Return the sources of the plain image and of each augmented view."""
-    openers = [_Opener(run, source, engine) for source in run.info.sources]
-
-    def source(opener: _Opener, view: int) -> _Source:
-        spec = dataclasses.replace(opener.spec, view=view)
-        store = FeatureStore(cache, spec.json)
-        return _Source(store, Target(spec, opener, store.digests()))
-
-    return [[source(opener, view) for opener in openers] for view in range(tta + 1)]
+def _seen(run: Run, sources: list[Source], cache: Path, engine: str) -> list[list[_Source]]:
+    """Return for each kind of features what is averaged: the plain image and augmented views."""
+    seen = []
+    for source in sources:
+        opener = _Opener(run, source, engine)
+        stores = [(spec, FeatureStore(cache, spec.json)) for spec in view_specs(source)]
+        seen.append([_Source(s, Target(spec, opener, s.digests())) for spec, s in stores])
+    return seen
 
 
 def _blocks(
-    files: list[str], views: list[list[_Source]], progress: Progress
+    files: list[str], seen: list[list[_Source]], progress: Progress
 ) -> Iterator[list[Outcome]]:
     """Yield what becomes of the files, so many at a time that their features fit the memory."""
-    targets = [source.target for sources in views for source in sources]
+    targets = [one.target for looks in seen for one in looks]
     block: list[Outcome] = []
     for done, outcome in enumerate(extract_all(files, targets), 1):
         block.append(outcome)
@@ -250,24 +260,18 @@ def _blocks(
 
 
 def _probabilities(
-    run: Run, head: Any, views: list[list[_Source]], outcomes: list[Outcome]
+    run: Run, head: Any, seen: list[list[_Source]], outcomes: list[Outcome]
 ) -> dict[bytes, np.ndarray]:
-    """Return the probabilities (C,) of each image that could be read, the mean over its views."""
+    """Return the probabilities (C,) of each image that could be read."""
     # The first of byte-identical files is the one that has the features computed now.
     images = {o.digest: o for o in reversed(outcomes) if o.digest is not None and not o.error}
     if not images:
         return {}
-    total: np.ndarray | float = 0.0
-    number = 0
-    for sources in views:
-        columns = []
-        for source in sources:
-            columns.append(_features(source.store, images, number))
-            number += 1
-        X = np.hstack(columns).astype(np.float32, copy=False)
-        total = total + head_probabilities(run.folder, head, X)
-    mean = np.asarray(total)
-    return dict(zip(images, mean / mean.sum(axis=1, keepdims=True), strict=True))
+    columns = []
+    numbers = itertools.count()  # of the targets, in the order of `_blocks`
+    for looks in seen:
+        columns.append(mean_of(_features(one.store, images, next(numbers)) for one in looks))
+    return dict(zip(images, head_probabilities(run.folder, head, np.hstack(columns)), strict=True))
 
 
 def _features(store: FeatureStore, images: dict[bytes, Outcome], target: int) -> np.ndarray:

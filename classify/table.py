@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -13,13 +12,25 @@ import numpy as np
 from ..arguments import says_nearest_argument
 from ..cache.files import write_output
 from ..cache.groups import group_images
-from ..cache.identity import canonical_json
 from ..cache.manifest import Manifest
+from ..cache.spec import FeatureSpec
 from ..cache.store import FeatureStore
-from ..errors import DataError, MissingExtraError, UnknownNameError
+from ..errors import DataError, MissingExtraError
 from ..reprs import html_table, listed, shortened
 from ..workspace import Workspace, several
 from .folds import divide_by_split, stratified_group_folds
+from .sources import (
+    MAX_VIEWS,
+    MEAN,
+    Source,
+    averaged,
+    choose_sources,
+    embed_command,
+    mean_of,
+    mean_views,
+    short_name,
+    view_specs,
+)
 
 
 @dataclass(repr=False, eq=False)
@@ -44,9 +55,15 @@ class Features:
         Name of the data set and the folder its paths are relative to.
     sources : list of dict
         ``fingerprint``, ``spec`` and ``weights`` of the features; several where those of several
-        backbones are joined, in the order of the columns of `X`.
+        backbones are joined, in the order of the columns of `X`. ``mean_views`` of those that are
+        means over augmented views.
     view : ndarray of shape (N,), int64
         0 for a plain image, k for its k-th augmented view. Views are learned from, never scored.
+    tta : int
+        Test-time augmentation: over how many views of an image the embedding is averaged that it
+        is scored by.
+    X_tta : ndarray of shape (M, D), float32, or None
+        With `tta`: those means, of the M plain images, which are the first M rows.
 
     Examples
     --------
@@ -69,8 +86,10 @@ class Features:
     class_names: tuple[str, ...]
     dataset: str
     root: str
-    sources: list[dict[str, str]]
+    sources: list[Source]
     view: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    tta: int = 0
+    X_tta: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if len(self.view) != len(self.y):
@@ -80,11 +99,10 @@ class Features:
         return len(self.y)
 
     def __repr__(self) -> str:
-        backbones = "+".join(json.loads(s["spec"]).get("backbone", "?") for s in self.sources)
         classes = listed([f"{name} {n}" for name, n in self._counts()], 6)
         return (
             f"<Features of {shortened(self.dataset)!r}: {len(self)} images x {self.X.shape[1]}, "
-            f"{shortened(backbones)}; {classes}>"
+            f"{shortened(short_name(self.sources))}; {classes}>"
         )
 
     def _repr_html_(self) -> str:
@@ -188,7 +206,8 @@ def load_features(
         Its name; by default the one embedded last.
     features : str, optional
         A backbone's name, or the first digits of a fingerprint; several joined by ``+``. By default
-        the spec embedded last.
+        the spec embedded last. ``NAME@mean-views`` is the mean of the plain embedding and of all
+        augmented views that are cached, one vector an image; ``NAME@mean-views:3`` of three views.
     workspace : path, default=".tlx"
     splits : str or iterable of str
         Which splits to take. ``"test"`` is left to a final evaluation by default.
@@ -205,8 +224,8 @@ def load_features(
     Raises
     ------
     DataError
-        If `views` is negative, the data set has no labels, or images whose features are missing, as
-        after an interrupted run.
+        If `views` is negative or beside means of views, the data set has no labels, or images whose
+        features are missing, as after an interrupted run.
     UnknownNameError
         If there is no such data set, backbone or fingerprint.
 
@@ -231,16 +250,24 @@ def load_table(
     splits: Iterable[str] = ("train", "validation", ""),
     views: int = 0,
     allow_missing: bool = False,
+    tta: int = 0,
 ) -> Features:
     """Gather the labelled, readable images of a data set; see `load_features`.
 
-    `dataset` may be a manifest itself.
+    `dataset` may be a manifest itself. With `tta` there are the means over so many views as well,
+    to score plain images by.
     """
-    if views < 0:
-        raise DataError(f"{views} augmented views.", "Use 0 or more.")
+    _check_views(views, tta)
     known = isinstance(dataset, Manifest)
     manifest = dataset if known else workspace.load_manifest(dataset)
-    sources = choose_sources(manifest, features)
+    sources = choose_sources(
+        manifest, features, lambda spec: _cached_views(workspace, manifest, spec)
+    )
+    if (views or tta) and any(map(mean_views, sources)):
+        raise DataError(
+            f"{features} averages augmented views already, for images to learn from and others.",
+            f"Leave out either @mean-views or --{'views' if views else 'tta'}.",
+        )
     if not manifest.class_names:
         raise DataError(
             f"data set {manifest.name!r} has no labels: its images lie in no class folders.",
@@ -253,7 +280,7 @@ def load_table(
     rows = np.flatnonzero(manifest.usable & (manifest.label >= 0) & in_splits)
     part = manifest.subset(rows)
     if allow_missing:
-        part = part.subset(np.flatnonzero(_embedded(workspace, part, sources, views)))
+        part = part.subset(np.flatnonzero(_embedded(workspace, part, sources, max(views, tta))))
     if not len(part):
         raise DataError(
             f"data set {manifest.name!r} has no labelled image that can be read.",
@@ -273,7 +300,15 @@ def load_table(
         dataset=part.name,
         root=part.root,
         sources=sources,
+        tta=tta,
+        X_tta=_gather(workspace, part, averaged(sources, tta), 0) if tta else None,
     )
+
+
+def _check_views(views: int, tta: int) -> None:
+    for number in (views, tta):
+        if not 0 <= number <= MAX_VIEWS:
+            raise DataError(f"{number} augmented views.", f"Use 0 to {MAX_VIEWS}.")
 
 
 def _check_finished(manifest: Manifest) -> None:
@@ -288,42 +323,39 @@ def _check_finished(manifest: Manifest) -> None:
         )
 
 
+def _cached_views(workspace: Workspace, manifest: Manifest, spec: FeatureSpec) -> int:
+    """Return how many augmented views there are of any of the images."""
+    digests = manifest.digest_bytes()
+    source = {"spec": spec.json, MEAN: MAX_VIEWS}
+    for k, one in enumerate(view_specs(source)[1:]):
+        if not FeatureStore(workspace.cache, one.json).has(digests).any():
+            return k
+    return MAX_VIEWS
+
+
 def _embedded(
-    workspace: Workspace, part: Manifest, sources: list[dict[str, str]], views: int
+    workspace: Workspace, part: Manifest, sources: list[Source], views: int
 ) -> np.ndarray:
     """Return which images have all their features, shape (N,) bool."""
     digests, found = part.digest_bytes(), np.ones(len(part), bool)
     for source in sources:
-        spec = json.loads(source["spec"])
-        for k in range(views + 1):
-            found &= FeatureStore(workspace.cache, canonical_json({**spec, "view": k})).has(digests)
+        for spec in _specs(source, views):
+            found &= FeatureStore(workspace.cache, spec.json).has(digests)
     return found
 
 
-def _gather(
-    workspace: Workspace, part: Manifest, sources: list[dict[str, str]], views: int
-) -> np.ndarray:
+def _specs(source: Source, views: int) -> list[FeatureSpec]:
+    """Return the specs that are needed of a source, if `views` are learned from."""
+    return view_specs(source if mean_views(source) else averaged([source], views)[0])
+
+
+def _gather(workspace: Workspace, part: Manifest, sources: list[Source], views: int) -> np.ndarray:
     """Return the features (N (1 + views), D) of all sources side by side, in one array."""
-    digests = part.digest_bytes()
     columns: list[list[np.ndarray]] = []
     for source in sources:
-        spec = json.loads(source["spec"])
-        blocks = []
-        for k in range(views + 1):
-            store = FeatureStore(workspace.cache, canonical_json({**spec, "view": k}))
-            if k and not store.shards():
-                raise DataError(
-                    f"data set {part.name!r} has no augmented view {k} of {spec['backbone']}.",
-                    f"Run tlx embed {part.root} --views {views}",
-                )
-            blocks.append(store.gather(digests))
-        if blocks[0].ndim != 2:
-            raise DataError(
-                f"the features of {part.name!r} are maps of shape {blocks[0].shape[1:]}, not "
-                "vectors.",
-                "Run tlx embed with --pooling avg (or max, avg+max, flatten).",
-            )
-        columns.append(blocks)
+        specs = _specs(source, views)
+        found = (_features(workspace, part, source, spec, len(specs) - 1) for spec in specs)
+        columns.append([mean_of(found)] if mean_views(source) else list(found))
     if len(columns) == 1 and not views:
         return columns[0][0].astype(np.float32, copy=False)
     return np.block([list(row) for row in zip(*columns, strict=True)]).astype(
@@ -331,38 +363,21 @@ def _gather(
     )
 
 
-def choose_sources(manifest: Manifest, features: str | None) -> list[dict[str, str]]:
-    """Return the sources that `features` names; of a backbone embedded twice the latest.
-
-    Parameters
-    ----------
-    manifest : Manifest
-    features : str or None
-        A backbone's name, or the first digits of a fingerprint; several joined by ``+``. None for
-        the spec embedded last.
-
-    Raises
-    ------
-    DataError
-        If the data set has no features.
-    UnknownNameError
-        If there is no such backbone or fingerprint.
-    """
-    if not manifest.sources:
+def _features(
+    workspace: Workspace, part: Manifest, source: Source, spec: FeatureSpec, views: int
+) -> np.ndarray:
+    """Return the features (N, D) that the images have of one spec of a source, of `views` more."""
+    digests, store = part.digest_bytes(), FeatureStore(workspace.cache, spec.json)
+    if spec.view and (missing := int((~store.has(digests)).sum())):
         raise DataError(
-            f"data set {manifest.name!r} has no features yet.", f"Run tlx embed {manifest.root}"
+            f"{missing} of {len(part)} images of data set {part.name!r} have no augmented view "
+            f"{spec.view} of {spec.backbone}.",
+            f"Run {embed_command(source, part.root, views)}",
         )
-    if features is None:
-        return [manifest.sources[-1]]
-    names = [json.loads(source["spec"])["backbone"] for source in manifest.sources]
-    chosen = []
-    for wanted in features.split("+"):
-        matches = [
-            source
-            for source, name in zip(manifest.sources, names, strict=True)
-            if name == wanted or source["fingerprint"].startswith(wanted)
-        ]
-        if not wanted or not matches:
-            raise UnknownNameError.nearest("features", wanted, names)
-        chosen.append(matches[-1])
-    return chosen
+    found = store.gather(digests)
+    if found.ndim != 2:
+        raise DataError(
+            f"the features of {part.name!r} are maps of shape {found.shape[1:]}, not vectors.",
+            "Run tlx embed with --pooling avg (or max, avg+max, flatten).",
+        )
+    return found

@@ -142,8 +142,6 @@ def as_text(found: Comparison, refit: bool) -> str:
 
 
 def _ranking(found: Comparison) -> str:
-    from ..cache.spec import FeatureSpec
-
     header = ["run", METRIC_NAMES[found.metric], "95% interval", "difference", "95% interval"]
     header += ["p", "fit", "µs/image"]
     rows = []
@@ -161,10 +159,7 @@ def _ranking(found: Comparison) -> str:
         fast = info.predict_seconds
         cells += [f"{info.seconds:.1f} s", "" if fast is None else f"{1e6 * fast:.1f}"]
         rows.append(cells)
-    features = [
-        " + ".join(FeatureSpec.from_json(s["spec"]).describe() for s in row.run.info.sources)
-        for row in found.rows
-    ]
+    features = [row.run.features for row in found.rows]
     if len(set(features)) > 1:
         header.append("features")
         for cells, described in zip(rows, features, strict=True):

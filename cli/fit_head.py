@@ -41,11 +41,21 @@ def fit_head(
         str | None,
         typer.Option(
             help="A backbone, or the first digits of a fingerprint; several joined by + put their "
-            "features side by side. By default those embedded last."
+            "features side by side. NAME@mean-views: the mean over an image's augmented views. By "
+            "default those embedded last."
         ),
     ] = None,
     views: Annotated[
         int, typer.Option(min=0, help="Learn from so many augmented views of each image as well.")
+    ] = 0,
+    tta: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=100,
+            help="Test-time augmentation: score by the mean over so many augmented views of an "
+            "image, as the run then predicts.",
+        ),
     ] = 0,
     allow_missing: Annotated[
         bool,
@@ -84,6 +94,7 @@ def fit_head(
     given: dict[str, Any] = {k: v for k, v in options.items() if v is not None}
     given |= head_options(context)
     given |= {"dataset": dataset, "features": features, "views": views, "workspace": workspace}
+    given |= {"tta": tta}
     given |= {"allow_missing": allow_missing, "folds": folds, "seed": seed, "name": name}
     models = _models(model or ["logreg"])
     if models == ["all"] or len(models) > 1:
@@ -150,6 +161,12 @@ def all_as_text(fitted: HeadsFit) -> str:
     return "\n".join(lines)
 
 
+def _views(run: Run) -> str:
+    """Return over how many augmented views of an image a run averages; "" if it sees it once."""
+    views = max(source.get("mean_views", 0) for source in run.sources)
+    return f"mean of {views} views" if views else ""
+
+
 def _parameters(run: Run) -> str:
     """Return the parameters of a run in one phrase."""
     return ", ".join(
@@ -172,6 +189,7 @@ def as_dict(run: Run) -> dict[str, Any]:
         "metrics": {name: asdict(metric) for name, metric in info.metrics.items()},
         "confusion": info.confusion,
         "params": info.params,
+        "features": run.features,
         "seconds": info.seconds,
     }
 
@@ -179,7 +197,7 @@ def as_dict(run: Run) -> dict[str, Any]:
 def as_text(run: Run) -> str:
     """Return what a person wants to read."""
     info = run.info
-    how = ", ".join(filter(None, [info.protocol, _parameters(run)]))
+    how = ", ".join(filter(None, [info.protocol, _parameters(run), _views(run)]))
     lines = [
         f"{info.model} on {info.dataset!r}: {percent(info.metrics['accuracy'].value)} "
         f"of {info.n} images right ({how})",

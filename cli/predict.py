@@ -51,13 +51,14 @@ def predict(
         Path | None, typer.Option(help="Write the predictions to this .csv or .json file.")
     ] = None,
     tta: Annotated[
-        int,
+        int | None,
         typer.Option(
             min=0,
             max=100,
-            help="Test-time augmentation: average over so many augmented views as well.",
+            help="Test-time augmentation: average over so many augmented views as well. By "
+            "default as many as the run was scored with: tlx fit-head --tta.",
         ),
-    ] = 0,
+    ] = None,
     reject: Annotated[
         float | None,
         typer.Option(
@@ -110,7 +111,7 @@ def predict(
     loaded = load_run(run, workspace, trusted=trust)
     note(f"Using {loaded.describe()}.")
     files = find_images(files)
-    check_request(files, tta, reject)
+    check_request(loaded, files, tta, reject)
     decision = make_decision(loaded, reject=reject, prior=prior, cost=cost, positive=positive)
     with progress("Predicting") as show:
         found, decision = label_images(

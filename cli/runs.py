@@ -75,6 +75,7 @@ def summary(run: Run) -> dict[str, Any]:
         "model": run.info.model,
         "created": run.info.created,
         "dataset": run.info.dataset,
+        "features": run.features,
         "metrics": {name: asdict(metric) for name, metric in run.metrics.items()},
     }
 
@@ -91,4 +92,8 @@ def list_text(runs: list[Run]) -> str:
         row = [run.id, run.info.model, run.info.dataset, run.info.protocol]
         rows.append([*row, f"{accuracy.value:.4f}", interval, local_minute(run.info.created)])
     header = ["run", "model", "data set", "protocol", "accuracy", "95% interval", "created"]
+    features = [run.features for run in runs]
+    if len(set(features)) > 1:
+        header.append("features")
+        rows = [[*row, shown] for row, shown in zip(rows, features, strict=True)]
     return table(header, rows, optional=["protocol", "model"])

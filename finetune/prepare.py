@@ -11,6 +11,7 @@ from ..classify.folds import stratified_group_folds
 from ..classify.runs.best import best_run, load_run
 from ..classify.runs.run import Run
 from ..classify.runs.store import check_name, list_runs
+from ..classify.sources import mean_views
 from ..classify.table import Features, load_table
 from ..errors import DataError, FitError, TlxError
 from ..workspace import Workspace
@@ -91,7 +92,7 @@ def find_seed(workspace: Workspace, seed_run: str, dataset: str | None = None) -
 def objection(run: Run) -> FitError | None:
     """Return why a run cannot be a seed; None if it can.
 
-    It needs a head made of layers, over the features of one backbone at one layer.
+    It needs a head made of layers, over the plain features of one backbone at one layer.
     """
     if run.info.finetune is not None:
         return FitError(
@@ -107,6 +108,11 @@ def objection(run: Run) -> FitError | None:
         return FitError(
             f"run {run.id} joins {len(run.info.sources)} kinds of features, and a network has one.",
             "Start from a run of one backbone: tlx fit-head --features NAME",
+        )
+    if mean_views(run.source):
+        return FitError(
+            f"run {run.id} learned from means over augmented views, and a network sees one image.",
+            "Start from a run of plain features: tlx fit-head --features NAME",
         )
     return None
 

@@ -26,6 +26,7 @@ from ...cache.hdf5 import checked_dataset, open_image
 from ...cache.spec import FeatureSpec
 from ...errors import FormatError, TlxError
 from ..heads.predictors import head_file
+from ..sources import MAX_VIEWS, MEAN
 
 REFIT = "The run cannot be trusted: fit it again with tlx fit-head."
 INFO_BYTES = 64 * 2**20  # of run.json: the confusion matrix of 2,000 classes has 30 MiB
@@ -317,7 +318,12 @@ def _is_source(value: Any) -> bool:
         for field in dataclasses.fields(spec)
     )
     sized = typed and 1 <= spec.image_size <= MAX_IMAGE_SIZE and 0 <= spec.view < 2**31
+    sized = sized and _is_number_of_views(value.get(MEAN, 0))
     return sized and spec.json == value["spec"] and spec.fingerprint == value["fingerprint"]
+
+
+def _is_number_of_views(value: Any) -> bool:
+    return _is_count(value) and value <= MAX_VIEWS
 
 
 def _are_parts(value: Any) -> bool:
@@ -383,6 +389,7 @@ _OPTIONAL: dict[str, _Check] = {
     "trained_on": _COUNT,
     "prior": ("shares of the classes, which sum to 1", _are_shares),
     "views": _COUNT,
+    "tta": (f"a number of views up to {MAX_VIEWS}", _is_number_of_views),
     "temperature": ("a positive number", lambda v: _is_number(v) and v > 0),
     "scored_id": ("a SHA-256", _is_hash),
     "trained_id": ("a SHA-256", _is_hash),

@@ -21,6 +21,7 @@ from ..heads.saved_estimator import SavedEstimator, how_to_save, read_estimator
 from ..scoring.calibrate import calibrate_head
 from ..scoring.crossval import Recipe
 from ..scoring.metrics import Metric
+from ..sources import Source, averaged, describe
 from .checks import (
     REFIT,
     check_outputs,
@@ -67,7 +68,8 @@ class RunInfo:
     dataset, root : str
         The data set that it was fitted on, and the folder of that.
     sources : list of dict
-        ``fingerprint``, ``spec`` and ``weights`` of each backbone whose features it takes.
+        ``fingerprint``, ``spec`` and ``weights`` of each backbone whose features it takes, and
+        ``mean_views`` where it takes means over so many augmented views.
     class_names : tuple of C str
         In the order of the probabilities.
     protocol : str
@@ -88,6 +90,9 @@ class RunInfo:
         How frequent its probabilities suppose the classes to be: see `run_prior`; None in old runs.
     views : int
         Augmented views of each image that it learned from.
+    tta : int
+        Test-time augmentation: it learned from single images, and was scored, and predicts, by the
+        mean embedding of the plain image and of so many augmented views.
     temperature : float
         What its probabilities were calibrated with.
     predict_seconds : float or None
@@ -112,7 +117,7 @@ class RunInfo:
     model: str
     dataset: str
     root: str
-    sources: list[dict[str, str]]
+    sources: list[Source]
     class_names: tuple[str, ...]
     protocol: str
     n: int
@@ -124,6 +129,7 @@ class RunInfo:
     trained_on: int | None = None
     prior: list[float] | None = None
     views: int = 0
+    tta: int = 0
     temperature: float = 1.0
     predict_seconds: float | None = None
     recipe: Recipe | None = None
@@ -259,7 +265,19 @@ class Run:
         )
 
     @property
-    def source(self) -> dict[str, str]:
+    def sources(self) -> list[Source]:
+        """What its head takes of a new image: with test-time augmentation means over views."""
+        return averaged(self.info.sources, self.info.tta)
+
+    @property
+    def features(self) -> str:
+        """What its features are, in a phrase for people."""
+        views = f", {self.info.views} views learned from" if self.info.views else ""
+        tta = f", tta {self.info.tta}" if self.info.tta else ""
+        return describe(self.info.sources) + views + tta
+
+    @property
+    def source(self) -> Source:
         """The spec that its features have: ``fingerprint``, ``spec`` and ``weights``.
 
         Raises

@@ -84,6 +84,7 @@ def save_evaluation(
         trained_on=len(learned),
         prior=learned_prior(learned, C, model, evaluation.params),
         views=int(table.view.max()),
+        tta=table.tta,
         temperature=evaluation.temperature,
         predict_seconds=evaluation.predict_seconds,
         recipe=evaluation.recipe,

@@ -298,6 +298,13 @@ def _evaluate(
     )
 
 
+def _held_out(point: GridPoint, fit: int, rows: np.ndarray, table: Features) -> np.ndarray:
+    """Return the probabilities of rows held out, seen as the run will see new images."""
+    if table.X_tta is None:
+        return point.proba(fit, rows)
+    return point.head(fit).predict_proba(table.X_tta[rows])
+
+
 def _predict_seconds(head: Any, X: np.ndarray) -> float:
     """Return the least time, a row, of predicting X at once: the first call is slow."""
     times: list[float] = []
@@ -341,7 +348,7 @@ def _choose(
     """
     chosen: dict[int, _Chosen] = {}
     for number, point in enumerate(path):
-        proba = [point.proba(k, fit.held_out) for k, fit in enumerate(plan.fits)]
+        proba = [_held_out(point, k, fit.held_out, table) for k, fit in enumerate(plan.fits)]
         total = np.array([_loss(table, *each) for each in zip(plan.fits, proba, strict=True)])
         for k in {*plan.scored, plan.kept}:
             inner = plan.fits[k].inner

@@ -56,7 +56,7 @@ def test_views_follow_the_plain_images_in_one_group_with_them(add_dataset, draw)
 
 def test_missing_views_say_the_command_that_makes_them(add_dataset, draw):
     place = add_dataset("photos", *draw(20))
-    with pytest.raises(DataError, match="has no augmented view 1") as caught:
+    with pytest.raises(DataError, match=r"20 of 20 images .* have no augmented view 1") as caught:
         load_table(place, "photos", views=2)
     assert "--views 2" in caught.value.remedy
 

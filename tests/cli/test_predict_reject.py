@@ -49,4 +49,4 @@ def test_not_together_with_augmented_views(shared_project, run_tlx) -> None:
     told = run_tlx(
         "predict", "best", "data", "--reject", 0.4, "--tta", 2, cwd=shared_project, code=1
     ).stderr
-    assert "Use either --reject or --tta" in told
+    assert "Leave out --tta or --reject, or measure it: tlx fit-head --tta 2" in told

@@ -71,8 +71,8 @@ def test_a_run_comes_back(run):
 
 KEYS = [
     *("format", "version", "parts", "model", "created", "dataset", "root", "sources"),
-    *("protocol", "n", "trained_on", "views", "metrics", "confusion", "params", "temperature"),
-    *("seconds", "predict_seconds", "settings", "seed", "environment"),
+    *("protocol", "n", "trained_on", "views", "tta", "metrics", "confusion", "params"),
+    *("temperature", "seconds", "predict_seconds", "settings", "seed", "environment"),
     *("scored_id", "trained_id", "class_names", "prior"),
 ]
 VALUES = {
@@ -91,8 +91,9 @@ VALUES = {
 GOOD = {  # what is as good as what tlx writes
     *((key, "a text") for key in ("model", "created", "dataset", "root", "protocol")),
     *((key, "an object") for key in ("params", "environment")),
-    *((key, "nothing") for key in ("trained_on", "views", "temperature", "predict_seconds")),
-    *((key, "nothing") for key in ("settings", "environment", "scored_id", "trained_id", "prior")),
+    *((key, "nothing") for key in ("trained_on", "views", "tta", "predict_seconds", "prior")),
+    *((key, "nothing") for key in ("settings", "environment", "scored_id", "trained_id")),
+    ("temperature", "nothing"),
     *((key, "null") for key in ("predict_seconds", "prior")),
 }
 
@@ -148,6 +149,8 @@ def nested(run: Path, key: str, *path: Any, value: Any) -> None:
         (("sources", 0, "spec"), "{}"),
         (("sources", 0, "spec"), "[" * 100_000),
         (("sources", 0, "weights"), None),
+        (("sources", 0, "mean_views"), 10**9),
+        (("sources", 0, "mean_views"), "5"),
         (("parts", "head.h5"), None),
         (("parts", "head.h5"), "0" * 63),
         (("settings", "options"), []),
