@@ -21,7 +21,8 @@ from .runs.backbone import run_backbone
 from .runs.best import load_run
 from .runs.checks import head_probabilities
 from .runs.run import Run
-from .scoring.calibrate import calibration_error
+from .scoring.classes import ClassReport, class_reports
+from .scoring.ece import calibration_error
 from .scoring.metrics import Metric, confusion_matrix, score
 from .sources import Source, describe, mean_views, name_of, plain
 from .table import Features, load_table
@@ -30,30 +31,6 @@ if TYPE_CHECKING:
     from ..embed.fill import SpecFill
 
 SPLITS = ("test", "validation", "train", "all")
-
-
-@dataclass(frozen=True)
-class ClassReport:
-    """How a run does on one class.
-
-    Attributes
-    ----------
-    name : str
-    n : int
-        Images of the class.
-    precision : float or None
-        Share of right ones among images taken for it; None if there are none.
-    recall : Metric or None
-        Share of its images recognised, with its 95% interval; None if there are none.
-    f1 : float or None
-        2 TP / (true + predicted); None if the class is neither there nor predicted.
-    """
-
-    name: str
-    n: int
-    precision: float | None
-    recall: Metric | None
-    f1: float | None
 
 
 @dataclass(frozen=True, repr=False)
@@ -174,38 +151,6 @@ def evaluate_run(
         chosen_on=int((_among(table.digest, scored.digest) & ~seen).sum()),
         metrics_unseen={} if seen.all() else _metrics(y[~seen], proba[~seen], table.groups[~seen]),
     )
-
-
-def class_reports(
-    y: np.ndarray, probabilities: np.ndarray, groups: np.ndarray, class_names: tuple[str, ...]
-) -> list[ClassReport]:
-    """Return precision, recall and F1 of each class; the recall with its 95% interval.
-
-    Parameters
-    ----------
-    y : ndarray of shape (N,), int
-    probabilities : ndarray of shape (N, C)
-    groups : ndarray of shape (N,), int
-    class_names : tuple of C str
-    """
-    predicted = probabilities.argmax(axis=1)
-    reports = []
-    for c, name in enumerate(class_names):
-        own, taken = y == c, predicted == c
-        hits = int((own & taken).sum())
-        n, claimed = int(own.sum()), int(taken.sum())
-        # The recall of a class is the accuracy on its images.
-        recall = score(y[own], probabilities[own], groups[own])["accuracy"] if n else None
-        reports.append(
-            ClassReport(
-                name=name,
-                n=n,
-                precision=hits / claimed if claimed else None,
-                recall=recall,
-                f1=2 * hits / (n + claimed) if n + claimed else None,
-            )
-        )
-    return reports
 
 
 def _metrics(y: np.ndarray, proba: np.ndarray, groups: np.ndarray) -> dict[str, Metric]:

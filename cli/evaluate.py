@@ -19,7 +19,7 @@ from .common import (
     say,
 )
 from .progress import progress
-from .render import confusion_table, metric_rows, percent, table
+from .render import class_table, confusion_table, metric_rows, percent, table
 
 if TYPE_CHECKING:
     from ..classify.evaluate import Assessment
@@ -110,7 +110,7 @@ def as_text(found: Assessment) -> str:
         "",
         _metrics(found),
         "",
-        _classes(found),
+        class_table(found.per_class),
         "",
         confusion_table(found.confusion.tolist(), found.run.class_names),
     ]
@@ -125,31 +125,3 @@ def _metrics(found: Assessment) -> str:
         by_name = {row[0]: row[1:] for row in metric_rows(found.metrics_unseen)}
         rows = [[*row, *by_name.get(row[0], ["", ""])] for row in rows]
     return table(header, rows)
-
-
-def _classes(found: Assessment) -> str:
-    header = ["class", "images", "recall", "95% interval", "precision", "F1"]
-    rows = []
-    for report in sorted(found.per_class, key=lambda r: r.recall.value if r.recall else 2):
-        recall = report.recall
-        rows.append(
-            [
-                report.name,
-                report.n,
-                _figure(recall.value if recall else None),
-                f"{recall.low:.4f} to {recall.high:.4f}" if recall else "",
-                _figure(report.precision),
-                _figure(report.f1),
-            ]
-        )
-    shown = rows[:20]
-    text = table(header, shown)
-    if len(rows) > len(shown):
-        text += (
-            f"\n… and {len(rows) - len(shown)} classes recognised better (--json lists them all)"
-        )
-    return text
-
-
-def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"

@@ -20,7 +20,7 @@ from .common import (
 )
 from .heads import head_options
 from .progress import progress
-from .render import confusion_table, metric_rows, percent, short_path, table
+from .render import class_table, confusion_table, metric_rows, percent, short_path, table
 
 if TYPE_CHECKING:
     from ..classify.fit import HeadsFit
@@ -188,6 +188,7 @@ def as_dict(run: Run) -> dict[str, Any]:
         "n": info.n,
         "metrics": {name: asdict(metric) for name, metric in info.metrics.items()},
         "confusion": info.confusion,
+        "per_class": [asdict(report) for report in run.per_class()],
         "params": info.params,
         "features": run.features,
         "seconds": info.seconds,
@@ -204,6 +205,8 @@ def as_text(run: Run) -> str:
         "",
         table(["metric", "value", "95% interval"], metric_rows(info.metrics)),
         *who_was_scored(run),
+        "",
+        class_table(run.per_class()),
         "",
         confusion_table(info.confusion, run.class_names),
     ]

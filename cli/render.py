@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from .common import painted
 
 if TYPE_CHECKING:
+    from ..classify.scoring.classes import ClassReport
     from ..classify.scoring.metrics import Metric
 
 METRIC_NAMES = {
@@ -152,6 +153,26 @@ def metric_rows(metrics: Mapping[str, Metric]) -> list[list[str]]:
         [METRIC_NAMES.get(name, name), f"{m.value:.4f}", f"{m.low:.4f} to {m.high:.4f}"]
         for name, m in metrics.items()
     ]
+
+
+def class_table(reports: Sequence[ClassReport]) -> str:
+    """Return recall, precision and F1 of each class; of more than 20 the 10 with the least F1."""
+    worst = sorted(reports, key=lambda r: r.f1.value if r.f1 else 2)
+    shown = reports if len(reports) <= 20 else worst[:10]
+    text = table(
+        ["class", "images", "recall", "precision", "F1"],
+        [[r.name, r.n, *map(_figure, (r.recall, r.precision, r.f1))] for r in shown],
+    )
+    if len(shown) < len(reports):
+        of = f"{len(shown)} of {len(reports)} classes"
+        text += f"\n… the {of} with the least F1; --json lists them all"
+    return text
+
+
+def _figure(metric: Metric | None) -> str:
+    if metric is None:
+        return "-"
+    return f"{metric.value:.3f} ({metric.low:.2f}-{metric.high:.2f})"
 
 
 def confusion_table(confusion: Sequence[Sequence[int]], class_names: Sequence[str]) -> str:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..classify.heads.linear import softmax
-from ..classify.scoring.calibrate import apply_temperature, calibration_error, cross_calibrate
+from ..classify.scoring.calibrate import apply_temperature, cross_calibrate
+from ..classify.scoring.ece import calibration_error
 from ..classify.scoring.metrics import Metric, image_loss, score
 from ..classify.scoring.paired import Difference, compare_paired
 

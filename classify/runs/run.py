@@ -19,6 +19,7 @@ from ..heads.predictors import head_file, load_predictor
 from ..heads.registry import heads
 from ..heads.saved_estimator import SavedEstimator, how_to_save, read_estimator
 from ..scoring.calibrate import calibrate_head
+from ..scoring.classes import ClassReport, class_reports
 from ..scoring.crossval import Recipe
 from ..scoring.metrics import Metric
 from ..sources import Source, averaged, describe
@@ -396,6 +397,20 @@ class Run:
             If the system refuses to read it.
         """
         return read_predictions(self.folder, self.info.parts, len(self.class_names))
+
+    def per_class(self) -> list[ClassReport]:
+        """Return recall, precision and F1 of each class, on the images that the run was scored on.
+
+        Raises
+        ------
+        FormatError, StorageError
+            See `predictions`.
+        """
+        scored = self.predictions()
+        folds = len(np.unique(scored.fold))
+        return class_reports(
+            scored.label, scored.probabilities, scored.group, self.class_names, folds
+        )
 
 
 def read_run(folder: Path, *, parts: bool = False, trusted: tuple[str, ...] = ()) -> Run:

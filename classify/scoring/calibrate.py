@@ -28,15 +28,13 @@ import numpy as np
 from ...errors import DataError, FitError
 from ..heads.linear import softmax
 from ..heads.newton import increasing_root
-from .intervals import Metric, Z, standard_error
-from .metrics import expected_calibration_error
+from .intervals import standard_error
 
 HeldOut = tuple[np.ndarray, np.ndarray]  # classes (m,) and probabilities (m, C)
 
 UNKNOWN = "unknown"  # the label of a rejected image
 _TINY = 1e-12  # what a probability of 0 counts as, at most
 _WIDEST = 7.0  # |log T| stays below this
-_BINS = 15
 _STEPS = 50  # numbers of accepted images that are tried
 _STARTS = 4  # sequences of tests, which share the allowed risk
 
@@ -235,27 +233,6 @@ def halve_groups(groups: np.ndarray, seed: int = 0) -> np.ndarray:
     """Deal groups into two halves at random, shape (N,) of 0 and 1."""
     unique, group_of = np.unique(groups, return_inverse=True)
     return (np.random.default_rng(seed).permutation(len(unique)) % 2)[group_of]
-
-
-def calibration_error(
-    y: np.ndarray, probabilities: np.ndarray, groups: np.ndarray | None = None
-) -> Metric:
-    """Return the expected calibration error with a 95% interval that respects groups.
-
-    The value is that of `tlx.classify.scoring.metrics.expected_calibration_error`. It is the mean
-    over images i, in bins b, of ``sign_b (correct_i - confidence_i)``; with the signs taken as
-    given, that has a mean's cluster-robust interval. Few images make the value too
-    large (noise has a distance from zero in every bin), so it is no proof of bad calibration there.
-    """
-    confidence = probabilities.max(axis=1)
-    gap = (probabilities.argmax(axis=1) == y) - confidence
-    rank = np.searchsorted(np.sort(confidence), confidence)
-    bins = rank * _BINS // len(y)
-    sign = np.sign(np.bincount(bins, weights=gap))[bins]
-    value = expected_calibration_error(y, probabilities, _BINS)
-    group = np.arange(len(y)) if groups is None else np.unique(groups, return_inverse=True)[1]
-    half = Z * standard_error(sign * gap - value, group)
-    return Metric(value, max(0.0, value - half), min(1.0, value + half))
 
 
 def choose_threshold(

@@ -36,11 +36,11 @@ from ..table import Features
 from .calibrate import (
     HeldOut,
     calibrate_head,
-    calibration_error,
     cross_calibrate,
     fit_temperature,
     pooled,
 )
+from .ece import calibration_error
 from .intervals import allow_for_folds, average_draws
 from .metrics import Metric, confusion_matrix, image_loss, score
 from .plan import Fit, Plan, make_plan
@@ -277,16 +277,17 @@ def _evaluate(
     kept = chosen[plan.kept]
     temperature = fit_temperature(*told(plan.kept, plan.calibrating(plan.kept)))
     head = calibrate_head(kept.head, temperature)
+    metrics = {
+        **score(y, proba, groups),
+        "ece_raw": calibration_error(y, raw, groups),
+        "ece": calibration_error(y, proba, groups),
+    }
     return Evaluation(
         recipe=Recipe(model.name, n_folds, grid, params),
         protocol=plan.protocol,
         head=head,
         params={**params, **kept.params},
-        metrics={
-            **allow_for_folds(score(y, proba, groups), len(plan.scored)),
-            "ece_raw": calibration_error(y, raw, groups),
-            "ece": calibration_error(y, proba, groups),
-        },
+        metrics=allow_for_folds(metrics, len(plan.scored)),
         confusion=confusion_matrix(y, proba.argmax(axis=1), len(table.class_names)),
         rows=rows,
         fold=fold,

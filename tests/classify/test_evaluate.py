@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tlx.classify.evaluate import class_reports, evaluate_run
+from tlx.classify.evaluate import evaluate_run
 from tlx.classify.fit import fit_head
 from tlx.embed.pipeline import embed_images
 from tlx.errors import DataError, UnknownNameError
@@ -87,23 +87,6 @@ def test_a_data_set_without_features_of_the_run(run, place, add_dataset, draw) -
     add_dataset("other", *draw(40), backbone="another")
     with pytest.raises(DataError, match=r"no features of drawn at 8.*\nName its folder.*/nowhere"):
         evaluate_run(run, "other", workspace=place.root)
-
-
-def test_class_reports_are_scikit_learns() -> None:
-    from sklearn.metrics import precision_recall_fscore_support
-
-    rng = np.random.default_rng(0)
-    y = rng.integers(0, 3, 200)
-    p = rng.dirichlet([1, 1, 1], 200) + 0.4 * np.eye(3)[y]
-    reports = class_reports(y, p, np.arange(200), ("a", "b", "c"))
-    expected = precision_recall_fscore_support(y, p.argmax(axis=1))
-    for c, report in enumerate(reports):
-        assert report.precision == pytest.approx(expected[0][c])
-        assert report.recall is not None
-        assert report.recall.value == pytest.approx(expected[1][c])
-        assert report.recall.low < report.recall.value < report.recall.high
-        assert report.f1 == pytest.approx(expected[2][c])
-        assert report.n == expected[3][c]
 
 
 def test_a_folder_is_embedded_and_the_default_data_set_stays(

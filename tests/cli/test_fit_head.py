@@ -28,6 +28,10 @@ def test_json_has_the_keys_of_the_contract(project, tlx):
     for name, metric in result["metrics"].items():
         assert metric["low"] <= metric["value"] <= metric["high"], name
     assert sum(map(sum, result["confusion"])) == 37
+    assert [report["name"] for report in result["per_class"]] == result["classes"]
+    for report in result["per_class"]:
+        for figure in (report["recall"], report["precision"], report["f1"]):
+            assert figure["low"] <= figure["value"] <= figure["high"]
 
 
 def test_it_never_imports_a_network_or_opens_an_image(project, python):
@@ -53,6 +57,7 @@ def test_text(project, tlx):
     assert re.search(r"^metric +value +95% interval$", text, re.MULTILINE)
     for name in ("accuracy", "balanced accuracy", "macro F1", "log loss"):
         assert f"\n{name} " in text
+    assert re.search(r"^class +images +recall +precision +F1$", text, re.MULTILINE)
     assert "true \\ predicted  amber  blue  coral" in text
     assert "run logreg-2 in " in text
     assert "Next: tlx predict logreg-2 PHOTO.jpg" in text

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from tlx.classify.scoring.classes import ClassReport
 from tlx.classify.scoring.metrics import Metric
 from tlx.cli import render
 
@@ -35,6 +36,26 @@ def test_table_escapes_what_does_not_print():
 def test_metric_rows():
     rows = render.metric_rows({"log_loss": Metric(0.25, 0.1, 0.41239)})
     assert rows == [["log loss", "0.2500", "0.1000 to 0.4124"]]
+
+
+def reports(n):
+    figures = [Metric(i / n, 0.0, 1.0) for i in range(n)]
+    return [ClassReport(f"c{i}", 5, None, f, f) for i, f in enumerate(figures)]
+
+
+def test_classes_have_their_figures_with_intervals():
+    assert render.class_table(reports(2)).splitlines() == [
+        "class  images  recall             precision  F1",
+        "c0          5  0.000 (0.00-1.00)  -          0.000 (0.00-1.00)",
+        "c1          5  0.500 (0.00-1.00)  -          0.500 (0.00-1.00)",
+    ]
+
+
+def test_of_many_classes_the_worst_are_shown():
+    lines = render.class_table(reports(30)[::-1]).splitlines()
+    assert [line.split()[0] for line in lines[1:]] == [*(f"c{i}" for i in range(10)), "…"]
+    assert lines[-1] == "… the 10 of 30 classes with the least F1; --json lists them all"
+    assert max(map(len, lines)) <= 80
 
 
 def test_confusion_of_few_classes_is_the_matrix():

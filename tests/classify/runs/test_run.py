@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from tlx.classify.fit import fit_head
@@ -43,6 +44,16 @@ def test_metrics_are_objects(run):
     accuracy = run.metrics["accuracy"]
     assert accuracy.low <= accuracy.value <= accuracy.high
     assert str(accuracy).startswith(f"{accuracy.value:.4f} (")
+
+
+def test_each_class_has_its_figures(run):
+    reports = run.per_class()
+    assert [report.name for report in reports] == list(run.class_names)
+    assert sum(report.n for report in reports) == 40
+    confusion = np.array(run.info.confusion)
+    for c, report in enumerate(reports):
+        assert report.recall.value == pytest.approx(confusion[c, c] / confusion[c].sum())
+        assert report.f1.low <= report.f1.value <= report.f1.high
 
 
 def test_a_repr_is_one_short_line(run):

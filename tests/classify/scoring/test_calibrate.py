@@ -9,7 +9,6 @@ from tlx.classify.fit import fit_head
 from tlx.classify.heads.linear import softmax
 from tlx.classify.scoring.calibrate import (
     apply_temperature,
-    calibration_error,
     choose_threshold,
     cross_calibrate,
     fit_temperature,
@@ -17,7 +16,7 @@ from tlx.classify.scoring.calibrate import (
     pooled,
 )
 from tlx.classify.scoring.crossval import evaluate_head
-from tlx.classify.scoring.metrics import expected_calibration_error
+from tlx.classify.scoring.ece import calibration_error, expected_calibration_error
 from tlx.errors import DataError, FitError
 
 
@@ -169,25 +168,13 @@ def test_few_validation_images_make_the_log_loss_no_worse(make_table, draw) -> N
     assert np.mean(ratios) < 1.0
 
 
-def test_interval_of_the_calibration_error_covers_the_value_and_widens_with_groups() -> None:
-    logits, y = drawn(600, 3)
-    p = softmax(logits * 2)
-    alone = calibration_error(y, p)
-    copied = calibration_error(
-        np.repeat(y, 4), np.repeat(p, 4, axis=0), np.repeat(np.arange(600), 4)
-    )
-    assert alone.low < alone.value < alone.high
-    assert copied.value == pytest.approx(alone.value, abs=0.01)
-    assert copied.high - copied.low == pytest.approx(alone.high - alone.low, rel=0.1)
-
-
 def test_evaluation_scores_calibrated_probabilities(make_table, draw) -> None:
     table = make_table(*draw(400, classes=3, spread=1.5))
     found = evaluate_head(table, "logreg", grid={"C": [100.0]})
     y = table.y[found.rows]
     assert set(found.metrics) >= {"ece_raw", "ece"}
     assert found.metrics["ece"].value == pytest.approx(
-        expected_calibration_error(y, found.probabilities)
+        calibration_error(y, found.probabilities, table.groups[found.rows]).value
     )
     assert found.metrics["log_loss"].value == pytest.approx(nll(y, found.probabilities))
     assert found.temperature > 1  # hardly regularised: too sure

@@ -6,7 +6,6 @@ import pytest
 from tlx.classify.scoring.metrics import (
     Metric,
     confusion_matrix,
-    expected_calibration_error,
     influences,
     score,
 )
@@ -124,7 +123,9 @@ def test_widths_agree_with_the_bootstrap(classes, weights, clustered):
         draws.append([m.value for m in score(y[rows], p[rows]).values()])
     low, high = np.percentile(draws, [2.5, 97.5], axis=0)
     widths = _widths(score(y, p, groups))
-    np.testing.assert_allclose(list(widths.values()), high - low, rtol=0.15)
+    loss = NAMES.index("log_loss")  # wider: it allows for mistakes not seen
+    assert 0.9 < widths.pop("log_loss") / (high - low)[loss] < 1.35
+    np.testing.assert_allclose(list(widths.values()), np.delete(high - low, loss), rtol=0.15)
 
 
 @pytest.mark.parametrize("classes", [2, 4])
@@ -136,7 +137,8 @@ def test_intervals_cover_the_truth(classes):
         metrics = score(y[start : start + 150], p[start : start + 150])
         for name, m in metrics.items():
             inside[name] += m.low <= truth[name].value <= m.high
-    assert all(0.92 <= count / 400 <= 0.985 for count in inside.values()), inside
+    assert all(count / 400 >= 0.92 for count in inside.values()), inside
+    assert all(inside[name] / 400 <= 0.985 for name in NAMES if name != "log_loss"), inside
 
 
 def test_copies_in_groups_change_nothing():
@@ -172,9 +174,10 @@ def test_perfect_score(classes):
     low, _ = _wilson(40, 40)
     for name in ("accuracy", "balanced_accuracy", "macro_f1"):
         m = metrics[name]
-        assert (m.value, m.low, m.high) == pytest.approx((1, low, 1))
+        assert (m.value, m.high) == (1, 1)
+        assert low - 0.02 < m.low < low + 1e-9  # of 40 images, whatever their classes
     smallest = 40 // classes
-    assert metrics["roc_auc"].low == pytest.approx(_wilson(smallest, smallest)[0])
+    assert _wilson(smallest, smallest)[0] < metrics["roc_auc"].low < 0.99
     assert metrics["log_loss"].value == pytest.approx(0, abs=1e-12)
 
 
@@ -189,9 +192,10 @@ def test_one_image_a_class():
     y = np.arange(4)
     metrics = score(y, np.eye(4)[[0, 1, 2, 0]])
     low, high = _wilson(3, 4)
-    for name in ("accuracy", "balanced_accuracy"):
-        m = metrics[name]
-        assert (m.value, m.low, m.high) == pytest.approx((0.75, low, high))
+    assert (metrics["accuracy"].low, metrics["accuracy"].high) == pytest.approx((low, high))
+    assert metrics["balanced_accuracy"].value == 0.75
+    assert metrics["balanced_accuracy"].low < low
+    assert high < metrics["balanced_accuracy"].high < 1
     assert metrics["macro_f1"].high - metrics["macro_f1"].low > 0.3
 
 
@@ -237,23 +241,6 @@ def test_confusion_matrix_is_that_of_scikit_learn():
     matrix = confusion_matrix(y, predicted, 5)
     assert matrix.dtype.kind == "i"
     np.testing.assert_array_equal(matrix, expected(y, predicted, labels=range(5)))
-
-
-def test_calibration_error_of_calibrated_and_of_overconfident_probabilities():
-    rng = np.random.default_rng(0)
-    confidence = rng.uniform(0.5, 1, 20_000)
-    y = (rng.random(20_000) > confidence).astype(int)
-    calibrated = np.column_stack([confidence, 1 - confidence])
-    assert expected_calibration_error(y, calibrated) < 0.02
-    sure = np.tile([1.0, 0.0], (20_000, 1))
-    assert expected_calibration_error(y, sure) == pytest.approx(y.mean())
-
-
-def test_calibration_error_does_not_depend_on_the_order():
-    y, p = _sample(500, 3, ties=True)
-    order = np.random.default_rng(0).permutation(500)
-    a, b = expected_calibration_error(y, p), expected_calibration_error(y[order], p[order])
-    assert a == pytest.approx(b)
 
 
 @pytest.mark.parametrize("classes", [2, 4])
