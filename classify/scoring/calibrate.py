@@ -15,6 +15,8 @@ References
    the case of the binomial, Biometrika 26.
 .. [5] J. Platt (1999), Probabilistic outputs for support vector machines and comparisons to
    regularized likelihood methods, in: Advances in large margin classifiers, MIT Press.
+.. [6] B. L. Wiens (2003), A fixed sequence Bonferroni procedure for testing multiple endpoints,
+   Pharmaceutical Statistics 2.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ UNKNOWN = "unknown"  # the label of a rejected image
 _TINY = 1e-12  # what a probability of 0 counts as, at most
 _WIDEST = 7.0  # |log T| stays below this
 _STEPS = 50  # numbers of accepted images that are tried
-_STARTS = 4  # sequences of tests, which share the allowed risk
+_STARTS = (0, 1, 5, 20)  # mistakes that the first tests would bear; they share the allowed risk
 
 
 @dataclass(frozen=True)
@@ -248,9 +250,11 @@ def choose_threshold(
     The most confident images are accepted, more and more of them, as long as the upper bound of
     their error [4]_ stays below `error`: selective classification with guaranteed risk [2]_. The
     numbers of images to try are fixed beforehand and tested in sequence, so that trying many costs
-    nothing; four sequences, which start at different numbers, share `delta` evenly [3]_, so that a
-    single mistake among the most confident images does not end it all. Dependent images count for
-    as many as would give the variance between groups.
+    nothing [3]_. A sequence starts where a test without a mistake would just pass. As a single
+    mistake among the most confident images would end it, others start where one, five and twenty
+    mistakes would just pass, if there are so many images: they share `delta` evenly, and what a
+    sequence has brought as far as the next start is added to that one's share (the fallback
+    procedure [6]_). Dependent images count for as many as would give the variance between groups.
 
     Parameters
     ----------
@@ -291,50 +295,80 @@ def choose_threshold(
     group = np.unique(groups, return_inverse=True)[1][order]
     confidence = confidence[order]
     weight = (np.ones(len(y)) if weights is None else weights / weights.max())[order]
-    # Images of equal confidence are accepted together.
-    sizes = np.searchsorted(-confidence, -confidence[_tried(len(y)) - 1], side="right")
-    bounds, floors = np.array(
-        [_error_bounds(wrong[:n], group[:n], weight[:n], delta / _STARTS) for n in sizes]
-    ).T
-    passed = _passed(bounds, floors, error)
-    if not passed.any():
-        least = next((b for b in np.sort(bounds) if _passed(bounds, floors, b).any()), 1.0)
+    n, bound = _accepted(confidence, wrong, group, weight, error, delta)
+    if not n:
+        least = _least(confidence, wrong, group, weight, error, delta)
         raise FitError(
             f"no confidence promises an error of at most {error:g}: with {_counting(weight)}, "
-            f"the least that can be promised is {np.ceil(least * 1000) / 1000:g}.",
+            f"the least that can be promised is {least:g}.",
             "Ask for a larger error, add images, or fit a better head.",
         )
-    best = int(np.flatnonzero(passed)[-1])
-    n = int(sizes[best])
     return Rejection(
         error=error,
         threshold=float(confidence[n - 1]),
         coverage=float(weight[:n].sum() / weight.sum()),
         observed=float(np.average(wrong[:n], weights=weight[:n])),
-        bound=float(bounds[best]),
+        bound=bound,
         n=n,
     )
 
 
-def _tried(n: int) -> np.ndarray:
-    """Return the numbers of accepted images to try, increasing up to n."""
-    return np.unique(np.ceil(n * np.arange(1, _STEPS + 1) / _STEPS).astype(int))
+def _accepted(
+    confidence: np.ndarray,
+    wrong: np.ndarray,
+    group: np.ndarray,
+    weight: np.ndarray,
+    error: float,
+    delta: float,
+) -> tuple[int, float]:
+    """Return how many images are accepted, and the bound of their error; 0 and 1 if none are."""
+    N = len(wrong)
+    starts = _starts(group, weight, error, delta)
+    steps = -(-N * np.arange(1, _STEPS + 1) // _STEPS)
+    level, found = 0.0, (0, 1.0)
+    for size in sorted({*starts, *steps.tolist()}):
+        level += starts.get(size, 0.0)
+        if level:
+            # Images of equal confidence are accepted together.
+            n = int(np.searchsorted(-confidence, -confidence[size - 1], side="right"))
+            bound = _error_bound(wrong[:n], group[:n], weight[:n], level)
+            level, found = (level, (n, bound)) if bound <= error else (0.0, found)
+    return found
 
 
-def _passed(bounds: np.ndarray, floors: np.ndarray, error: float) -> np.ndarray:
-    """Return which tests are reached and passed from one of the starts, without a failure between.
+def _starts(group: np.ndarray, weight: np.ndarray, error: float, delta: float) -> dict[int, float]:
+    """Return the numbers of images at which sequences of tests start, and their shares of delta.
 
-    The tests run from few images to many. Too few could not pass even without a mistake (`floors`)
-    and are not tested; the starts are spread evenly over the others.
+    Few groups or light images count for fewer: there are enough of them where those numbers are
+    reached that independent images would need.
     """
-    passes = bounds <= error
-    reached = np.zeros(len(passes), bool)
-    feasible = np.flatnonzero(floors <= error)
-    for start in feasible[np.arange(_STARTS) * len(feasible) // _STARTS] if len(feasible) else ():
-        failures = np.flatnonzero(~passes[start:])
-        end = start + failures[0] if len(failures) else len(passes)
-        reached[start:end] = True
-    return reached
+    from scipy.special import bdtrin
+
+    new = np.zeros(len(group))
+    new[np.unique(group, return_index=True)[1]] = 1
+    effective = new.cumsum() * weight.cumsum() / np.arange(1, len(group) + 1)
+    for count in range(len(_STARTS), 0, -1):
+        needed = [float(bdtrin(mistakes, delta / count, error)) for mistakes in _STARTS[:count]]
+        if needed[-1] <= effective.max():
+            return {int((effective >= n).argmax()) + 1: delta / count for n in needed}
+    return {}
+
+
+def _least(
+    confidence: np.ndarray,
+    wrong: np.ndarray,
+    group: np.ndarray,
+    weight: np.ndarray,
+    error: float,
+    delta: float,
+) -> float:
+    """Return the least error, in thousandths, that some confidence promises."""
+    low, high = int(error * 1000), 1000
+    while high - low > 1:
+        middle = (low + high) // 2
+        found = _accepted(confidence, wrong, group, weight, middle / 1000, delta)[0]
+        low, high = (low, middle) if found else (middle, high)
+    return high / 1000
 
 
 def _counting(weight: np.ndarray) -> str:
@@ -343,13 +377,8 @@ def _counting(weight: np.ndarray) -> str:
     return f"{n} scored images{count}"
 
 
-def _error_bounds(
-    wrong: np.ndarray, group: np.ndarray, weight: np.ndarray, delta: float
-) -> tuple[float, float]:
-    """Return the upper bound of the share of `wrong`, and what it would be without any.
-
-    The largest `weight` of all scored images is 1.
-    """
+def _error_bound(wrong: np.ndarray, group: np.ndarray, weight: np.ndarray, delta: float) -> float:
+    """Return the upper bound of the share of `wrong`. The largest `weight` of all images is 1."""
     from scipy.special import betaincinv
 
     value, mean = float(np.average(wrong, weights=weight)), float(weight.mean())
@@ -357,5 +386,4 @@ def _error_bounds(
     se = standard_error((wrong - value) * weight / mean, group)
     n = min(groups, value * (1 - value) / se**2) if se else groups
     errors = value * n
-    bound = 1.0 if errors >= n else float(betaincinv(errors + 1, n - errors, 1 - delta))
-    return bound, 1 - delta ** (1 / groups)
+    return 1.0 if errors >= n else float(betaincinv(errors + 1, n - errors, 1 - delta))

@@ -218,6 +218,27 @@ def test_rejection_tells_what_it_accepts() -> None:
     assert found.observed < found.bound <= 0.05
 
 
+def faultless_but(n: int, mistakes: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return probabilities (n, 2), falling in confidence, and classes; some predictions wrong."""
+    sure = np.linspace(0.999, 0.6, n)
+    y = np.zeros(n, int)
+    y[mistakes] = 1
+    return y, np.stack([sure, 1 - sure], axis=1)
+
+
+def test_three_hundred_faultless_images_promise_one_per_cent() -> None:
+    y, p = faultless_but(399, [350, 370])
+    found = choose_threshold(y, p, np.arange(399), 0.01)
+    assert 299 <= found.n <= 350
+    assert found.bound <= 0.01
+
+
+@pytest.mark.parametrize("n", [600, 2000])
+def test_one_mistake_among_the_most_confident_does_not_end_it_all(n: int) -> None:
+    y, p = faultless_but(n, [3])
+    assert choose_threshold(y, p, np.arange(n), 0.02).coverage == 1
+
+
 def test_copies_promise_no_more() -> None:
     p = np.tile([0.98, 0.02], (100, 1))
     y = np.zeros(100, int)
