@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from textwrap import fill
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
     from ..finetune.probe import ProbeRow
     from ..finetune.result import FinetuneResult
     from ..finetune.settings import Epoch
+
+_BASIS = (
+    "(The table has each image by an epoch and a temperature that were chosen without\n"
+    "it; the network as it would be kept has the best epoch on all of them.)"
+)
 
 
 def finetune(
@@ -69,6 +75,13 @@ def finetune(
             help="Take the best point on the line between the weights before and after.",
         ),
     ] = False,
+    keep: Annotated[
+        Literal["better", "finetuned", "head"],
+        typer.Option(
+            help="'better' keeps the fine-tuned network if it is better beyond chance, else the "
+            "head; 'finetuned' or 'head' keeps that one, whatever is better."
+        ),
+    ] = "better",
     boundary_dtype: Annotated[
         str, typer.Option(help="How activations at the cut are stored: auto, float16 or float32.")
     ] = "auto",
@@ -93,7 +106,7 @@ def finetune(
 
     What is below the cut stays frozen: its activations are computed once and cached, and epochs run
     over the top only. Head and fine-tuned network are compared on the same held-out images.
-    Ctrl-C keeps the best epoch so far; the same command goes on from there, after a kill too.
+    Ctrl-C ends with the epochs so far; the same command goes on from there, after a kill too.
     """
     from ..finetune.api import Callbacks, finetune_head
     from ..finetune.settings import Settings
@@ -123,6 +136,7 @@ def finetune(
             dataset=dataset,
             settings=settings,
             average=average,
+            keep=keep,
             boundary_dtype=boundary_dtype,
             max_cache_gb=max_cache_gb,
             engine=engine,
@@ -131,7 +145,7 @@ def finetune(
         )
     emit(result.as_dict()) if as_json else say(as_text(result))
     if result.training.interrupted:
-        kept = "the best epoch so far is kept" if result.run else "all workers stop"
+        kept = "the run is of the epochs so far" if result.run else "all workers stop"
         note(f"Interrupted: {kept}. The same command goes on from here.")
         raise typer.Exit(130)
 
@@ -188,13 +202,11 @@ def as_text(result: FinetuneResult) -> str:
     if trained:
         lines += _differences(result)
     kept = "fine-tuned network" if verdict.kept == "finetuned" else "head"
-    lines += [f"Kept: the {kept}. {verdict.why if trained else 'No epoch was trained.'}"]
+    asked = ", as asked" if trained and (verdict.kept == "finetuned") != verdict.better else ""
+    why = verdict.why if trained else "No epoch was trained."
+    lines += [fill(f"Kept: the {kept}{asked}. {why}", 80)]
     if trained:
-        lines += [
-            "(The epoch was chosen on these images too, which flatters the fine-tuned network a "
-            "little.\nLog loss is after calibration, each image by a temperature fitted without "
-            "it; the losses of\nthe epochs are before.)"
-        ]
+        lines += [_BASIS]
     lines.append("")
     if result.run is None:
         return "\n".join([*lines, "The run is with the first worker."])

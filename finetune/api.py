@@ -15,8 +15,10 @@ import numpy as np
 
 from ..arguments import says_nearest_argument
 from ..cache.spec import FeatureSpec
+from ..classify.heads.linear import softmax
 from ..classify.runs.backbone import run_backbone
 from ..classify.runs.run import Run
+from ..classify.scoring.calibrate import fit_temperature
 from ..embed.backbones.tap import feature_model
 from ..embed.engines.engine import Engine
 from ..errors import FitError
@@ -30,8 +32,8 @@ from .probe import ProbeRow, choose_by_probe
 from .result import FinetuneResult
 from .seed import PARITY_IMAGES, SeededNetwork, attach_head, check_parity
 from .settings import Epoch, Settings, Training
-from .train import average_weights, predict_logits, train, training_key
-from .verdict import Verdict, Worth, judge, weigh
+from .train import average_weights, log_loss, train, training_key
+from .verdict import Verdict, Worth, check_keep, cross_fit, judge, weigh
 
 
 @dataclass
@@ -65,6 +67,7 @@ def finetune_head(
     dataset: str | None = None,
     settings: Settings | None = None,
     average: bool = False,
+    keep: str = "better",
     boundary_dtype: str = "auto",
     max_cache_gb: float = 10.0,
     engine: str | Engine = "auto",
@@ -88,6 +91,9 @@ def finetune_head(
         How to train.
     average : bool, default=False
         Take the best point on the line between the head's network and the fine-tuned one.
+    keep : {"better", "finetuned", "head"}, default="better"
+        The fine-tuned network if it is better than the head beyond chance, else the head; or one of
+        them whatever is better. ``"best"`` stands for a network only if it is better.
     boundary_dtype : {"auto", "float16", "float32"}, default="auto"
         How activations at the cut are stored. ``"auto"`` is float16 unless the network's logits
         then differ from the head's by more than 1e-3, as they can with very small images.
@@ -126,6 +132,7 @@ def finetune_head(
     True
     """
     started = time.perf_counter()
+    check_keep(keep)
     workspace, dtypes = Workspace(workspace), _dtypes(boundary_dtype)
     settings, callbacks = settings or Settings(), callbacks or Callbacks()
     run = find_seed(workspace, seed_run, dataset)
@@ -145,11 +152,14 @@ def finetune_head(
     start = [weight.numpy() for weight in network.top.trainable_variables]
     checkpoint = _checkpoint(workspace, boundary, held, settings, devices)
     training = _train(network, boundary, held, settings, devices, checkpoint, callbacks)
-    point = _average(network, boundary, held, start, training) if average else None
-
-    head, tuned = _weigh(network, boundary, held, training, run.info.seed)
-    verdict = _judge(held, head, tuned)
-    proba = _keep(network, verdict, start, head, tuned)
+    point, candidates = None, np.stack(training.logits)[1:]
+    if average and training.best_epoch:
+        point, candidates = average_weights(network.top, start, boundary.reader(held.rows), held.y)
+    head, tuned = _weigh(held, training.logits[0], candidates, run.info.seed)
+    verdict = judge(
+        held.y, head.proba, tuned.proba, held.groups, keep if len(candidates) else "head"
+    )
+    proba = _keep(network, verdict, start, held, candidates, (head, tuned))
     result = FinetuneResult(
         seed_run=run.id,
         choice=choice,
@@ -276,7 +286,7 @@ def _checkpoint(
         "boundary": boundary.spec.fingerprint,
         "settings": asdict(settings),
         "train": hashlib.sha256(digest[held.train].tobytes()).hexdigest(),
-        "labels": hashlib.sha256(y[held.train].tobytes()).hexdigest(),
+        "labels": hashlib.sha256(y[held.used].tobytes()).hexdigest(),
         "held_out": hashlib.sha256(digest[held.rows].tobytes()).hexdigest(),
     }
     devices.check_same(training_key(facts))
@@ -316,45 +326,35 @@ def _train(
     return training
 
 
-def _average(
-    network: SeededNetwork,
-    boundary: Boundary,
-    held: HeldOut,
-    start: list[np.ndarray],
-    training: Training,
-) -> float | None:
-    if not training.best_epoch:
-        return None
-    return average_weights(network.top, start, boundary.reader(held.rows), held.y)
-
-
 def _weigh(
-    network: SeededNetwork, boundary: Boundary, held: HeldOut, training: Training, seed: int
+    held: HeldOut, at_start: np.ndarray, candidates: np.ndarray, seed: int
 ) -> tuple[Worth, Worth]:
-    """Score head and network in one way: both before calibration, and then calibrated alike."""
-    head = tuned = training.head_logits * held.temperature  # it is calibrated already: taken back
-    if training.best_epoch:
-        tuned = predict_logits(network.top, boundary.reader(held.rows))
-    before = weigh(held.y, head, held.groups, seed)
-    before.loss_as_kept = training.epochs[0].val_loss  # the head is calibrated already
-    return before, weigh(held.y, tuned, held.groups, seed)
-
-
-def _judge(held: HeldOut, head: Worth, tuned: Worth) -> Verdict:
-    as_kept = head.loss_as_kept, tuned.loss_as_kept
-    return judge(held.y, head.proba, tuned.proba, held.groups, as_kept)
+    """Score head and network in one way; without a trained epoch the network is the head."""
+    logits = at_start * held.temperature  # it is calibrated already: taken back
+    raw, proba = cross_fit(held.y, logits[None], held.groups, seed)
+    proba = proba if held.proba is None else held.proba
+    head = weigh(held.y, raw, proba, held.groups)
+    if not len(candidates):
+        return head, head
+    return head, weigh(held.y, *cross_fit(held.y, candidates, held.groups, seed), held.groups)
 
 
 def _keep(
-    network: SeededNetwork, verdict: Verdict, start: list[np.ndarray], head: Worth, tuned: Worth
+    network: SeededNetwork,
+    verdict: Verdict,
+    start: list[np.ndarray],
+    held: HeldOut,
+    candidates: np.ndarray,
+    worth: tuple[Worth, Worth],
 ) -> np.ndarray:
     """Leave the weights of what is kept in the network, calibrated; return its probabilities."""
     if verdict.kept == "finetuned":
-        network.scale_logits(1 / tuned.temperature)
-        return tuned.proba
+        best = min(candidates, key=functools.partial(log_loss, held.y))  # which it is now
+        network.scale_logits(1 / fit_temperature(held.y, softmax(best)))
+        return worth[1].proba
     for variable, value in zip(network.top.trainable_variables, start, strict=True):
         variable.assign(value)  # the head is calibrated already
-    return head.proba
+    return worth[0].proba
 
 
 def _boundary_facts(

@@ -15,7 +15,7 @@ import numpy as np
 from ..cache.spec import FeatureSpec
 from ..classify.heads.dense import DensePredictor
 from ..classify.heads.linear import LinearPredictor
-from ..classify.runs.predictions import Predictions
+from ..classify.runs.predictions import EPOCHS, Predictions, epochs_bytes
 from ..classify.runs.prior import learned_prior
 from ..classify.runs.run import Finetuning, Run, RunInfo
 from ..classify.runs.store import save_run
@@ -114,7 +114,7 @@ def save_network(
     seed_run : Run
     held : HeldOut
     proba : ndarray of shape (M, C)
-        Of the held-out images, each calibrated without itself.
+        Of the held-out images, each by an epoch and a temperature chosen without it.
     result : FinetuneResult
     settings : Settings
     name : str, optional
@@ -158,7 +158,7 @@ def save_network(
         prior=prior,
         finetune=Finetuning(seed_run.id, kept, report),  # its temperature is in the last layer
     )
-    parts = {**head.parts(), MODEL_FILE: data}
+    parts = {**head.parts(), MODEL_FILE: data, EPOCHS: epochs_bytes(result.training.logits)}
     return save_run(workspace, info, parts, predictions, name, replaces=replaces)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..classify.folds import stratified_group_folds
 from ..classify.runs.best import best_run, load_run
+from ..classify.runs.predictions import scored_id
 from ..classify.runs.run import Run
 from ..classify.runs.store import check_name, list_runs
 from ..classify.sources import mean_views
@@ -37,6 +38,9 @@ class HeldOut:
     head : SeedHead
     temperature : float
         That is in the head's weights.
+    proba : ndarray of shape (M, C), or None
+        What the head's own run says of the held-out images: then the head has one log loss, here
+        and there. None if they, or their labels, have changed since.
     refitted : bool
         Whether the head had to be fitted again without the held-out images.
     """
@@ -47,6 +51,7 @@ class HeldOut:
     protocol: str
     head: SeedHead
     temperature: float
+    proba: np.ndarray | None
     refitted: bool
 
     @property
@@ -129,12 +134,23 @@ def hold_out(workspace: Workspace, run: Run, seed: int) -> HeldOut:
     train, rows = np.flatnonzero(~held), np.flatnonzero(held)
     learned = {row.tobytes() for row in run.predictions().trained_on}
     seen = any(table.digest[row].tobytes() in learned for row in rows)
-    head, temperature = run.head(), run.info.temperature
     refitted = seen or run.class_names != table.class_names
     if refitted:
-        head, temperature = _fit_again(run, table)
+        head, temperature, proba = _fit_again(run, table)
+    else:
+        head, temperature = run.head(), run.info.temperature
+        proba = _told(run, table.digest[rows], table.y[rows])
     layers = seed_head(head, run.info.model)
-    return HeldOut(table, train, rows, protocol, layers, temperature, refitted)
+    return HeldOut(table, train, rows, protocol, layers, temperature, proba, refitted)
+
+
+def _told(run: Run, digest: np.ndarray, y: np.ndarray) -> np.ndarray | None:
+    """Return what the run says of the images that it was scored on; None if they are others."""
+    if run.scored_id != scored_id(digest, y):
+        return None
+    told = run.predictions()
+    row_of = {row.tobytes(): number for number, row in enumerate(told.digest)}
+    return told.probabilities[[row_of[row.tobytes()] for row in digest]]
 
 
 def _a_fifth(table: Features, seed: int) -> np.ndarray:
@@ -147,7 +163,7 @@ def _a_fifth(table: Features, seed: int) -> np.ndarray:
         ) from error
 
 
-def _fit_again(run: Run, table: Features) -> tuple[Any, float]:
+def _fit_again(run: Run, table: Features) -> tuple[Any, float, np.ndarray]:
     recipe = run.info.recipe
     assert recipe is not None, "every head that can be a seed has one"
     try:
@@ -157,7 +173,7 @@ def _fit_again(run: Run, table: Features) -> tuple[Any, float]:
             f"the head of run {run.id} cannot be fitted without the held-out images: {error.cause}",
             _REMEDY,
         ) from error
-    return fitted.head, fitted.temperature
+    return fitted.head, fitted.temperature, fitted.probabilities
 
 
 def goes_on(

@@ -115,8 +115,8 @@ class Training:
         Whether a loss that is no number ended it.
     resumed_at : int
         Epoch after which a killed training was taken up; 0 if it was not.
-    head_logits : ndarray of shape (M, C), float32
-        Of the held-out images, before any step.
+    logits : list of ndarray of shape (M, C), float32
+        Of the held-out images, after each epoch, the head's first. One that diverged has none.
     """
 
     epochs: list[Epoch] = field(default_factory=list)
@@ -126,4 +126,4 @@ class Training:
     interrupted: bool = False
     diverged: bool = False
     resumed_at: int = 0
-    head_logits: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    logits: list[np.ndarray] = field(default_factory=list)

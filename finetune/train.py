@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import keras
 
 WARM_UP = 0.1  # share of all steps
-_CHECKPOINT_VERSION = 1
+_CHECKPOINT_VERSION = 2
 
 
 class Activations(Protocol):
@@ -93,14 +93,12 @@ def train(
     """
     devices = devices or open_devices(settings.strategy)
     started = time.perf_counter()
-    head_logits = predict_logits(top, held_out)
     loop = Loop(top, y, settings, devices)
     state = loop.restore(checkpoint) if checkpoint else None
     if state is None:
         state = Training()
-        _record(state, loop, 0, None, head_logits, y_held_out, started)
+        _record(state, loop, 0, None, predict_logits(top, held_out), y_held_out, started)
         on_epoch(state.epochs[0], 0.0)
-    state.head_logits = head_logits
     try:
         while _goes_on(state, settings):
             number, started = len(state.epochs), time.perf_counter()
@@ -158,7 +156,7 @@ def average_weights(
     held_out: Activations,
     y: np.ndarray,
     points: int = 11,
-) -> float:
+) -> tuple[float, np.ndarray]:
     """Move `top` to the best point on the line between two sets of weights.
 
     The line goes from `start` (0) to the weights that `top` has (1); the point with the lowest loss
@@ -167,22 +165,24 @@ def average_weights(
 
     Returns
     -------
-    float
-        The point, 0 to 1.
+    point : float
+        0 to 1.
+    logits : ndarray of shape (points, M, C), float32
+        Of the held-out images, at each point of the line.
 
     References
     ----------
     .. [1] M. Wortsman et al. (2022), Robust fine-tuning of zero-shot models, CVPR.
     """
     end = [weight.numpy() for weight in top.trainable_variables]
-    losses = []
+    logits = []
     line = np.linspace(0, 1, points)
     for share in line:
         _assign(top, [a + np.float32(share) * (b - a) for a, b in zip(start, end, strict=True)])
-        losses.append(log_loss(y, predict_logits(top, held_out)))
-    best = float(line[int(np.argmin(losses))])
+        logits.append(predict_logits(top, held_out))
+    best = float(line[int(np.argmin([log_loss(y, one) for one in logits]))])
     _assign(top, [a + np.float32(best) * (b - a) for a, b in zip(start, end, strict=True)])
-    return best
+    return best, np.stack(logits)
 
 
 def training_key(facts: dict[str, Any]) -> str:
@@ -255,6 +255,7 @@ class Loop:
         arrays = {f"weight{i}": value for i, value in enumerate(self.weights())}
         arrays |= {f"best{i}": value for i, value in enumerate(state.best_weights)}
         arrays |= {f"optimizer{i}": v.numpy() for i, v in enumerate(self._optimizer.variables)}
+        arrays["logits"] = np.stack(state.logits)
         told = {
             "version": _CHECKPOINT_VERSION,
             "epochs": [asdict(epoch) for epoch in state.epochs],
@@ -285,6 +286,7 @@ class Loop:
                 weights = [arrays[f"weight{i}"] for i in range(len(self._variables))]
                 best = [arrays[f"best{i}"] for i in range(len(self._variables))]
                 optimizer = [arrays[f"optimizer{i}"] for i in range(len(self._optimizer.variables))]
+                logits = list(arrays["logits"])
             if told["version"] != _CHECKPOINT_VERSION:
                 return None
             epochs = [Epoch(**epoch) for epoch in told["epochs"]]
@@ -292,10 +294,13 @@ class Loop:
             pairs += zip(self._optimizer.variables, optimizer, strict=True)
             if any(tuple(variable.shape) != value.shape for variable, value in pairs):
                 return None
+            if len(logits) != len(epochs):
+                return None
         except (OSError, EOFError, KeyError, ValueError, TypeError, zipfile.BadZipFile):
             return None
         resumed_at = len(epochs) - 1
         state = Training(epochs, told["best_epoch"], best, told["stale"], resumed_at=resumed_at)
+        state.logits = logits
         return state, weights, optimizer
 
     def _compile(self) -> Any:
@@ -346,6 +351,8 @@ def _record(
     before = [epoch.val_loss for epoch in state.epochs if epoch.epoch]
     if number and not state.diverged and all(loss < earlier for earlier in before):
         state.best_epoch, state.best_weights = number, loop.weights()
+    if not state.diverged:
+        state.logits.append(logits)
     seconds = time.perf_counter() - started
     state.epochs.append(Epoch(number, train_loss, loss, accuracy, seconds, best))
 

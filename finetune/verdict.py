@@ -1,4 +1,14 @@
-"""Head or fine-tuned network: which of the two is better on the same images, and how surely."""
+"""Head or fine-tuned network: which of the two is better on the same images, and how surely.
+
+The epoch with the lowest loss on some images looks better on them than it is. So the network is
+judged by cross-fitting [1]_: the held-out images are dealt into parts, and each is predicted by the
+epoch and the temperature that are best on the other parts.
+
+References
+----------
+.. [1] V. Chernozhukov et al. (2018), Double/debiased machine learning for treatment and structural
+   parameters, The Econometrics Journal 21.
+"""
 
 from __future__ import annotations
 
@@ -6,33 +16,32 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..classify.folds import stratified_group_folds
 from ..classify.heads.linear import softmax
-from ..classify.scoring.calibrate import apply_temperature, cross_calibrate
+from ..classify.scoring.calibrate import apply_temperature, fit_temperature, halve_groups
 from ..classify.scoring.ece import calibration_error
 from ..classify.scoring.metrics import Metric, image_loss, score
 from ..classify.scoring.paired import Difference, compare_paired
+from ..errors import DataError, UnknownNameError
 
+KEEP = ("better", "finetuned", "head")
+FEW = 150  # with fewer held-out images little can be told
 _CHANCE = 0.05  # p-values from here on may be chance
+_PARTS = 2  # that the held-out images are dealt into
 
 
 @dataclass
 class Worth:
-    """What head or network is worth on the held-out images.
+    """What head or network is worth on the M held-out images.
 
     Attributes
     ----------
     proba : ndarray of shape (M, C)
-        Calibrated, each image by a temperature that was fitted without it.
-    temperature : float
-        Of all of them, for the network to be kept.
-    loss_as_kept : float
-        Mean log loss on them with that temperature.
+        Calibrated. Nothing that gave those of an image was chosen by that image.
     metrics : dict of str to Metric
     """
 
     proba: np.ndarray
-    temperature: float
-    loss_as_kept: float
     metrics: dict[str, Metric]
 
 
@@ -43,6 +52,8 @@ class Verdict:
     Attributes
     ----------
     kept : {"head", "finetuned"}
+    better : bool
+        Whether the network is better than the head beyond chance, which of them is kept or not.
     n : int
         Images.
     accuracy, log_loss : Difference
@@ -51,10 +62,11 @@ class Verdict:
     gained, lost : int
         Images that only the fine-tuned network, or only the head, gets right.
     why : str
-        One or two sentences.
+        A few sentences.
     """
 
     kept: str
+    better: bool
     n: int
     accuracy: Difference
     log_loss: Difference
@@ -63,27 +75,81 @@ class Verdict:
     why: str
 
 
-def weigh(y: np.ndarray, logits: np.ndarray, groups: np.ndarray, seed: int) -> Worth:
-    """Calibrate logits as those of heads are, and score them.
+def weigh(y: np.ndarray, raw: np.ndarray, proba: np.ndarray, groups: np.ndarray) -> Worth:
+    """Score probabilities as those of heads are scored.
 
     Parameters
     ----------
     y : ndarray of shape (M,), int
-    logits : ndarray of shape (M, C)
-        Before any calibration.
+    raw, proba : ndarray of shape (M, C)
+        Before and after calibration.
     groups : ndarray of shape (M,), int
-    seed : int
-        With that of a head's own run its metrics come out as that run has them.
     """
-    raw = softmax(logits)
-    proba, temperature = cross_calibrate(y, raw, np.zeros(len(y), int), groups, seed)
     metrics = {
         **score(y, proba, groups),
         "ece_raw": calibration_error(y, raw, groups),
         "ece": calibration_error(y, proba, groups),
     }
-    own = apply_temperature(raw, temperature)[np.arange(len(y)), y]
-    return Worth(proba, temperature, float(image_loss(own).mean()), metrics)
+    return Worth(proba, metrics)
+
+
+def cross_fit(
+    y: np.ndarray,
+    logits: np.ndarray,
+    groups: np.ndarray,
+    seed: int = 0,
+    fold: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Predict each image by the epoch and the temperature that are best on the other parts.
+
+    Parameters
+    ----------
+    y : ndarray of shape (M,), int
+    logits : ndarray of shape (E, M, C)
+        Of E epochs, or other candidates.
+    groups : ndarray of shape (M,), int
+        No group is torn apart.
+    seed : int, default=0
+        Of the parts.
+    fold : ndarray of shape (M,), int, optional
+        The parts; by default two, with their share of each class.
+
+    Returns
+    -------
+    raw, proba : ndarray of shape (M, C), float64
+        Before and after calibration.
+
+    Examples
+    --------
+    >>> logits = np.random.default_rng(0).standard_normal((3, 20, 2))
+    >>> raw, proba = cross_fit(np.arange(20) % 2, logits, np.arange(20))
+    >>> proba.shape
+    (20, 2)
+    """
+    fold = _parts(y, groups, seed) if fold is None else fold
+    candidates = np.stack([softmax(one) for one in logits])
+    losses = epoch_losses(y, candidates)
+    raw = np.empty(candidates.shape[1:])
+    proba = np.empty_like(raw)
+    for k in np.unique(fold):
+        own, others = fold == k, fold != k
+        best = candidates[int(losses[:, others].sum(axis=1).argmin())]
+        raw[own] = best[own]
+        temperature = fit_temperature(y[others], best[others])
+        proba[own] = apply_temperature(best[own], temperature)
+    return raw, proba
+
+
+def epoch_losses(y: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+    """Return the log loss of each image by each of E candidates, (E, M, C) to (E, M)."""
+    return image_loss(candidates[:, np.arange(len(y)), y])
+
+
+def _parts(y: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray:
+    try:
+        return stratified_group_folds(y, groups, _PARTS, seed)
+    except DataError:  # a class of a single group
+        return halve_groups(groups, seed)
 
 
 def judge(
@@ -91,23 +157,23 @@ def judge(
     head: np.ndarray,
     finetuned: np.ndarray,
     groups: np.ndarray,
-    as_kept: tuple[float, float] = (np.inf, 0.0),
+    keep: str = "better",
 ) -> Verdict:
     """Compare the two and say which is kept.
 
-    The fine-tuned network is kept if its log loss is lower, by whichever images its temperature is
-    fitted, and it gets no fewer images right.
+    The fine-tuned network is better if its log loss is lower beyond chance and it gets no fewer
+    images right.
 
     Parameters
     ----------
     y : ndarray of shape (M,), int
     head, finetuned : ndarray of shape (M, C)
-        Probabilities of the same images, which neither was trained on.
+        Probabilities of the same images, which neither was trained on or chosen by: those that
+        `cross_fit` gives of the network.
     groups : ndarray of shape (M,), int
-        Copies of an image count as one in the intervals.
-    as_kept : tuple of float, optional
-        Log loss on these images of head and fine-tuned network as each would be kept, its
-        temperature fitted on all of them: here too the fine-tuned network must be below the head.
+        Images of one group are dependent.
+    keep : {"better", "finetuned", "head"}, default="better"
+        What to keep, whatever is better.
     """
     right = [p.argmax(axis=1) == y for p in (head, finetuned)]
     gained = int((right[1] & ~right[0]).sum())
@@ -115,10 +181,23 @@ def judge(
     accuracy, loss = (
         compare_paired(metric, y, finetuned, head, groups) for metric in ("accuracy", "log_loss")
     )
-    holds = as_kept[1] < as_kept[0]
-    kept = "finetuned" if loss.value < 0 and gained >= lost and holds else "head"
-    why = _why(accuracy, loss, gained, lost, holds)
-    return Verdict(kept, len(y), accuracy, loss, gained, lost, why)
+    better = loss.value < 0 and not by_chance(loss) and gained >= lost
+    kept = keep if keep != "better" else "finetuned" if better else "head"
+    why = _why(accuracy, loss, gained, lost)
+    if (n := len(np.unique(groups))) < FEW:
+        why += f" With {n} held-out images little can be told: a small gain looks like chance."
+    return Verdict(kept, better, len(y), accuracy, loss, gained, lost, why)
+
+
+def check_keep(keep: str) -> None:
+    """Refuse what cannot be asked to be kept.
+
+    Raises
+    ------
+    UnknownNameError
+    """
+    if keep not in KEEP:
+        raise UnknownNameError.nearest("choice of what to keep", keep, KEEP)
 
 
 def by_chance(difference: Difference) -> bool:
@@ -126,20 +205,15 @@ def by_chance(difference: Difference) -> bool:
     return difference.low <= 0 <= difference.high or difference.p_value >= _CHANCE
 
 
-def _why(accuracy: Difference, loss: Difference, gained: int, lost: int, holds: bool) -> str:
+def _why(accuracy: Difference, loss: Difference, gained: int, lost: int) -> str:
     if loss.value >= 0:
         return "Fine-tuning did not help: its log loss is not below the head's."
     if gained < lost:
         return "Fine-tuning did not help: its log loss is lower, but it gets fewer images right."
-    if not holds:
-        return (
-            "Fine-tuning did not clearly help: whether its log loss is lower depends on how so few "
-            "images are taken to calibrate it."
-        )
     if by_chance(loss):
         return (
-            "Its log loss is lower, but the difference is within chance: on other images the head "
-            "may be as good."
+            "Fine-tuning did not clearly help: its log loss is lower, but within chance; on other "
+            "images the head may be as good."
         )
     if by_chance(accuracy):
         return (

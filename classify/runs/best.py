@@ -3,9 +3,9 @@
 The best run is, among the runs of a data set that learned from all its training images, the one
 with the lowest log loss on the images that are scored. So a few-shot run, or one from before images
 were added, is never the best while there is a full one. A fine-tuned network takes part only if it
-was kept over its head on the same images. Where the data set has a validation split, all are scored
-on that. Where it has none, a fine-tuning held some images out by itself, and its network takes the
-place of the very run that it started from.
+was better than its head beyond chance, not because somebody asked to keep it. Where the data set
+has a validation split, all are scored on that. Where it has none, a fine-tuning held some images
+out by itself, and its network takes the place of the very run that it started from.
 """
 
 from __future__ import annotations
@@ -163,9 +163,7 @@ def _rank(workspace: Workspace, runs: list[Run], on_damage: OnDamage) -> list[Ru
         whole = [run for run in readable if not (run.info.recipe and run.info.recipe.few_shot)]
         wanted = basis[(whole or readable)[-1].id]
     alike = [run for run in readable if basis[run.id] == wanted]
-    newest_first = sorted(
-        (run for run in alike if stands_for_itself(run)), key=by_age, reverse=True
-    )
+    newest_first = sorted((run for run in alike if _competes(run)), key=by_age, reverse=True)
     ranked = sorted(newest_first, key=lambda run: run.metrics["log_loss"].value)  # keeps ties so
     return _with_networks(ranked, readable) or alike
 
@@ -180,6 +178,11 @@ def stands_for_itself(run: Run) -> bool:
     return run.info.finetune is None or run.info.finetune.kept == "finetuned"
 
 
+def _competes(run: Run) -> bool:
+    """Return whether a run can be the best: of fine-tuned networks those better than the head."""
+    return run.info.finetune is None or run.info.finetune.better
+
+
 def _with_networks(ranked: list[Run], runs: list[Run]) -> list[Run]:
     """Put networks that beat the best run on images they held out themselves before it."""
     if not ranked:
@@ -189,7 +192,7 @@ def _with_networks(ranked: list[Run], runs: list[Run]) -> list[Run]:
         for run in runs
         if run not in ranked
         and run.info.finetune is not None
-        and run.info.finetune.kept == "finetuned"
+        and run.info.finetune.better
         and run.info.finetune.seed_run == ranked[0].id
         and run.class_names == ranked[0].class_names
         and by_age(run) > by_age(ranked[0])

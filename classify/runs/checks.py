@@ -355,10 +355,13 @@ def _is_estimator(value: Any) -> bool:
 
 
 def _is_finetuning(value: Any) -> bool:
+    verdict = value.get("verdict", {}) if isinstance(value, dict) else None
     return (
         isinstance(value, dict)
         and _is_word(value.get("seed_run"))
         and value.get("kept") in ("head", "finetuned")
+        and isinstance(verdict, dict)
+        and isinstance(verdict.get("better", True), bool)
     )
 
 

@@ -1,9 +1,10 @@
-"""The out-of-fold predictions of a run, as an object and as a file."""
+"""The out-of-fold predictions of a run, as an object and as a file; those by epoch as another."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from ...errors import FormatError
 from .checks import REFIT, open_part
 
 PREDICTIONS = "predictions.h5"
+EPOCHS = "epochs.h5"  # only of a fine-tuning
 DRAWS = "draws"  # its one column that only few-shot runs have
 
 
@@ -154,3 +156,32 @@ def _lengths(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
     if name == "trained_on":
         return (-1, 32)
     return (shape[0], 32) if name == "digest" else (shape[0],)
+
+
+def epochs_bytes(logits: Sequence[np.ndarray]) -> bytes:
+    """Return the file that `read_epochs` reads.
+
+    Parameters
+    ----------
+    logits : sequence of E ndarray of shape (M, C)
+    """
+    with memory_file() as file:
+        file.create_dataset("logits", data=np.stack(logits).astype(np.float32))
+        return file_image(file)
+
+
+def read_epochs(folder: Path, parts: dict[str, str], M: int, C: int) -> np.ndarray:
+    """Read the logits of each epoch in a run's folder, shape (E, M, C) float32.
+
+    Raises
+    ------
+    FormatError
+        If the file is missing, damaged, foreign or hostile.
+    StorageError
+        If the system refuses to read it.
+    """
+    with open_part(folder, EPOCHS, parts) as (path, file):
+        logits = read_column(path, file, "logits", np.float32, (-1, M, C))
+    if not np.isfinite(logits).all() or not len(logits):
+        raise FormatError(f"{path} has logits that are no numbers.", REFIT)
+    return logits

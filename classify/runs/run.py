@@ -31,7 +31,7 @@ from .checks import (
     read_head,
     read_info,
 )
-from .predictions import PREDICTIONS, Predictions, read_predictions
+from .predictions import EPOCHS, PREDICTIONS, Predictions, read_epochs, read_predictions
 
 _LAST = datetime(9999, 12, 31, tzinfo=timezone.utc)  # what comes after it can be told apart
 FORMAT = "tlx-run"
@@ -56,6 +56,11 @@ class Finetuning:
     seed_run: str
     kept: str
     report: dict[str, Any]
+
+    @property
+    def better(self) -> bool:
+        """Whether it predicts with the network because that is better, not because one asked."""
+        return self.kept == "finetuned" and self.report.get("verdict", {}).get("better", True)
 
 
 @dataclass(frozen=True, repr=False)
@@ -411,6 +416,25 @@ class Run:
         return class_reports(
             scored.label, scored.probabilities, scored.group, self.class_names, folds
         )
+
+    def epoch_logits(self) -> np.ndarray | None:
+        """Return the logits of the M images of `predictions` by epoch; None of other runs.
+
+        Returns
+        -------
+        ndarray of shape (1 + E, M, C), float32
+            Before any calibration. First those of the head that the fine-tuning started from.
+
+        Raises
+        ------
+        FormatError
+            If the file is missing, damaged, foreign or hostile.
+        StorageError
+            If the system refuses to read it.
+        """
+        if EPOCHS not in self.info.parts:
+            return None
+        return read_epochs(self.folder, self.info.parts, self.info.n, len(self.class_names))
 
 
 def read_run(folder: Path, *, parts: bool = False, trusted: tuple[str, ...] = ()) -> Run:

@@ -30,7 +30,7 @@ def result(**training) -> FinetuneResult:
         protocol="validation split",
         head=METRICS,
         finetuned=METRICS,
-        verdict=Verdict("head", 10, SAME, SAME, 0, 0, "It did not help."),
+        verdict=Verdict("head", False, 10, SAME, SAME, 0, 0, "It did not help."),
         refitted=False,
     )
 

@@ -116,6 +116,12 @@ def test_what_is_left_is_the_best_epoch(top, data):
     assert left == pytest.approx(min(losses), abs=1e-6)
 
 
+def test_each_epoch_leaves_its_logits_of_the_held_out_images(top, data):
+    found = train(top, *data, Settings(epochs=3, lr=1e-2, patience=9))
+    told = [epoch.val_loss for epoch in found.epochs]
+    assert [log_loss(data[3], logits) for logits in found.logits] == pytest.approx(told, abs=1e-6)
+
+
 def test_patience_ends_a_training_that_does_not_help(top, data):
     found = train(top, *data, Settings(epochs=50, lr=3.0, patience=2))
     assert len(found.epochs) < 20
@@ -162,6 +168,7 @@ def test_a_killed_training_ends_as_an_undisturbed_one(top, data, tmp_path):
         variable.assign(variable * 0)
     found = train(top, *data, settings, checkpoint=path)
     assert found.resumed_at == 2
+    np.testing.assert_allclose(found.logits, whole.logits, atol=1e-5)
     assert [e.val_loss for e in found.epochs] == pytest.approx([e.val_loss for e in whole.epochs])
     for a, b in zip(expected, weights(top), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
@@ -204,9 +211,11 @@ def test_the_average_is_never_worse_than_either_end(top, data):
     start = weights(top)
     before = log_loss(data[3], predict_logits(top, data[2]))
     found = train(top, *data, Settings(epochs=2, lr=3e-2))
-    point = average_weights(top, start, data[2], data[3])
+    point, logits = average_weights(top, start, data[2], data[3])
     assert 0 <= point <= 1
-    after = log_loss(data[3], predict_logits(top, data[2]))
+    now = predict_logits(top, data[2])
+    np.testing.assert_allclose(logits[round(10 * point)], now, atol=1e-5)
+    after = log_loss(data[3], now)
     assert after <= min(before, found.epochs[found.best_epoch].val_loss) + 1e-6
 
 
@@ -238,6 +247,7 @@ def test_a_loss_that_is_no_number_ends_the_training_and_leaves_the_head(top, dat
     found = train(top, *data, Settings(epochs=9, lr=1e38, patience=9))
     assert found.diverged
     assert len(found.epochs) < 10
+    assert np.isfinite(found.logits).all()
     assert not np.isfinite([found.epochs[-1].val_loss, found.epochs[-1].train_loss]).all()
     if not found.best_epoch:
         assert all(np.array_equal(a, b) for a, b in zip(before, weights(top), strict=True))

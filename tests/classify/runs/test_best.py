@@ -36,9 +36,10 @@ def with_loss(run: Run, loss: float) -> Run:
     return run
 
 
-def tuned(run: Run, kept: str, seed_run: str) -> Run:
+def tuned(run: Run, kept: str, seed_run: str, better: bool = True) -> Run:
     """Make a run look like a fine-tuning from `seed_run`."""
-    edit(run, model="finetune", settings=..., finetune={"seed_run": seed_run, "kept": kept})
+    told = {"seed_run": seed_run, "kept": kept, "verdict": {"better": better}}
+    edit(run, model="finetune", settings=..., finetune=told)
     return run
 
 
@@ -116,6 +117,19 @@ def test_a_network_kept_on_the_same_images_is_ranked_by_its_loss(fit, place):
     assert best_run(place).id == network.id
     with_loss(network, 5.0)
     assert best_run(place).id == head.id
+
+
+def test_a_network_that_one_asked_to_keep_is_never_the_best(fit, place):
+    head = fit()
+    asked = tuned(with_loss(fit(), 1e-6), "finetuned", head.id, better=False)
+    assert best_run(place).id == head.id
+    assert load_run(asked.id, place.root).id == asked.id
+
+
+def test_a_network_kept_by_a_tlx_of_before_is_ranked_as_then(fit, place):
+    network = tuned(with_loss(fit(), 1e-6), "finetuned", fit().id)
+    edit(network, finetune={"seed_run": "logreg-1", "kept": "finetuned"})
+    assert best_run(place).id == network.id
 
 
 def test_a_network_on_images_held_out_by_itself_takes_the_place_of_its_seed_only(fit, place):

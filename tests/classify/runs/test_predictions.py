@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pytest
 
 from tlx.classify.fit import fit_head
 from tlx.classify.runs.predictions import (
+    EPOCHS,
     PREDICTIONS,
+    epochs_bytes,
     predictions_bytes,
+    read_epochs,
     read_predictions,
     scored_id,
     trained_id,
@@ -35,6 +40,31 @@ def test_what_is_written_is_read_again(run):
 def test_predictions_of_other_classes_are_refused(run):
     with pytest.raises(FormatError, match="does not fit to the 3 classes"):
         read_predictions(run.folder, run.info.parts, 3)
+
+
+def with_epochs(folder, data: bytes) -> dict[str, str]:
+    """Write the part and return what `run.json` would list."""
+    (folder / EPOCHS).write_bytes(data)
+    return {EPOCHS: hashlib.sha256(data).hexdigest()}
+
+
+def test_logits_by_epoch_are_read_as_they_were_written(tmp_path):
+    logits = np.random.default_rng(0).standard_normal((3, 5, 2)).astype(np.float32)
+    parts = with_epochs(tmp_path, epochs_bytes(list(logits)))
+    assert np.array_equal(read_epochs(tmp_path, parts, 5, 2), logits)
+
+
+@pytest.mark.parametrize(
+    ("shape", "value"), [((3, 4, 2), 0.0), ((3, 5, 3), 0.0), ((3, 5, 2), np.nan)]
+)
+def test_logits_of_other_images_or_none_at_all_are_refused(tmp_path, shape, value):
+    parts = with_epochs(tmp_path, epochs_bytes(np.full(shape, value)))
+    with pytest.raises(FormatError):
+        read_epochs(tmp_path, parts, 5, 2)
+
+
+def test_most_runs_have_no_logits_by_epoch(run):
+    assert run.epoch_logits() is None
 
 
 def test_ids_of_images_do_not_depend_on_their_order():
