@@ -33,7 +33,7 @@ from .result import FinetuneResult
 from .seed import PARITY_IMAGES, SeededNetwork, attach_head, check_parity
 from .settings import Epoch, Settings, Training
 from .train import average_weights, log_loss, train, training_key
-from .verdict import Verdict, Worth, check_keep, cross_fit, judge, weigh
+from .verdict import Verdict, Worth, checked_keep, cross_fit, judge, weigh
 
 
 @dataclass
@@ -132,8 +132,7 @@ def finetune_head(
     True
     """
     started = time.perf_counter()
-    check_keep(keep)
-    workspace, dtypes = Workspace(workspace), _dtypes(boundary_dtype)
+    workspace, dtypes, keep = Workspace(workspace), _dtypes(boundary_dtype), checked_keep(keep)
     settings, callbacks = settings or Settings(), callbacks or Callbacks()
     run = find_seed(workspace, seed_run, dataset)
     callbacks.log(f"Using {run.describe()}.")
@@ -152,13 +151,8 @@ def finetune_head(
     start = [weight.numpy() for weight in network.top.trainable_variables]
     checkpoint = _checkpoint(workspace, boundary, held, settings, devices)
     training = _train(network, boundary, held, settings, devices, checkpoint, callbacks)
-    point, candidates = None, np.stack(training.logits)[1:]
-    if average and training.best_epoch:
-        point, candidates = average_weights(network.top, start, boundary.reader(held.rows), held.y)
-    head, tuned = _weigh(held, training.logits[0], candidates, run.info.seed)
-    verdict = judge(
-        held.y, head.proba, tuned.proba, held.groups, keep if len(candidates) else "head"
-    )
+    point, candidates = _candidates(network, boundary, held, start, training, average)
+    head, tuned, verdict = _judge(held, training.logits[0], candidates, run.info.seed, keep)
     proba = _keep(network, verdict, start, held, candidates, (head, tuned))
     result = FinetuneResult(
         seed_run=run.id,
@@ -326,17 +320,32 @@ def _train(
     return training
 
 
-def _weigh(
-    held: HeldOut, at_start: np.ndarray, candidates: np.ndarray, seed: int
-) -> tuple[Worth, Worth]:
-    """Score head and network in one way; without a trained epoch the network is the head."""
+def _candidates(
+    network: SeededNetwork,
+    boundary: Boundary,
+    held: HeldOut,
+    start: list[np.ndarray],
+    training: Training,
+    average: bool,
+) -> tuple[float | None, np.ndarray]:
+    """Return logits of what may be kept instead of the head, and where on the line that is now."""
+    if average and training.best_epoch:
+        return average_weights(network.top, start, boundary.reader(held.rows), held.y)
+    return None, np.stack(training.logits)[1:]
+
+
+def _judge(
+    held: HeldOut, at_start: np.ndarray, candidates: np.ndarray, seed: int, keep: str
+) -> tuple[Worth, Worth, Verdict]:
+    """Score head and network in one way, and compare; without a trained epoch both are the head."""
+    y, groups = held.y, held.groups
     logits = at_start * held.temperature  # it is calibrated already: taken back
-    raw, proba = cross_fit(held.y, logits[None], held.groups, seed)
-    proba = proba if held.proba is None else held.proba
-    head = weigh(held.y, raw, proba, held.groups)
-    if not len(candidates):
-        return head, head
-    return head, weigh(held.y, *cross_fit(held.y, candidates, held.groups, seed), held.groups)
+    raw, proba = cross_fit(y, logits[None], groups, seed)
+    head = tuned = weigh(y, raw, proba if held.proba is None else held.proba, groups)
+    if len(candidates):
+        tuned = weigh(y, *cross_fit(y, candidates, groups, seed), groups)
+    keep = keep if len(candidates) else "head"
+    return head, tuned, judge(y, head.proba, tuned.proba, groups, keep)
 
 
 def _keep(

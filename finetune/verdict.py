@@ -240,8 +240,8 @@ def _runner_up(y: np.ndarray, proba: np.ndarray) -> np.ndarray:
     return others.max(axis=1)
 
 
-def check_keep(keep: str) -> None:
-    """Refuse what cannot be asked to be kept.
+def checked_keep(keep: str) -> str:
+    """Return what is to be kept, if that can be asked for.
 
     Raises
     ------
@@ -249,6 +249,7 @@ def check_keep(keep: str) -> None:
     """
     if keep not in KEEP:
         raise UnknownNameError.nearest("choice of what to keep", keep, KEEP)
+    return keep
 
 
 def by_chance(difference: Difference) -> bool:

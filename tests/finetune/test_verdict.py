@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tlx.errors import UnknownNameError
-from tlx.finetune.verdict import by_chance, check_keep, compare_losses, cross_fit, judge, weigh
+from tlx.finetune.verdict import by_chance, checked_keep, compare_losses, cross_fit, judge, weigh
 
 N = 400
 Y = np.arange(N) % 2
@@ -69,7 +69,7 @@ def test_what_is_asked_for_is_kept_whatever_is_better(keep, finetuned):
 
 def test_nothing_else_can_be_asked_for():
     with pytest.raises(UnknownNameError, match="what to keep: 'tuned'"):
-        check_keep("tuned")
+        checked_keep("tuned")
 
 
 @pytest.mark.parametrize(("n", "said"), [(149, True), (150, False)])
