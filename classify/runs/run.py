@@ -418,19 +418,9 @@ class Run:
         )
 
     def epoch_logits(self) -> np.ndarray | None:
-        """Return the logits of the M images of `predictions` by epoch; None of other runs.
+        """Return logits by epoch of the M images of `predictions`; None unless it is a fine-tuning.
 
-        Returns
-        -------
-        ndarray of shape (1 + E, M, C), float32
-            Before any calibration. First those of the head that the fine-tuning started from.
-
-        Raises
-        ------
-        FormatError
-            If the file is missing, damaged, foreign or hostile.
-        StorageError
-            If the system refuses to read it.
+        Shape (1 + E, M, C) float32, uncalibrated, the head's first. Errors are those of `predictions`.
         """
         if EPOCHS not in self.info.parts:
             return None
