@@ -59,6 +59,11 @@ class Workspace:
         """Folder of the runs, one folder a run."""
         return self.root / "runs"
 
+    @property
+    def evaluations(self) -> Path:
+        """Folder of what was evaluated, one folder a set of test images."""
+        return self.root / "evaluations"
+
     def manifest_path(self, name: str) -> Path:
         """Return where the manifest of data set `name` is."""
         return self.root / "datasets" / f"{name}.h5"

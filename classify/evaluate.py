@@ -20,10 +20,13 @@ from ..workspace import Workspace
 from .runs.backbone import run_backbone
 from .runs.best import load_run
 from .runs.checks import head_probabilities
+from .runs.prior import run_prior
 from .runs.run import Run
+from .runs.uses import Uses, count_use
 from .scoring.classes import ClassReport, class_reports
 from .scoring.ece import calibration_error
-from .scoring.metrics import Metric, confusion_matrix, score
+from .scoring.metrics import Metric, confusion_matrix, image_loss, score
+from .scoring.prevalence import PrevalenceShift, move_prior, prevalence_shift
 from .sources import Source, describe, mean_views, name_of, plain
 from .table import Features, load_table
 
@@ -54,6 +57,12 @@ class Assessment:
         Others, on which it was chosen and calibrated: its validation split.
     metrics_unseen : dict of str to Metric
         Of the images that it did not learn from; empty if there are none.
+    shift : PrevalenceShift or None
+        The class whose share moved most, if classes are not as frequent as where the run learned.
+    shifted_loss : float or None
+        What the log loss is for probabilities that suppose the shares here; None without a shift.
+    uses : Uses or None
+        How often these images were evaluated; None if they are not for testing.
     """
 
     run: Run
@@ -66,6 +75,9 @@ class Assessment:
     seen: int
     chosen_on: int
     metrics_unseen: dict[str, Metric]
+    shift: PrevalenceShift | None = None
+    shifted_loss: float | None = None
+    uses: Uses | None = None
 
     def __repr__(self) -> str:
         return (
@@ -139,6 +151,9 @@ def evaluate_run(
     proba = head_probabilities(run.folder, run.head(), table.X)
     scored = run.predictions()
     seen = _among(table.digest, scored.trained_on)
+    chosen_on = _among(table.digest, scored.digest) & ~seen
+    for_testing = split == "test" or (split == "all" and not (seen | chosen_on).any())
+    shift, shifted_loss = _shift(run, y, proba, table.groups)
     return Assessment(
         run=run,
         dataset=manifest.name,
@@ -148,9 +163,28 @@ def evaluate_run(
         confusion=confusion_matrix(y, proba.argmax(axis=1), len(known)),
         per_class=class_reports(y, proba, table.groups, run.class_names),
         seen=int(seen.sum()),
-        chosen_on=int((_among(table.digest, scored.digest) & ~seen).sum()),
+        chosen_on=int(chosen_on.sum()),
         metrics_unseen={} if seen.all() else _metrics(y[~seen], proba[~seen], table.groups[~seen]),
+        shift=shift,
+        shifted_loss=shifted_loss,
+        uses=count_use(workspace, run, table.digest, table.class_names, manifest.name)
+        if for_testing
+        else None,
     )
+
+
+def _shift(
+    run: Run, y: np.ndarray, proba: np.ndarray, groups: np.ndarray
+) -> tuple[PrevalenceShift | None, float | None]:
+    """Return how far the shares of the classes moved, and the log loss if that is allowed for."""
+    learned, info = run_prior(run), run.info
+    n_learned = max(1, (info.trained_on or info.n) // (info.views + 1))
+    shift = prevalence_shift(y, groups, learned, n_learned)
+    if shift is None:
+        return None, None
+    counts = np.bincount(y, minlength=len(learned)) + 0.5 * (learned > 0)
+    moved = move_prior(proba, learned, counts / counts.sum())
+    return shift, float(image_loss(moved[np.arange(len(y)), y]).mean())
 
 
 def _metrics(y: np.ndarray, proba: np.ndarray, groups: np.ndarray) -> dict[str, Metric]:

@@ -15,7 +15,9 @@ from .common import (
     TrustOption,
     WorkspaceOption,
     emit,
+    in_workspace,
     note,
+    quoted,
     say,
 )
 from .progress import progress
@@ -55,9 +57,9 @@ def evaluate(
         found = evaluate_run(
             loaded, data, split=split, workspace=workspace, engine=engine, progress=show
         )
-    warning = seen_warning(found)
-    if warning:
-        note(warning)
+    for text in (seen_warning(found), shift_text(found), uses_text(found)):
+        if text:
+            note(text)
     emit(as_dict(found)) if as_json else say(as_text(found))
 
 
@@ -74,6 +76,8 @@ def as_dict(found: Assessment) -> dict[str, Any]:
         "per_class": [asdict(report) for report in found.per_class],
         "seen_in_training": found.seen,
         "chosen_on": found.chosen_on,
+        "prevalence_shift": _shift_dict(found),
+        "test_uses": asdict(found.uses) if found.uses else None,
         "metrics_unseen": {name: asdict(m) for name, m in found.metrics_unseen.items()},
     }
 
@@ -93,6 +97,57 @@ def seen_warning(found: Assessment) -> str:
             f"Note: run {found.run.id} was chosen on {_of(found.chosen_on, found.n)}: "
             "the figures are a little too good."
         )
+    return "\n".join(lines)
+
+
+def _shift_dict(found: Assessment) -> dict[str, Any] | None:
+    shift = found.shift
+    if shift is None:
+        return None
+    name = found.run.class_names[shift.label]
+    return {**asdict(shift), "label": name, "log_loss": found.shifted_loss}
+
+
+def shift_text(found: Assessment) -> str:
+    """Return which class is not as frequent as the run supposes, and what to type; "" if none."""
+    shift, loss = found.shift, found.metrics["log_loss"].value
+    if shift is None or found.shifted_loss is None:
+        return ""
+    name, run = found.run.class_names[shift.label], found.run.id
+    text = (
+        f"Note: {percent(shift.share)} of these images are {name!r}, where run {run} supposes "
+        f"{percent(shift.learned)}:\nmore than chance."
+    )
+    if found.shifted_loss >= loss:
+        return f"{text} Allowing for that does not lower the log loss: they differ otherwise."
+    share = min(max(shift.share, 0.5 / found.n), 1 - 0.5 / found.n)
+    stated = quoted(f"{name}={share:.3g}")
+    command = in_workspace(f"tlx predict {quoted(run)} PHOTO.jpg --prior {stated}")
+    return (
+        f"{text} Its probabilities are off: log loss {loss:.4f}, and {found.shifted_loss:.4f}\n"
+        f"if that is allowed for. On such images:\n{command}"
+    )
+
+
+def uses_text(found: Assessment) -> str:
+    """Return what to know of images that were evaluated before; "" if this is the first time."""
+    uses = found.uses
+    if uses is None:
+        return ""
+    lines = []
+    if uses.runs > 1:
+        lines.append(
+            f"Note: these test images were evaluated {uses.count} times, by {uses.runs} runs.\n"
+            "The best of several figures is too good: choose by validation images or folds\n"
+            f"({in_workspace('tlx compare')}), and come here at the end."
+        )
+    elif uses.count > 1:
+        lines.append(
+            f"Note: run {found.run.id} was evaluated on these images before, {uses.count} times "
+            "with this one.\nThe same run again tells nothing new."
+        )
+    if not uses.kept:
+        lines.append("Note: this evaluation is not counted, as the workspace cannot be written.")
     return "\n".join(lines)
 
 

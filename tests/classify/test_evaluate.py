@@ -151,3 +151,30 @@ def test_features_that_are_missing_are_computed_and_the_sources_stay(
     assert evaluate_run(run, data, workspace=tmp_path / ".tlx", engine=grid).n == 40
     assert grid.seen == seen + 40
     assert path.read_bytes() == before
+
+
+def test_a_test_split_is_counted_and_other_splits_are_not(run, place, add_dataset, draw) -> None:
+    def uses(data, split=None):
+        return evaluate_run(run, data, split=split, workspace=place.root).uses
+
+    assert uses("d", "train") is None
+    assert uses("d", "all") is None
+    assert [uses("d").count, uses("d").count] == [1, 2]
+    add_dataset("new", *draw(40, seed=7))
+    assert uses("new").count == 1
+    add_dataset("v", *draw(40, seed=8), split=["validation"] * 40)
+    assert uses("v", "validation") is None
+
+
+def test_a_shift_of_prevalence_is_named_with_what_it_costs(run, place, add_dataset, draw) -> None:
+    X, y = draw(400, seed=5)
+    few = np.concatenate([np.flatnonzero(y == 0)[:10], np.flatnonzero(y == 1)])
+    add_dataset("rare", X[few], y[few])
+    found = evaluate_run(run, "rare", workspace=place.root)
+    assert found.shift is not None
+    assert found.shift.label == 0
+    assert found.shift.share == pytest.approx(10 / 210)
+    assert found.shift.learned == 0.5
+    assert found.shifted_loss is not None
+    assert found.shifted_loss < found.metrics["log_loss"].value
+    assert evaluate_run(run, "d", workspace=place.root).shift is None

@@ -14,6 +14,8 @@ def test_json_has_the_promised_keys(shared_project, run_tlx) -> None:
     assert (found["dataset"], found["split"], found["n"]) == ("data", "all", 37)
     assert found["seen_in_training"] == 37
     assert found["metrics_unseen"] == {}
+    assert found["test_uses"] is None
+    assert found["prevalence_shift"] is None
     assert [report["name"] for report in found["per_class"]] == ["amber", "blue", "coral"]
     assert "these figures say nothing about new images" in done.stderr
 
@@ -55,3 +57,42 @@ def test_a_new_folder_is_embedded_and_scored(real_project, class_folders, tlx, t
     done = tlx("evaluate", "best", "new")
     assert "learned from 24 of these 28 images" in done.stderr
     assert "unseen" in done.stdout
+
+
+@pytest.fixture
+def assessment(shared_project):
+    """Return what evaluating a run says, to be changed."""
+    from tlx.classify.evaluate import evaluate_run
+
+    return evaluate_run("best", "data", workspace=shared_project / ".tlx")
+
+
+def test_a_shift_says_what_to_type(assessment) -> None:
+    from dataclasses import replace
+
+    from tlx.classify.scoring.prevalence import PrevalenceShift
+    from tlx.cli.evaluate import shift_text
+
+    assert shift_text(assessment) == ""
+    shift = PrevalenceShift(1, 0.0, 1 / 3, 0.001)
+    text = shift_text(replace(assessment, shift=shift, shifted_loss=0.0))
+    assert "0.0% of these images are 'blue', where run logreg-1 supposes 33.3%" in text
+    assert text.endswith("tlx predict logreg-1 PHOTO.jpg --prior blue=0.0135")
+    assert max(map(len, text.splitlines())) <= 80
+    text = shift_text(replace(assessment, shift=shift, shifted_loss=9.0))
+    assert "does not lower the log loss" in text
+
+
+def test_uses_are_told_from_the_second_time_on(assessment) -> None:
+    from dataclasses import replace
+
+    from tlx.classify.runs.uses import Uses
+    from tlx.cli.evaluate import uses_text
+
+    assert uses_text(assessment) == uses_text(replace(assessment, uses=Uses(1, 1))) == ""
+    again = uses_text(replace(assessment, uses=Uses(2, 1)))
+    assert "evaluated on these images before, 2 times with this one" in again
+    many = uses_text(replace(assessment, uses=Uses(5, 3)))
+    assert "evaluated 5 times, by 3 runs" in many
+    assert "not counted" in uses_text(replace(assessment, uses=Uses(1, 1, kept=False)))
+    assert max(len(line) for text in (again, many) for line in text.splitlines()) <= 80
