@@ -1,10 +1,4 @@
-"""Learning curves: what more images have brought so far, and what twice as many would bring.
-
-References
-----------
-.. [1] C. Cortes, L. D. Jackel, S. A. Solla, V. Vapnik, J. S. Denker (1993), Learning curves:
-   asymptotic values and rate of convergence, NeurIPS.
-"""
+"""Learning curves: what more images have brought so far, and what twice as many would bring."""
 
 from __future__ import annotations
 
@@ -22,14 +16,11 @@ from ..reprs import html_table
 from ..workspace import Workspace
 from .heads.registry import fit_grid
 from .scoring.calibrate import halve_groups
+from .scoring.doubling import Doubled, extrapolate
 from .scoring.intervals import allow_for_folds, average_draws
 from .scoring.metrics import Metric, image_loss, score
 from .scoring.plan import make_plan
 from .table import Features, load_table
-
-_EXPONENTS = np.linspace(0.05, 2, 40)
-_RESAMPLES = 1000
-_ENOUGH = 4  # sizes that a curve of three parameters needs at least
 
 
 @dataclass(frozen=True)
@@ -54,33 +45,6 @@ class Point:
     repeats: list[float]
 
 
-@dataclass(frozen=True)
-class Doubled:
-    """What twice the images would bring, if the error goes on falling by a power law.
-
-    Attributes
-    ----------
-    per_class : float
-        Training images a class.
-    accuracy : Metric
-    gain : Metric
-        Its difference from what the curve says of all images now.
-    floor, scale, exponent : float
-        The error is ``floor + scale * n ** -exponent`` of n images a class.
-    """
-
-    per_class: float
-    accuracy: Metric
-    gain: Metric
-    floor: float
-    scale: float
-    exponent: float
-
-    def at(self, per_class: np.ndarray) -> np.ndarray:
-        """Return the accuracy that the curve has at so many training images a class."""
-        return 1 - self.floor - self.scale * np.asarray(per_class, float) ** -self.exponent
-
-
 @dataclass(frozen=True, repr=False)
 class LearningCurve:
     """Accuracy against the number of training images.
@@ -93,7 +57,7 @@ class LearningCurve:
     points : list of Point
         The last one has all images.
     doubled : Doubled or None
-        None if it cannot be told.
+        None if there are fewer than four points.
     reason : str
         Why it cannot be told; "" if it can.
     """
@@ -220,7 +184,8 @@ def curve_of(
             _point(y, one, groups, hits, float(np.mean(sizes)), len(table.class_names), len(fits))
         )
         right.append(hits)
-    doubled, reason = extrapolate(points, right, groups, seed)
+    per_class = [point.per_class for point in points]
+    doubled, reason = extrapolate(per_class, right, groups, points[-1].accuracy, seed, len(fits))
     protocol = "validation split" if len(fits) == 1 else f"{folds}-fold"
     return LearningCurve(model, table.dataset, protocol, len(rows), points, doubled, reason)
 
@@ -335,105 +300,3 @@ def _point(
     each = [{"accuracy": allow_for_folds(score(y, p, groups), n_folds)["accuracy"]} for p in proba]
     accuracy = average_draws(each)["accuracy"]
     return Point(n_train / n_classes, n_train, accuracy, repeats.tolist())
-
-
-def extrapolate(
-    points: list[Point], right: list[np.ndarray], groups: np.ndarray, seed: int
-) -> tuple[Doubled | None, str]:
-    """Fit the error's power law [1]_ and read it at twice the images, or say why it cannot be.
-
-    The interval comes from fits to resamples of the repeats and of the groups of held-out images,
-    the same images for all sizes: neighbouring points go up and down together.
-    """
-    if len(points) < _ENOUGH:
-        return None, f"a curve through {len(points)} points can be continued in any way"
-    n = np.array([point.per_class for point in points])
-    errors = np.array([1 - point.accuracy.value for point in points])
-    rng = np.random.default_rng(seed)
-    group = np.unique(groups, return_inverse=True)[1].reshape(-1)
-    G = int(group.max()) + 1
-    sums = [  # wrong images by repeat and group
-        np.stack([np.bincount(group, weights=1 - repeat) for repeat in hits]) for hits in right
-    ]
-    size = np.bincount(group)
-    draws = np.empty((_RESAMPLES, len(points)))
-    for b in range(_RESAMPLES):
-        weights = np.bincount(rng.integers(0, G, G), minlength=G)
-        total = weights @ size
-        for i, part in enumerate(sums):
-            chosen = rng.integers(0, len(part), len(part))
-            draws[b, i] = (part[chosen] @ weights).mean() / total
-    # A point counts by its precision; half an image keeps one without errors from ruling alone.
-    precision = 1 / (draws.var(axis=0) + (0.5 / len(groups)) ** 2)
-    (floor,), (scale,), (exponent,) = fit_power_law(n, errors[None], precision)
-    floors, scales, exponents = fit_power_law(n, draws, precision)
-    twice = 2 * n[-1]
-    now, then = (floors + scales * m**-exponents for m in (n[-1], twice))
-    value = float(floor + scale * twice**-exponent)
-    gain = float(floor + scale * n[-1] ** -exponent) - value
-    low, high = np.quantile(then, [0.025, 0.975])
-    if high - low > max(errors[-1], 0.02):
-        return None, (
-            f"the error at {twice:.0f} images a class could be {100 * low:.1f}% to "
-            f"{100 * high:.1f}%: add images or repeats to know more"
-        )
-    if np.quantile(now - then, 0.025) <= 0 and gain < 1e-4:
-        reason = "within the noise, accuracy does not grow with the number of images here"
-        return None, reason
-    gains = np.quantile(now - then, [0.025, 0.975])
-    return Doubled(
-        per_class=float(twice),
-        accuracy=Metric(1 - value, min(1 - value, 1 - float(high)), max(1 - value, 1 - float(low))),
-        gain=Metric(gain, min(gain, float(gains[0])), max(gain, float(gains[1]))),
-        floor=float(floor),
-        scale=float(scale),
-        exponent=float(exponent),
-    ), ""
-
-
-def fit_power_law(
-    n: np.ndarray, errors: np.ndarray, weights: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Fit ``error = floor + scale * n ** -exponent`` by least squares, many curves at once.
-
-    `floor` and `scale` are at least 0, and the exponent is between 0.05 and 2: on a grid of
-    exponents the rest is linear, with a closed form for each sign constraint.
-
-    Parameters
-    ----------
-    n : ndarray of shape (P,)
-        Training images a class.
-    errors : ndarray of shape (B, P)
-    weights : ndarray of shape (P,), optional
-        Of the squares; equal by default.
-
-    Returns
-    -------
-    floor, scale, exponent : ndarray of shape (B,)
-
-    Examples
-    --------
-    >>> n = np.array([2.0, 4, 8, 16, 32])
-    >>> floor, scale, exponent = fit_power_law(n, (0.1 + 0.5 * n**-1.0)[None])
-    >>> round(float(floor[0]), 3), round(float(scale[0]), 3), round(float(exponent[0]), 3)
-    (0.1, 0.5, 1.0)
-    """
-    B = len(errors)
-    weight = np.ones(len(n)) if weights is None else weights
-    weight = weight / weight.sum()
-    best = np.full(B, np.inf)
-    fitted = np.zeros((3, B))
-    mean = errors @ weight
-    for exponent in _EXPONENTS:
-        x = n**-exponent
-        centred = (x - x @ weight) * weight
-        scale = np.maximum(errors @ centred / (centred @ x), 0)
-        floor = mean - scale * (x @ weight)
-        through_zero = floor < 0  # then the best curve with a floor of 0
-        scale = np.where(through_zero, errors @ (x * weight) / (x @ (x * weight)), scale)
-        floor = np.where(through_zero, 0, floor)
-        loss = ((errors - floor[:, None] - scale[:, None] * x) ** 2) @ weight
-        better = loss < best
-        best = np.where(better, loss, best)
-        fitted = np.where(better, np.stack([floor, scale, np.full(B, exponent)]), fitted)
-    return fitted[0], fitted[1], fitted[2]

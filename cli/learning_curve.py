@@ -102,13 +102,16 @@ def forecast(curve: LearningCurve) -> str:
     if double is None:
         return f"What twice the images would bring cannot be told:\n{curve.reason}."
     accuracy, gain = double.accuracy, double.gain
-    more = f"a gain of {_points(gain.value)} points ({_points(gain.low)} to {_points(gain.high)})"
-    if gain.high < 0.0005:
-        more = "no gain to speak of"
-    return (
+    told = (
         f"Twice the images ({double.per_class:.0f} a class) would bring about "
         f"{percent(accuracy.value)} ({percent(accuracy.low)} to {percent(accuracy.high)}),\n"
-        f"{more}, if the error goes on falling as it did (power law)."
+    )
+    if gain.low <= 0:
+        most = max(gain.high, -gain.low)
+        return f"{told}within ±{_points(most)} points of today: a gain is not beyond chance."
+    return (
+        f"{told}a gain of {_points(gain.value)} points ({_points(gain.low)} to "
+        f"{_points(gain.high)}), if the error goes on falling as it did (power law)."
     )
 
 

@@ -1,56 +1,14 @@
-"""Learning curves on drawn features, and the fit of a power law whose truth is known."""
+"""Learning curves on drawn features."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from tlx.classify.curve import (
-    Point,
-    curve_of,
-    draw_part,
-    extrapolate,
-    fit_power_law,
-    learning_curve,
-)
-from tlx.classify.scoring.metrics import Metric
+from tlx.classify.curve import curve_of, draw_part, learning_curve
 from tlx.errors import DataError
 
 GRID = {"C": [1e-3, 1e-1]}
-
-
-@pytest.mark.parametrize("truth", [(0.05, 0.5, 0.5), (0.0, 0.3, 0.35), (0.2, 1.0, 1.5)])
-def test_recovers_a_power_law(truth) -> None:
-    n = np.array([2.0, 4, 8, 16, 32, 64])
-    floor, scale, exponent = truth
-    errors = floor + scale * n**-exponent
-    fitted = [float(part[0]) for part in fit_power_law(n, errors[None])]
-    assert fitted == pytest.approx(truth, abs=0.02)
-
-
-def test_neither_floor_nor_scale_is_negative() -> None:
-    rng = np.random.default_rng(0)
-    n = np.array([2.0, 4, 8, 16])
-    floor, scale, exponent = fit_power_law(n, rng.random((200, 4)))
-    assert floor.min() >= 0
-    assert scale.min() >= 0
-    assert exponent.min() >= 0.05
-    assert exponent.max() <= 2
-
-
-def test_fit_is_that_of_scipy() -> None:
-    from scipy.optimize import least_squares
-
-    n = np.array([2.0, 4, 8, 16, 32])
-    errors = np.array([0.42, 0.30, 0.24, 0.185, 0.17])
-    weights = np.array([1.0, 2, 3, 4, 5])
-
-    def residuals(p):
-        return np.sqrt(weights) * (p[0] + p[1] * n ** -p[2] - errors)
-
-    expected = least_squares(residuals, [0.1, 0.5, 0.5], bounds=([0, 0, 0.05], [1, 9, 2])).cost * 2
-    floor, scale, exponent = (part[0] for part in fit_power_law(n, errors[None], weights))
-    assert (residuals((floor, scale, exponent)) ** 2).sum() == pytest.approx(expected, rel=0.05)
 
 
 def test_a_head_learns_more_from_more_images(make_table, draw) -> None:
@@ -126,18 +84,6 @@ def test_three_points_say_nothing_of_the_next(make_table, draw) -> None:
     curve = curve_of(make_table(*draw(20)), folds=2, repeats=2, grid=GRID)
     assert curve.doubled is None
     assert curve.reason.startswith("a curve through 2 points")
-
-
-def test_pure_noise_cannot_be_continued(make_table) -> None:
-    rng = np.random.default_rng(0)
-    hits = [rng.integers(0, 2, (2, 12)).astype(float) for _ in range(4)]
-    points = [
-        Point(2.0**k, 2.0**k, Metric(h.mean(), 0, 1), h.mean(axis=1).tolist())
-        for k, h in enumerate(hits)
-    ]
-    doubled, reason = extrapolate(points, hits, np.arange(12), 0)
-    assert doubled is None
-    assert "could be" in reason or "does not grow" in reason
 
 
 def test_too_few_images_or_repeats_say_so(make_table, draw) -> None:
