@@ -97,7 +97,7 @@ class Decision:
     ----------
     class_names : tuple of C str
     learned : ndarray of shape (C,)
-        How frequent the probabilities suppose the classes to be.
+        How frequent the probabilities suppose the classes to be; empty where that is not needed.
     prior : ndarray of shape (C,), or None
         How frequent they are; None to leave the probabilities as they are.
     rejection : Rejection or None
@@ -192,7 +192,7 @@ def make_decision(
             "an error can be promised for a stated prevalence, not for an estimated one.",
             f"State it: --prior {run.class_names[0]}=0.05, say.",
         )
-    learned = run_prior(run)
+    learned = np.empty(0) if prior is None else run_prior(run)  # an old run is asked for it
     shares = None
     if prior is not None and prior != AUTO:
         shares = stated_prior(prior, run.class_names, learned)
