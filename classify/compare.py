@@ -19,35 +19,15 @@ from ..progress import Progress, share, silent
 from ..reprs import html_table
 from ..workspace import Workspace
 from .heads.registry import heads
-from .runs.best import load_run, runs_of, stands_for_itself
-from .runs.run import Run, RunInfo
+from .ranking import ComparedRun, check_rope, rank_runs
+from .runs.best import load_run, runs_of
+from .runs.run import Run
+from .runs.scored import Scored
 from .runs.store import by_age, save_evaluation, warn_of_damage
 from .scoring.crossval import Recipe
-from .scoring.metrics import Metric
-from .scoring.paired import Difference, compare_paired, holm
+from .scoring.metrics import METRICS, Metric
+from .scoring.selection import correct_for_choice
 from .sources import name_of
-
-METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "roc_auc")
-_LOWER_IS_BETTER = ("log_loss",)
-
-
-@dataclass(frozen=True)
-class ComparedRun:
-    """One run in a comparison.
-
-    Attributes
-    ----------
-    run : Run
-    metric : Metric
-        The metric that ranks.
-    difference : Difference
-        This run minus the best, on the same images; zeros and a p-value of 1 for the best itself.
-        The p-value is corrected for the number of runs compared.
-    """
-
-    run: Run
-    metric: Metric
-    difference: Difference
 
 
 @dataclass(frozen=True)
@@ -70,6 +50,13 @@ class Comparison:
     n : int
         Images that each run was scored on.
     rows : list of ComparedRun
+    best_corrected : Metric
+        The metric of the best without what choosing it among the others adds: see
+        `tlx.classify.scoring.selection`.
+    pairs : int
+        Pairs of runs that differ, for which p-values are corrected.
+    rope : float
+        Differences up to this were taken not to matter.
     left_out : list of LeftOut
     refitted : dict of str to str
         New run by the old one in whose place it stands.
@@ -80,6 +67,9 @@ class Comparison:
     protocol: str
     n: int
     rows: list[ComparedRun]
+    best_corrected: Metric
+    pairs: int
+    rope: float
     left_out: list[LeftOut]
     refitted: dict[str, str]
 
@@ -93,70 +83,22 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         rows = [
-            (row.run.id, row.run.info.model, row.metric, f"{row.difference.value:+.4f}", _p(row))
+            (
+                row.run.id,
+                row.run.info.model,
+                row.metric,
+                f"{row.difference.value:+.4f}",
+                row.verdict,
+            )
             for row in self.rows
         ]
         rows += [(out.run.id, out.run.info.model, out.reason, "", "") for out in self.left_out]
-        return html_table(repr(self), ("run", "model", self.metric, "difference", "p"), rows)
+        return html_table(repr(self), ("run", "model", self.metric, "difference", "verdict"), rows)
 
     @property
     def best(self) -> Run:
         """The run of the first row."""
         return self.rows[0].run
-
-
-class _Scores:
-    """What a run was scored on and what it said, in an order that does not depend on the run."""
-
-    def __init__(self, run: Run) -> None:
-        found = run.predictions()
-        digest = np.ascontiguousarray(found.digest).view(">u8")  # (M, 4)
-        order = np.lexsort((found.label, *digest.T[::-1]))
-        self.run = run
-        self.digest = digest[order]
-        self.y = found.label[order]
-        self.fold = found.fold[order]
-        self.group = found.group[order]
-        self.draws = found.all_draws[:, order]  # (R, M, C), R > 1 for a few-shot run
-        self.trained_on = set(map(bytes, found.trained_on))
-
-    def objection(self, reference: _Scores) -> str:
-        """Return why the run cannot be compared with the reference, "" if it can."""
-        mine, its = self.run.info, reference.run.info
-        if self.lacks_draws:
-            return f"a tlx of before kept the first of its {_repeats(self.run)} draws only"
-        if mine.class_names != its.class_names:
-            return f"its classes are {_names(mine)}, not {_names(its)}"
-        if not np.array_equal(self.digest, reference.digest):
-            images = [{row.tobytes() for row in s.digest} for s in (self, reference)]
-            common = len(images[0] & images[1])
-            return (
-                f"scored on other images: {common} of its {len(self.digest)} are among the "
-                f"{len(reference.digest)}"
-            )
-        relabelled = np.count_nonzero(self.y != reference.y)
-        if relabelled:
-            return f"{relabelled} images had other labels"
-        if not np.array_equal(self.fold, reference.fold):
-            if mine.protocol != its.protocol:
-                return f"{mine.protocol} instead of {its.protocol}"
-            return f"other folds (seed {mine.seed} instead of {its.seed})"
-        if self.trained_on != reference.trained_on:
-            counts = len(self.trained_on), len(reference.trained_on)
-            return "it learned from other images ({} instead of {})".format(*counts)
-        if len(self.draws) != len(reference.draws):
-            return f"{len(self.draws)} draws instead of {len(reference.draws)}"
-        return ""
-
-    @property
-    def lacks_draws(self) -> bool:
-        """Whether its metrics are means over draws that its predictions do not hold."""
-        return len(self.draws) < _repeats(self.run)
-
-    def is_like(self, other: _Scores) -> bool:
-        """Return whether it is the same head with the same predictions."""
-        same = _recipe(self.run) == _recipe(other.run)
-        return same and np.array_equal(self.draws, other.draws)
 
 
 @says_nearest_argument
@@ -165,9 +107,9 @@ def compare_heads(
     *,
     dataset: str | None = None,
     metric: str = "accuracy",
+    rope: float = 0.01,
     refit: bool = False,
     workspace: str | os.PathLike[str] = ".tlx",
-    resamples: int = 2000,
     seed: int = 0,
     progress: Progress = silent,
 ) -> Comparison:
@@ -182,12 +124,15 @@ def compare_heads(
         By default the one embedded last. Ignored if `runs` are given.
     metric : {"accuracy", "balanced_accuracy", "macro_f1", "log_loss", "roc_auc"}
         What ranks. Ties go to the lower log loss, then to the newer run.
+    rope : float, default=0.01
+        Region of practical equivalence: differences that do not matter, 0.01 for one point. Of the
+        log loss it is 0.01 nats.
     refit : bool, default=False
         Fit runs made on other folds or images again, on those of the newest, instead of refusing
         them or leaving them out. The new runs are kept.
     workspace : path, default=".tlx"
-    resamples, seed : int
-        Of the bootstrap, which every metric but the accuracy needs.
+    seed : int, default=0
+        Of the resamples that say what choosing the best adds.
     progress : Progress, optional
         Told how much of the fitting is done.
 
@@ -204,17 +149,16 @@ def compare_heads(
 
     Notes
     -----
-    The accuracy is tested by McNemar's exact test (by sign flips of whole groups where images are
-    dependent), the other metrics by a paired bootstrap of groups: see
-    `tlx.classify.scoring.paired`. The figures of few-shot runs are means over the draws of their
-    training images, and so are the differences that are tested.
+    Differences are tested by random signs of what images add to them, which for the accuracy is
+    McNemar's exact test: see `tlx.classify.scoring.paired`. The figures of few-shot runs are means
+    over the draws of their training images, and so are the differences that are tested.
     Of runs with the same recipe and the same predictions the newest counts, the others are left
     out.
-    p-values are corrected by Holm's method for the number of runs compared with the best; the
-    intervals of the differences are 95% each. Both are about these heads on other images, and do
-    not allow for heads fitted anew on other training images. The best is the best of these images,
-    so its own figure is a little too good, the more so the more runs there are: score it on a test
-    split.
+    p-values are corrected by Holm's method for all pairs of runs, since the best was chosen by the
+    same images; the intervals of the differences are 95% each. Of folds both allow for the training
+    images that these share; of a validation split they are about these heads on other images. The
+    best is the best of these images, so its own figure is too good, the more so the more runs there
+    are: `Comparison.best_corrected` is its figure without that.
 
     Examples
     --------
@@ -228,6 +172,7 @@ def compare_heads(
     """
     if metric not in METRICS:
         raise UnknownNameError.nearest("metric", metric, METRICS)
+    rope = check_rope(rope)
     workspace = Workspace(workspace)
     named = runs is not None
     if isinstance(runs, Run | str):
@@ -241,12 +186,10 @@ def compare_heads(
     objections = [s.objection(reference) for s in scored]
     group = [s for s, why in zip(scored, objections, strict=True) if not why]
     twins = {
-        _recipe(s.run): f"the same head as {s.run.id}"
-        for s in group
-        if refit and _can_be_refitted(s.run)
+        s.recipe: f"the same head as {s.run.id}" for s in group if refit and _can_be_refitted(s.run)
     }
     left_out = [*damaged] + [
-        LeftOut(s.run, twins.get(_recipe(s.run), why))
+        LeftOut(s.run, twins.get(s.recipe, why))
         for s, why in zip(scored, objections, strict=True)
         if why and s.run.id not in refitted
     ]
@@ -266,15 +209,77 @@ def compare_heads(
         )
     group, copies = _without_copies(group)
     left_out += copies
+    return _comparison(group, reference, metric, rope, seed, left_out, refitted)
+
+
+def _comparison(
+    group: list[Scored],
+    like: Scored,
+    metric: str,
+    rope: float,
+    seed: int,
+    left_out: list[LeftOut],
+    refitted: dict[str, str],
+) -> Comparison:
+    rows, corrected, pairs = rank_runs(
+        [s.run for s in group],
+        [s.draws for s in group],
+        like.y,
+        like.group,
+        metric=metric,
+        rope=rope,
+        n_folds=len(np.unique(like.fold)),
+        seed=seed,
+    )
     return Comparison(
         metric=metric,
-        dataset=reference.run.info.dataset,
-        protocol=reference.run.info.protocol,
-        n=len(reference.y),
-        rows=_rank(group, metric, resamples, seed),
+        dataset=like.run.info.dataset,
+        protocol=like.run.info.protocol,
+        n=len(like.y),
+        rows=rows,
+        best_corrected=corrected,
+        pairs=pairs,
+        rope=rope,
         left_out=left_out,
         refitted=refitted,
     )
+
+
+def correct_run(
+    run: Run, workspace: str | os.PathLike[str] = ".tlx", *, by: str = "log_loss"
+) -> tuple[Metric, int]:
+    """Return a run's accuracy without what choosing it adds, and among how many it was chosen.
+
+    Parameters
+    ----------
+    run : Run
+    workspace : path, default=".tlx"
+        All its runs that can be compared with this one were to choose among.
+    by : str, default="log_loss"
+        The metric that chose, as it does ``"best"``.
+
+    Raises
+    ------
+    FormatError, StorageError
+        If its predictions cannot be read.
+
+    Examples
+    --------
+    >>> import tlx
+    >>> fitted = tlx.fit_heads(["logreg", "lda"])
+    >>> accuracy, among = correct_run(tlx.load_run("best"))
+    >>> among
+    2
+    """
+    mine = Scored(run)
+    others, _ = _read(runs_of(Workspace(workspace), run.info.dataset), raises=False)
+    others = [s for s in others if s.run.id != run.id and not s.objection(mine)]
+    chosen = [mine, *(s for s in _without_copies(others)[0] if not s.is_like(mine))]
+    accuracy = run.metrics["accuracy"]
+    draws = [s.draws for s in chosen]
+    folds = len(np.unique(mine.fold))
+    corrected = correct_for_choice(accuracy, mine.y, draws, mine.group, by=by, n_folds=folds)
+    return corrected, len(chosen)
 
 
 def _distinct(runs: Iterable[Run | str], workspace: str | os.PathLike[str]) -> list[Run]:
@@ -285,12 +290,12 @@ def _distinct(runs: Iterable[Run | str], workspace: str | os.PathLike[str]) -> l
     return sorted(unique, key=by_age)
 
 
-def _read(runs: list[Run], *, raises: bool) -> tuple[list[_Scores], list[LeftOut]]:
+def _read(runs: list[Run], *, raises: bool) -> tuple[list[Scored], list[LeftOut]]:
     """Read the predictions of runs; the damaged ones are told and left out unless `raises`."""
     scored, damaged = [], []
     for run in runs:
         try:
-            scored.append(_Scores(run))
+            scored.append(Scored(run))
         except (FormatError, StorageError) as error:
             if raises or len(damaged) + 1 == len(runs):
                 raise
@@ -299,115 +304,48 @@ def _read(runs: list[Run], *, raises: bool) -> tuple[list[_Scores], list[LeftOut
     return scored, damaged
 
 
-def _p(row: ComparedRun) -> str:
-    return f"{row.difference.p_value:.3g}" if row.difference.p_value < 1 else ""
-
-
-def _rank(scored: Sequence[_Scores], metric: str, resamples: int, seed: int) -> list[ComparedRun]:
-    missing = [s.run.id for s in scored if metric not in s.run.metrics]
-    if missing:
-        raise DataError(
-            f"run {missing[0]} has no {metric}.", f"Choose another metric: {', '.join(METRICS)}."
-        )
-    ordered = sorted(scored, key=lambda s: _merit(s.run, metric), reverse=True)
-    best = ordered[0]
-    differences = [
-        compare_paired(
-            metric,
-            best.y,
-            s.draws,
-            best.draws,
-            best.group,
-            resamples=resamples,
-            seed=seed,
-        )
-        for s in ordered[1:]
-    ]
-    corrected = holm([d.p_value for d in differences])
-    rows = [ComparedRun(best.run, best.run.metrics[metric], Difference(0.0, 0.0, 0.0, 1.0))]
-    for s, d, p in zip(ordered[1:], differences, corrected, strict=True):
-        rows.append(
-            ComparedRun(s.run, s.run.metrics[metric], Difference(d.value, d.low, d.high, p))
-        )
-    return rows
-
-
-def _merit(run: Run, metric: str) -> tuple[float, bool, float, str]:
-    """Return what ranks a run, by the digits that are shown.
-
-    Of equals one that only kept another's head comes last: its numbers are that head's but for the
-    rounding of the network that computed them.
-    """
-    value = round(run.metrics[metric].value, 4)
-    sign = -1 if metric in _LOWER_IS_BETTER else 1
-    loss = run.metrics["log_loss"].value
-    return sign * value, stands_for_itself(run), -loss, run.info.created
-
-
-def _names(info: RunInfo) -> str:
-    return ", ".join(info.class_names[:8])
-
-
-def _recipe(run: Run) -> str:
-    """Return what tells one head from another, whatever it was fitted on."""
-    own = run.info.recipe
-    recipe = (
-        run.info.model,
-        name_of(run.sources),
-        run.info.views,
-        run.info.tta,
-        (own.grid, own.fixed) if own else None,
-    )
-    return repr(recipe)
-
-
 def _refit(
-    workspace: Workspace, scored: list[_Scores], reference: _Scores, progress: Progress
-) -> tuple[list[_Scores], _Scores, dict[str, str]]:
+    workspace: Workspace, scored: list[Scored], reference: Scored, progress: Progress
+) -> tuple[list[Scored], Scored, dict[str, str]]:
     """Fit the runs that cannot be compared again; all of them if the data set itself changed.
 
     A run whose like can be compared already is not fitted again.
     """
     refitted: dict[str, str] = {}
-    present = {_recipe(s.run) for s in scored if not s.objection(reference)}
+    present = {s.recipe for s in scored if not s.objection(reference)}
     out = list(scored)
 
-    def again(s: _Scores) -> _Scores:
+    def again(s: Scored) -> Scored:
         total = max(len(todo), len(refitted) + 1)
         part = share(progress, len(refitted), 1, total)
-        new = _Scores(_fit_again(workspace, s.run, reference, part))
+        new = Scored(_fit_again(workspace, s.run, reference, part))
         refitted[s.run.id] = new.run.id
-        present.add(_recipe(s.run))
+        present.add(s.recipe)
         out.append(new)
         return new
 
     new = None
     able = [s for s in scored if _can_be_refitted(s.run)]
-    todo = {_recipe(s.run) for s in able if s.objection(reference)} - present
+    todo = {s.recipe for s in able if s.objection(reference)} - present
     for s in able:
-        if s.objection(reference) and _recipe(s.run) not in present:
+        if s.objection(reference) and s.recipe not in present:
             new = again(s)
     if new is not None and new.objection(reference):  # the images have changed since
-        present = {_recipe(s.run) for s in out if not s.objection(new)}
+        present = {s.recipe for s in out if not s.objection(new)}
         for s in able:
-            if s.objection(new) and _recipe(s.run) not in present:
+            if s.objection(new) and s.recipe not in present:
                 again(s)
         reference = new
     return out, reference, refitted
 
 
-def _repeats(run: Run) -> int:
-    """Return over how many draws of its training images a run's metrics are means."""
-    return run.info.recipe.few_shot.get("repeats", 1) if run.info.recipe else 1
-
-
-def _without_copies(scores: Sequence[_Scores]) -> tuple[list[_Scores], list[LeftOut]]:
+def _without_copies(scores: Sequence[Scored]) -> tuple[list[Scored], list[LeftOut]]:
     """Return runs that differ, the newest of those that do not, and the others as left out.
 
     The same command twice gives the same run twice. Counted twice, it would be one more comparison
     to correct for, and make every other p-value larger.
     """
-    kept: list[_Scores] = []
+    kept: list[Scored] = []
     copies = []
     for s in reversed(scores):
         twin = next((k for k in kept if s.is_like(k)), None)
@@ -422,7 +360,7 @@ def _can_be_refitted(run: Run) -> bool:
     return run.info.model in heads() and run.info.recipe is not None
 
 
-def _fit_again(workspace: Workspace, run: Run, like: _Scores, progress: Progress) -> Run:
+def _fit_again(workspace: Workspace, run: Run, like: Scored, progress: Progress) -> Run:
     from .table import load_table
 
     its, recipe = like.run.info, run.info.recipe

@@ -22,6 +22,8 @@ from .heads.saved_estimator import confirmed, import_skops
 from .runs.run import Run
 from .runs.store import check_name, save_evaluation
 from .scoring.crossval import Evaluation, evaluate_head
+from .scoring.metrics import Metric
+from .scoring.selection import correct_for_choice
 from .table import Features, load_table
 
 
@@ -37,11 +39,15 @@ class HeadsFit:
         Why heads could not be fitted, by model.
     seconds : float
         Wall time of them all.
+    best_corrected : Metric
+        The accuracy of the first run without what choosing it among the others adds: see
+        `tlx.classify.scoring.selection`.
     """
 
     runs: list[Run]
     failures: dict[str, TlxError]
     seconds: float
+    best_corrected: Metric
 
     def __repr__(self) -> str:
         runs = listed([f"{run.id} {run.metrics['accuracy'].value:.4f}" for run in self.runs])
@@ -243,7 +249,18 @@ def fit_heads(
             failures[model] = _in_words(error)
     if not runs:
         raise next(iter(failures.values()))
-    return HeadsFit(sorted(runs, key=_rank), failures, time.perf_counter() - started)
+    runs.sort(key=_rank)
+    corrected = _correct(runs)
+    return HeadsFit(runs, failures, time.perf_counter() - started, corrected)
+
+
+def _correct(runs: list[Run]) -> Metric:
+    """Return the first run's accuracy without what choosing it adds: all have the same images."""
+    found = [run.predictions() for run in runs]
+    draws = [predictions.all_draws for predictions in found]
+    accuracy = runs[0].metrics["accuracy"]
+    folds = len(np.unique(found[0].fold))
+    return correct_for_choice(accuracy, found[0].label, draws, found[0].group, n_folds=folds)
 
 
 def _in_words(error: Exception) -> TlxError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -21,7 +22,7 @@ from .common import (
     say,
 )
 from .progress import progress
-from .render import METRIC_NAMES, table
+from .render import METRIC_NAMES, choice_text, table
 
 if TYPE_CHECKING:
     from ..classify.compare import ComparedRun, Comparison
@@ -42,6 +43,13 @@ def compare(
             help="What ranks them: accuracy, balanced_accuracy, macro_f1, log_loss or roc_auc."
         ),
     ] = "accuracy",
+    rope: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            help="Differences up to so many points are equal in practice; of log loss, hundredths.",
+        ),
+    ] = 1.0,
     dataset: DatasetOption = None,
     refit: Annotated[
         bool,
@@ -69,6 +77,7 @@ def compare(
         found = compare_heads(
             runs or None,
             metric=metric,
+            rope=rope / 100,
             dataset=dataset,
             refit=refit,
             workspace=workspace,
@@ -95,6 +104,9 @@ def as_dict(found: Comparison) -> dict[str, Any]:
         "n": found.n,
         "metric": found.metric,
         "best": found.best.id,
+        "best_corrected": asdict(found.best_corrected),
+        "pairs": found.pairs,
+        "rope": found.rope,
         "rows": [_row(row) for row in found.rows],
         "left_out": [{"run": out.run.id, "reason": out.reason} for out in found.left_out],
         "refitted": found.refitted,
@@ -111,6 +123,8 @@ def _row(row: ComparedRun) -> dict[str, Any]:
         "low": difference.low,
         "high": difference.high,
         "p_value": difference.p_value,
+        "verdict": row.verdict,
+        "images_needed": row.images_needed,
         "seconds": info.seconds,
         "predict_seconds": info.predict_seconds,
     }
@@ -126,7 +140,7 @@ def as_text(found: Comparison, refit: bool) -> str:
         _ranking(found),
     ]
     if several:
-        lines += ["", _verdict(found), *_explanation(found)]
+        lines += ["", *_verdicts(found), _flattery(found), "", *_explanation(found)]
     if found.refitted:
         again = ", ".join(f"{new} for {old}" for old, new in found.refitted.items())
         lines += ["", f"fitted again: {again}"]
@@ -167,25 +181,38 @@ def _ranking(found: Comparison) -> str:
     return table(header, rows, optional=["µs/image", "fit"], best=0)
 
 
-def _verdict(found: Comparison) -> str:
-    name = METRIC_NAMES[found.metric]
-    worse = [row.run.id for row in found.rows[1:] if row.difference.p_value < 0.05]
-    alike = [row.run.id for row in found.rows[1:] if row.difference.p_value >= 0.05]
-    if not worse:
-        return f"No difference from {found.best.id} in {name} is beyond chance."
-    if not alike:
-        return f"{found.best.id} is better than all others, beyond chance."
-    return (
-        f"{found.best.id} is better than {', '.join(worse)}. "
-        f"It may be no better than {', '.join(alike)}."
-    )
+def _verdicts(found: Comparison) -> list[str]:
+    """Return what the differences mean, a sentence a verdict."""
+    best = found.best.id
+    rope = 100 * found.rope
+    points = f"{rope:g} point{'' if rope == 1 else 's'}"
+    margin = f"{found.rope:g}" if found.metric == "log_loss" else points
+    sentences = {
+        "worse": f"Worse than {best}, beyond chance",
+        "equal": f"Equal to {best} in practice, within ±{margin}",
+        "not known": f"Not known whether worse than {best} or equal to it",
+    }
+    lines = []
+    for verdict, sentence in sentences.items():
+        names = [_name(row) for row in found.rows if row.verdict == verdict]
+        if names:
+            lines += wrap(f"{sentence}: {', '.join(names)}.", 79, break_on_hyphens=False)
+    return lines
+
+
+def _flattery(found: Comparison) -> str:
+    best, corrected = found.rows[0], found.best_corrected
+    return choice_text(best.run.id, found.metric, best.metric, corrected, len(found.rows))
+
+
+def _name(row: ComparedRun) -> str:
+    needed = row.images_needed
+    return row.run.id if needed is None else f"{row.run.id} ({needed:,} images would tell)"
 
 
 def _explanation(found: Comparison) -> list[str]:
-    tests = len(found.rows) - 1
-    exact = found.metric == "accuracy"
-    test = "McNemar's exact test" if exact else "paired bootstrap, 2,000 resamples,"
-    corrected = f", corrected for {tests} comparisons (Holm)" if tests > 1 else ""
+    test = "McNemar's exact test" if found.metric == "accuracy" else "random signs of images"
+    corrected = f", corrected for all {found.pairs} pairs (Holm)" if found.pairs > 1 else ""
     return [
         f"p: {test} against the best{corrected}.",
         "µs/image: the head alone, its embedding given.",

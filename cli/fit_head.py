@@ -20,7 +20,15 @@ from .common import (
 )
 from .heads import head_options
 from .progress import progress
-from .render import class_table, confusion_table, metric_rows, percent, short_path, table
+from .render import (
+    choice_text,
+    class_table,
+    confusion_table,
+    metric_rows,
+    percent,
+    short_path,
+    table,
+)
 
 if TYPE_CHECKING:
     from ..classify.fit import HeadsFit
@@ -131,6 +139,7 @@ def all_as_dict(fitted: HeadsFit) -> dict[str, Any]:
         "runs": [as_dict(run) for run in fitted.runs],
         "failures": [{"model": m, "reason": str(e)} for m, e in fitted.failures.items()],
         "seconds": fitted.seconds,
+        "best_corrected": asdict(fitted.best_corrected),
     }
 
 
@@ -152,6 +161,7 @@ def all_as_text(fitted: HeadsFit) -> str:
         "",
         table(header, rows, best=0),
         "",
+        *_flattery(fitted),
         *(f"run {run.id} in {run.folder}" for run in fitted.runs),
         *(f"{model} failed: {error.args[0]}" for model, error in fitted.failures.items()),
         "",
@@ -165,6 +175,15 @@ def _views(run: Run) -> str:
     """Return over how many augmented views of an image a run averages; "" if it sees it once."""
     views = max(source.get("mean_views", 0) for source in run.sources)
     return f"mean of {views} views" if views else ""
+
+
+def _flattery(fitted: HeadsFit) -> list[str]:
+    """Return by how much the best is flattered, if there was a choice."""
+    if len(fitted.runs) < 2:
+        return []
+    best, corrected = fitted.runs[0], fitted.best_corrected
+    accuracy = best.metrics["accuracy"]
+    return [choice_text(best.id, "accuracy", accuracy, corrected, len(fitted.runs)), ""]
 
 
 def _parameters(run: Run) -> str:

@@ -15,10 +15,11 @@ from .common import (
     WorkspaceOption,
     emit,
     next_command,
+    note,
     say,
 )
 from .fit_head import as_dict, as_text
-from .render import local_minute, table
+from .render import choice_text, local_minute, table
 
 if TYPE_CHECKING:
     from ..classify.runs.run import Run
@@ -48,7 +49,19 @@ def show(
     from ..classify.runs.best import load_run
 
     loaded = load_run(run, workspace)
-    emit(as_dict(loaded)) if as_json else say(as_text(loaded))
+    told = as_dict(loaded)
+    if run != "best":
+        emit(told) if as_json else say(as_text(loaded))
+        return
+    from ..classify.compare import correct_run
+
+    corrected, among = correct_run(loaded, workspace)
+    if as_json:
+        emit({**told, "best_corrected": asdict(corrected), "chosen_among": among})
+        return
+    say(as_text(loaded))
+    if among > 1:
+        note(choice_text(loaded.id, "accuracy", loaded.metrics["accuracy"], corrected, among))
 
 
 def remove(

@@ -114,8 +114,19 @@ def allow_for_folds(metrics: dict[str, Metric], n_folds: int) -> dict[str, Metri
        cross-validation, Journal of Machine Learning Research 5.
     .. [2] C. Nadeau, Y. Bengio (2003), Inference for the generalization error, Machine Learning 52.
     """
-    factor = float(np.sqrt(1 + (n_folds - 1) / n_folds))
+    factor = float(np.sqrt(variance_of_folds(n_folds)))
     return {name: _widen(name, metric, factor) for name, metric in metrics.items()}
+
+
+def variance_of_folds(n_folds: int) -> float:
+    """Return by what factor folds raise the variance that independent images would have.
+
+    Examples
+    --------
+    >>> variance_of_folds(5), variance_of_folds(1)
+    (1.8, 1.0)
+    """
+    return 1 + (n_folds - 1) / n_folds
 
 
 def _widen(name: str, metric: Metric, factor: float) -> Metric:

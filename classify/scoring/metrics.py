@@ -27,6 +27,9 @@ from .intervals import Metric, effective_size, wilson
 from .log_loss import image_loss, log_loss
 from .roc import mean_area, roc_auc
 
+METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "roc_auc")
+LOWER_IS_BETTER = ("log_loss",)
+
 
 def score(
     y: np.ndarray, probabilities: np.ndarray, groups: np.ndarray | None = None

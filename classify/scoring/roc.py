@@ -99,16 +99,16 @@ def _area(positive: np.ndarray, scores: np.ndarray) -> tuple[float, np.ndarray]:
     The component of a positive is the share of negatives below it, that of a negative the share of
     positives above it, ties counting half. Both come from midranks: among all, less among its kind.
     """
-    component = _midranks(scores)
-    component[positive] -= _midranks(scores[positive])
-    component[~positive] -= _midranks(scores[~positive])
+    component = midranks(scores)
+    component[positive] -= midranks(scores[positive])
+    component[~positive] -= midranks(scores[~positive])
     p, n = np.count_nonzero(positive), np.count_nonzero(~positive)
     component = np.where(positive, component / n, 1 - component / p)
     value = float(component[positive].mean())
     return value, (component - value) * len(scores) / np.where(positive, p, n)
 
 
-def _midranks(scores: np.ndarray) -> np.ndarray:
+def midranks(scores: np.ndarray) -> np.ndarray:
     """Ranks from 1, equal scores sharing their mean rank."""
     # Not scipy.stats.rankdata: its import takes longer (1 to 3 s) than a head of thousands of rows.
     _, place, count = np.unique(scores, return_inverse=True, return_counts=True)

@@ -46,6 +46,16 @@ def test_several_heads_are_ranked(place):
     assert fitted.seconds >= sum(run.info.seconds for run in fitted.runs)
 
 
+def test_the_best_of_several_heads_is_told_without_what_choosing_it_adds(place):
+    fitted = fit_heads(LIGHT, workspace=place.root)
+    told = fitted.runs[0].metrics["accuracy"]
+    assert told.value - 0.05 < fitted.best_corrected.value <= told.value
+    assert (
+        fit_heads("lda", workspace=place.root).best_corrected
+        == load_run("lda-2", place.root).metrics["accuracy"]
+    )
+
+
 def test_a_head_that_fails_does_not_stop_the_others(place):
     """A sigmoid is for two classes, and there are three."""
     with pytest.raises(FitError, match="knn has no option 'output'"):

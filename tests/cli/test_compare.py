@@ -27,19 +27,49 @@ def test_json_has_the_promised_keys(fitted, run_tlx) -> None:
     assert {row["run"] for row in found["rows"]} == {"logreg-1", "centroid-1", "knn-1"}
     for row in found["rows"]:
         assert {"run", "model", "metrics", "difference", "low", "high", "p_value"} <= set(row)
+        assert row["verdict"] in {"best", "equal", "worse", "not known"}
+        assert (row["images_needed"] is None) == (row["verdict"] != "not known")
         assert row["seconds"] > 0
         assert row["predict_seconds"] > 0
         assert set(row["metrics"]["accuracy"]) == {"value", "low", "high"}
     assert [out["run"] for out in found["left_out"]] == ["other"]
+    assert set(found["best_corrected"]) == {"value", "low", "high"}
+    assert (found["pairs"], found["rope"]) == (3, 0.01)
 
 
 def test_text_ranks_explains_and_says_what_is_left_out(fitted, run_tlx) -> None:
     text = run_tlx("compare", cwd=fitted).stdout
     assert text.startswith("3 runs on 'data': 37 images, nested 5-fold\n")
-    assert "McNemar's exact test against the best, corrected for 2 comparisons (Holm)" in text
+    assert "McNemar's exact test against the best, corrected for all 3 pairs (Holm)" in text
+    assert "Choosing the best of 3 flatters" in text
     assert "other     nested 2-fold instead of nested 5-fold" in text
     assert "Next: tlx predict" in text
     assert max(map(len, text.splitlines())) <= 100
+
+
+@pytest.mark.parametrize(
+    ("metric", "rope", "sentence"),
+    [
+        ("accuracy", 100, "in practice, within ±100 points: "),
+        ("log_loss", 1000, "in practice, within ±10: "),
+        ("accuracy", 0, "or equal to it: "),
+    ],
+)
+def test_every_run_is_told_as_worse_equal_or_not_known(fitted, run_tlx, metric, rope, sentence):
+    options = ["--metric", metric, "--rope", rope]
+    rows = json.loads(run_tlx("compare", *options, "--json", cwd=fitted).stdout)["rows"]
+    text = run_tlx("compare", *options, cwd=fitted).stdout
+    told = text.split("\n\n")[2]
+    assert sentence in " ".join(told.split())
+    for row in rows:
+        assert row["run"] in told
+        if row["images_needed"]:
+            assert f"({row['images_needed']:,} images would tell)" in " ".join(told.split())
+    assert max(map(len, told.splitlines())) <= 80
+
+
+def test_a_region_below_zero_is_bad_usage(fitted, run_tlx) -> None:
+    assert "--rope" in run_tlx("compare", "--rope", -1, cwd=fitted, code=2).stderr
 
 
 def test_runs_on_other_folds_are_refused_by_name_and_refitted_on_demand(
@@ -81,7 +111,7 @@ def test_best_is_the_one_ranked_first_by_log_loss(fitted, run_tlx) -> None:
 @pytest.mark.parametrize("metric", ["log_loss", "macro_f1"])
 def test_other_metrics_rank_too(fitted, run_tlx, metric: str) -> None:
     text = run_tlx("compare", "--metric", metric, cwd=fitted).stdout
-    assert "paired bootstrap, 2,000 resamples, against the best" in text
+    assert "p: random signs of images against the best, corrected for all 3 pairs (Holm)" in text
 
 
 def test_plot_is_written(fitted, run_tlx, tmp_path) -> None:

@@ -20,6 +20,7 @@ def test_all_heads(project, tlx):
     assert {run["run"] for run in result["runs"]} == {f"try-{model}" for model in ALL}
     assert result["failures"] == []
     assert result["seconds"] > 0
+    assert result["best_corrected"]["value"] <= result["runs"][0]["metrics"]["accuracy"]["value"]
     for run in result["runs"]:
         assert run.keys() >= {"run", "model", "protocol", "n", "classes", "metrics", "seconds"}
     folder = project / ".tlx" / "runs" / "try-dense"
@@ -37,6 +38,7 @@ def test_several_heads_as_a_ranked_table(project, tlx):
     assert [row[1] for row in rows] == sorted((row[1] for row in rows), reverse=True)
     assert "run ridge-1 in " in text
     assert " s for all heads" in text
+    assert "Choosing the best of 3 flatters" in text
     assert "Next: tlx compare" in text
 
 

@@ -40,6 +40,17 @@ def test_show_says_what_the_fit_said(project, tlx):
     assert "metric " in tlx("runs", "show", "best", cwd=project).stdout
 
 
+def test_show_best_says_what_choosing_it_adds(project, tlx):
+    alone = tlx("runs", "show", "best", cwd=project)
+    assert "Choosing" not in alone.stderr
+    tlx("fit-head", "--model", "lda,centroid", cwd=project)
+    told = json.loads(tlx("runs", "show", "best", "--json", cwd=project).stdout)
+    assert told["chosen_among"] == 3
+    assert set(told["best_corrected"]) == {"value", "low", "high"}
+    shown = tlx("runs", "show", "best", cwd=project)
+    assert f"Choosing the best of 3 flatters {told['run']} by" in shown.stderr
+
+
 def test_show_unknown_run_names_the_nearest(shared_project, run_tlx):
     shown = run_tlx("runs", "show", "logreg-11", cwd=shared_project, code=1)
     assert shown.stderr == "Error: unknown run: 'logreg-11'.\nDid you mean logreg-1?\n"

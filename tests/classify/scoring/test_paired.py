@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
 
 from tlx.classify.heads.linear import softmax
 from tlx.classify.scoring.metrics import score
-from tlx.classify.scoring.paired import compare_paired, holm
+from tlx.classify.scoring.paired import compare_paired, compare_with_first, holm
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "roc_auc")
 
@@ -47,26 +48,27 @@ def test_accuracy_interval_is_agresti_and_mins() -> None:
     assert found.high == pytest.approx((plus - minus) / n + half)
 
 
-def test_copies_change_neither_p_value_nor_interval() -> None:
+@pytest.mark.parametrize("metric", METRICS)
+def test_copies_change_neither_p_value_nor_interval(metric: str) -> None:
     y, a, b = two(150, worse=1.0)
-    alone = compare_paired("accuracy", y, a, b, np.arange(150))
+    alone = compare_paired(metric, y, a, b, np.arange(150))
     four = [np.repeat(x, 4, axis=0) for x in (y, a, b, np.arange(150))]
-    copied = compare_paired("accuracy", *four)
-    assert copied.p_value == pytest.approx(alone.p_value)
-    assert copied.value == alone.value
-    assert copied.high - copied.low == pytest.approx(alone.high - alone.low, rel=0.03)
+    copied = compare_paired(metric, *four)
+    assert dataclasses.astuple(copied) == pytest.approx(dataclasses.astuple(alone))
 
 
-def test_flips_of_unequal_groups_are_counted_exactly() -> None:
-    """Group totals 3, 1, 1, -2: of 16 signs, those with a sum of 3 or more in size."""
-    y = np.zeros(7, int)
-    right, wrong = [0.9, 0.1], [0.1, 0.9]
-    a = np.array([right] * 5 + [wrong] * 2)
-    b = np.array([wrong] * 5 + [right] * 2)
-    groups = np.array([0, 0, 0, 1, 2, 3, 3])
-    signs = np.array(np.meshgrid(*[[-1, 1]] * 4)).reshape(4, -1)
-    expected = (np.abs(signs.T @ [3, 1, 1, 2]) >= 3).mean()
-    assert compare_paired("accuracy", y, a, b, groups).p_value == pytest.approx(expected)
+def test_flips_of_groups_come_near_to_all_signs_and_claim_no_more() -> None:
+    """Of groups of 1 to 3 images all 4,096 signs, and those whose sum is as large in size."""
+    rng = np.random.default_rng(0)
+    sizes, gains = rng.integers(1, 4, 12), rng.choice([1, -1], 12, p=[0.75, 0.25])
+    groups = np.repeat(np.arange(12), sizes)
+    right_a = np.repeat(gains, sizes) > 0
+    y = np.zeros(len(groups), int)
+    a, b = (np.eye(2)[np.where(right, 0, 1)] for right in (right_a, ~right_a))
+    signs = np.array(list(itertools.product([1, -1], repeat=12)))
+    expected = (np.abs(signs @ sizes) >= abs(int((sizes * gains).sum()))).mean()
+    found = compare_paired("accuracy", y, a, b, groups).p_value
+    assert expected <= found < 1.5 * expected
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -91,14 +93,13 @@ def test_value_is_the_difference_of_the_scores(metric: str, C: int) -> None:
     b = b.round(2) + 1e-4  # ties
     b /= b.sum(axis=1, keepdims=True)
     groups = np.arange(240) // 2
-    found = compare_paired(metric, y, a, b, groups, resamples=50)
+    found = compare_paired(metric, y, a, b, groups)
     expected = score(y, a)[metric].value - score(y, b)[metric].value
     assert found.value == pytest.approx(expected, abs=1e-9)
 
 
-@pytest.mark.parametrize("metric", METRICS[1:])
-def test_bootstrap_is_that_of_a_plain_loop(metric: str) -> None:
-    """Resampling images by hand, with other draws, gives the same interval within its noise."""
+@pytest.mark.parametrize("metric", METRICS)
+def test_interval_is_about_that_of_a_bootstrap(metric: str) -> None:
     y, a, b = two(200, 3, worse=1.5)
     found = compare_paired(metric, y, a, b, np.arange(200))
     rng = np.random.default_rng(1)
@@ -108,8 +109,47 @@ def test_bootstrap_is_that_of_a_plain_loop(metric: str) -> None:
         values.append(score(y[rows], a[rows])[metric].value - score(y[rows], b[rows])[metric].value)
     low, high = np.quantile(values, [0.025, 0.975])
     width = high - low
-    assert found.low == pytest.approx(low, abs=0.15 * width)
-    assert found.high == pytest.approx(high, abs=0.15 * width)
+    assert found.low == pytest.approx(low, abs=0.2 * width)
+    assert found.high == pytest.approx(high, abs=0.2 * width)
+
+
+@pytest.mark.parametrize("metric", METRICS[1:])
+def test_p_value_is_about_that_of_flipping_images_one_by_one(metric: str) -> None:
+    """To flip an image is to swap what the two say of it."""
+    y, a, b = two(120, 3, worse=1.0)
+    found = compare_paired(metric, y, a, b, np.arange(120))
+    rng = np.random.default_rng(1)
+    as_far = 0
+    for _ in range(500):
+        swap = rng.random(120)[:, None] < 0.5
+        p, q = np.where(swap, b, a), np.where(swap, a, b)
+        value = score(y, p)[metric].value - score(y, q)[metric].value
+        as_far += abs(value) >= abs(found.value)
+    assert found.p_value == pytest.approx(as_far / 500, abs=0.07)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_folds_widen_the_interval_and_raise_the_p_value(metric: str) -> None:
+    y, a, b = two(200, worse=1.5)
+    one, five = (compare_paired(metric, y, a, b, np.arange(200), n_folds=n) for n in (1, 5))
+    assert five.value == one.value
+    assert five.high - five.low == pytest.approx(1.8**0.5 * (one.high - one.low))
+    assert five.p_value > one.p_value
+
+
+def test_p_values_have_no_floor() -> None:
+    y, a, b = two(2000, worse=4.0)
+    for metric in METRICS:
+        assert compare_paired(metric, y, a, b, np.arange(2000)).p_value < 1e-9
+
+
+@pytest.mark.parametrize("metric", METRICS[1:3])
+def test_a_small_class_that_only_one_gets_right_is_not_certain(metric: str) -> None:
+    """Four of 100 images: 2 of 16 signs are as far."""
+    y = np.repeat([0, 1], [96, 4])
+    a, b = np.eye(2)[y], np.eye(2)[np.zeros(100, int)]
+    found = compare_paired(metric, y, a, b, np.arange(100))
+    assert found.p_value == pytest.approx(2 / 16)
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -121,19 +161,12 @@ def test_a_worse_classifier_is_found_out(metric: str) -> None:
     assert found.high < 0 or metric != "log_loss"
 
 
-def test_equal_seeds_give_equal_numbers() -> None:
-    y, a, b = two(100, worse=1.0)
-    runs = [compare_paired("macro_f1", y, a, b, np.arange(100), seed=3) for _ in range(2)]
-    assert runs[0] == runs[1]
-    assert runs[0] != compare_paired("macro_f1", y, a, b, np.arange(100), seed=4)
-
-
 @pytest.mark.parametrize("metric", METRICS)
 def test_interval_of_no_difference_holds_zero_in_about_19_of_20(metric: str) -> None:
     held = 0
     for seed in range(100):
         y, a, b = two(120, seed=seed)
-        found = compare_paired(metric, y, a, b, np.arange(120), resamples=200)
+        found = compare_paired(metric, y, a, b, np.arange(120))
         held += found.low <= 0 <= found.high
     assert held >= 88
 
@@ -158,3 +191,31 @@ def test_over_draws_it_is_the_mean_of_each_image_that_is_compared():
     once = compare_paired("accuracy", y, a[0], b[0], np.arange(50))
     thrice = compare_paired("accuracy", y, a[[0, 0, 0]], b[[0, 0, 0]], np.arange(50))
     assert dataclasses.astuple(thrice) == pytest.approx(dataclasses.astuple(once))
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_of_seven_equal_classifiers_few_data_sets_claim_any_to_be_worse(metric: str) -> None:
+    """The best is chosen on the same images. Of 60 with true rates of 5%, 7 are in 98%."""
+    claimed = 0
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        y = rng.integers(0, 2, 150)
+        shared = 2 * np.eye(2)[y] + rng.normal(0, 1, (150, 2))
+        seven = [softmax(shared + rng.normal(0, 0.7, (150, 2))) for _ in range(7)]
+        sign = -1 if metric == "log_loss" else 1
+        seven.sort(key=lambda p: sign * score(y, p)[metric].value, reverse=True)
+        found = compare_with_first(metric, y, seven, np.arange(150))
+        claimed += any(difference.p_value < 0.05 for difference in found)
+    assert claimed <= 7
+
+
+def test_p_values_are_corrected_for_all_pairs_of_different_classifiers() -> None:
+    y, a, b = two(300, worse=2.0)
+    _, _, c = two(300, worse=4.0)
+    alone = [compare_paired("accuracy", y, p, a, np.arange(300)).p_value for p in (b, c)]
+    among = compare_paired("accuracy", y, c, b, np.arange(300)).p_value
+    expected = [1.0, *holm([*alone, among])[:2]]
+    found = compare_with_first("accuracy", y, [a, b, c, b, a], np.arange(300))
+    assert [f.p_value for f in found] == [*expected, expected[1], 1.0]
+    assert dataclasses.astuple(found[0]) == dataclasses.astuple(found[4]) == (0.0, 0.0, 0.0, 1.0)
+    assert compare_with_first("accuracy", y, [a], np.arange(300)) == found[:1]
