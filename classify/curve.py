@@ -14,7 +14,8 @@ from ..errors import DataError
 from ..progress import Progress, share, silent
 from ..reprs import html_table
 from ..workspace import Workspace
-from .heads.registry import fit_grid
+from .heads.head import Head
+from .heads.registry import fit_grid, get_head, resolve
 from .scoring.calibrate import halve_groups
 from .scoring.doubling import Doubled, extrapolate
 from .scoring.intervals import allow_for_folds, average_draws
@@ -174,7 +175,16 @@ def curve_of(
     ]
     held_out = [p.held_out for p in fits]
     rows = np.concatenate(held_out)
-    proba = _fit_all(table, model, parts, held_out, grid, seed, params, progress)
+    head = get_head(model)
+    resolve(head, params, grid)  # which refuses what the head does not have
+    members = head.members or (head,)
+    voices = []
+    for i, member in enumerate(members):
+        own = {name: value for name, value in params.items() if member.takes(name)}
+        its = None if grid is None else {name: grid[name] for name in member.grid}
+        part = share(progress, i, 1, len(members))
+        voices.append(_fit_all(table, member, parts, held_out, its, seed, own, part))
+    proba = [list(np.mean(size, axis=0)) for size in zip(*voices, strict=True)]
     y, groups = table.y[rows], table.groups[rows]
     points, right = [], []
     for part, one in zip(parts, proba, strict=True):
@@ -187,7 +197,7 @@ def curve_of(
     per_class = [point.per_class for point in points]
     doubled, reason = extrapolate(per_class, right, groups, points[-1].accuracy, seed, len(fits))
     protocol = "validation split" if len(fits) == 1 else f"{folds}-fold"
-    return LearningCurve(model, table.dataset, protocol, len(rows), points, doubled, reason)
+    return LearningCurve(head.name, table.dataset, protocol, len(rows), points, doubled, reason)
 
 
 def _shares(table: Features, trains: Sequence[np.ndarray]) -> list[float]:
@@ -226,7 +236,7 @@ def draw_part(table: Features, train: np.ndarray, share: float, seed: Sequence[i
 
 def _fit_all(
     table: Features,
-    model: str,
+    model: Head,
     parts: list[list[list[np.ndarray]]],
     held_out: list[np.ndarray],
     grid: dict[str, list[float]] | None,

@@ -17,7 +17,7 @@ from ..progress import Progress, share, silent
 from ..reprs import html_table, listed
 from ..workspace import Workspace, several
 from .heads.external import is_estimator
-from .heads.registry import heads, resolve
+from .heads.registry import ALIASES, heads, resolve
 from .heads.saved_estimator import confirmed, import_skops
 from .runs.run import Run
 from .runs.store import check_name, save_evaluation
@@ -84,9 +84,10 @@ def fit_head(
     Parameters
     ----------
     model : str or classifier, default="logreg"
-        A name of `tlx.classify.heads.registry.heads`, or any classifier of scikit-learn's kind. The
-        latter is cloned for each fold; its run keeps the predictions and takes part in
-        `compare_heads`, but predicts only if it is saved: see `trusted`.
+        A name of `tlx.classify.heads.registry.heads`, ``"auto"`` for the one that needs no choice
+        (``"vote"``), or any classifier of scikit-learn's kind. The latter is cloned for each fold;
+        its run keeps the predictions and takes part in `compare_heads`, but predicts only if it is
+        saved: see `trusted`.
     dataset : str, optional
         Name of the data set; by default the one embedded last.
     features : str, optional
@@ -182,8 +183,8 @@ def fit_heads(
     Parameters
     ----------
     models : str, sequence of str or "all", default="all"
-        Names of `tlx.classify.heads.registry.heads`. With ``"all"`` an option goes to the heads
-        that have it.
+        Names of `tlx.classify.heads.registry.heads`. ``"all"`` is every one that is not made of
+        others, as ``"vote"`` is; an option then goes to the heads that have it.
     name : str, optional
         Start of the runs' names: that of logreg is ``NAME-logreg``. None may be taken yet.
     dataset, features, views, tta, allow_missing, workspace, folds, seed, max_per_class, repeats,
@@ -212,9 +213,11 @@ def fit_heads(
     """
     started = time.perf_counter()
     workspace = Workspace(workspace)
-    named = list(dict.fromkeys(several(models)))
+    named = list(dict.fromkeys(ALIASES.get(name, name) for name in several(models)))
     every = "all" in named
-    chosen = [*(heads() if every else ()), *(name for name in named if name != "all")]
+    # Heads that are made of others would be fitted twice.
+    simple = [name for name, head in heads().items() if not head.members]
+    chosen = [*(simple if every else ()), *(name for name in named if name != "all")]
     taken: dict[str, dict[str, Any]] = {}
     for model in chosen:
         if model not in heads():

@@ -41,7 +41,8 @@ def fit_head(
         list[str] | None,
         typer.Option(
             help="Which head to fit: {heads}; several with "
-            "commas or by repeating the option; all for every one. By default logreg.",
+            "commas or by repeating the option; all for every one but vote; auto for vote. By "
+            "default logreg.",
         ),
     ] = None,
     dataset: DatasetOption = None,
@@ -105,6 +106,8 @@ def fit_head(
     given |= {"tta": tta}
     given |= {"allow_missing": allow_missing, "folds": folds, "seed": seed, "name": name}
     models = _models(model or ["logreg"])
+    if "auto" in models:
+        note("auto is vote, the mean of logreg and lda: as good as the better of the two.")
     if models == ["all"] or len(models) > 1:
         with progress("Fitting heads", counted=False) as show:
             fitted = fit_heads(models, progress=show, **given)

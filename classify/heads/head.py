@@ -234,6 +234,8 @@ class Head:
         strongest regularisation first. `grid` has candidates by name; `options` are complete.
     predictors : tuple of SavedPredictor types
         All that the fit can end in: how a saved one is read back.
+    members : tuple of Head
+        Linear heads whose logits it averages. Evaluation chooses the parameters of each by itself.
     options : tuple of Option
         Those with a grid are searched.
     random : bool
@@ -253,6 +255,7 @@ class Head:
     fit: Callable[..., Iterator[GridPoint]]
     predictors: tuple[type[Any], ...]
     options: tuple[Option, ...] = field(default=())
+    members: tuple[Head, ...] = ()
     random: bool = False
     seeds: bool = False
     learns_prior: bool = True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -94,6 +94,12 @@ class LinearPredictor:
         if weights.dtype != np.float32 or bias.dtype != np.float32:
             raise ValueError(f"weights are {weights.dtype} and bias is {bias.dtype}")
         return cls(weights, bias)
+
+
+def average(heads: Sequence[LinearPredictor]) -> LinearPredictor:
+    """Return the head whose logits are the mean of those of several."""
+    weights = np.stack([head.weights for head in heads]).mean(axis=0)
+    return LinearPredictor(weights, np.stack([head.bias for head in heads]).mean(axis=0))
 
 
 def row_blocks(X: np.ndarray) -> list[slice]:

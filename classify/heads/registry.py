@@ -22,6 +22,8 @@ from .external import head_of, is_estimator
 from .head import GridPoint, Head, Problems
 from .weighting import class_weights
 
+ALIASES = {"auto": "vote"}  # what else a head is called: the one to take without a look at others
+
 
 @functools.cache
 def heads() -> Mapping[str, Head]:
@@ -54,6 +56,7 @@ def get_head(model: Any) -> Head:
     """
     if isinstance(model, Head):
         return model
+    model = ALIASES.get(model, model) if isinstance(model, str) else model
     if is_estimator(model):
         return head_of(model)
     if not isinstance(model, str):

@@ -98,7 +98,7 @@ def fit_temperature(y: np.ndarray, probabilities: np.ndarray) -> float:
     """
     if not len(y):
         return 1.0
-    logits = _logits(probabilities)
+    logits = log_probabilities(probabilities)
     logits -= logits.max(axis=1, keepdims=True)
     rows = np.arange(len(y))
     own, others = logits[rows, y], logits.copy()
@@ -125,11 +125,11 @@ def fit_temperature(y: np.ndarray, probabilities: np.ndarray) -> float:
 def apply_temperature(probabilities: np.ndarray, temperature: float | np.ndarray) -> np.ndarray:
     """Return ``softmax(log(p) / T)``, shape (N, C) float64; T may be one a row, shape (N,)."""
     T = np.asarray(temperature, np.float64)
-    logits = _logits(probabilities)
+    logits = log_probabilities(probabilities)
     return softmax(logits / (T[:, None] if T.ndim else T))
 
 
-def _logits(probabilities: np.ndarray) -> np.ndarray:
+def log_probabilities(probabilities: np.ndarray) -> np.ndarray:
     """Return log(p), shape (N, C) float64: the logits that p is the softmax of, but for a shift.
 
     A p of 0 counts as the smallest other one of its row, and as 1e-12 at most. All others keep

@@ -21,7 +21,6 @@ whose heads learned from its images; it is blind to the image, and not wholly so
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -30,20 +29,19 @@ import numpy as np
 from ...errors import DataError
 from ...progress import Progress, share, silent
 from ...reprs import html_table
-from ..heads.head import GridPoint, Head
+from ..heads.head import Head
 from ..heads.registry import fit_grid, get_head, points, resolve
 from ..table import Features
 from .calibrate import (
-    HeldOut,
     calibrate_head,
     cross_calibrate,
     fit_temperature,
-    pooled,
 )
+from .choice import Choice, choose, told, vote
 from .ece import calibration_error
 from .intervals import allow_for_folds, average_draws
-from .metrics import Metric, confusion_matrix, image_loss, score
-from .plan import Fit, Plan, make_plan
+from .metrics import Metric, confusion_matrix, score
+from .plan import Plan, make_plan
 
 _TIMED = 2000  # rows that the kept head predicts to take its time
 
@@ -248,17 +246,16 @@ def _evaluate(
     draw: int = 0,
 ) -> Evaluation:
     started = time.perf_counter()
-    n_points = points(resolve(model, params, grid)[0])
+    searched = resolve(model, params, grid)[0]
     plan = make_plan(
-        table, n_folds, seed, search=n_points > 1, max_per_class=max_per_class, draw=draw
+        table,
+        n_folds,
+        seed,
+        search=points(searched) > 1,
+        max_per_class=max_per_class,
+        draw=draw,
     )
-    also: dict[str, Any] = {"groups": table.groups, "seed": seed, "progress": progress, **params}
-    weights = np.zeros((len(plan.fits), len(table)), np.float32)
-    for weight, fit in zip(weights, plan.fits, strict=True):
-        weight[fit.train] = 1
-    chosen = _choose(
-        table, plan, fit_grid(model, table.X, table.y, weights, grid, **also), n_points
-    )
+    chosen = _search(table, plan, model, searched, params, seed, progress)
 
     rows = np.concatenate([plan.fits[k].held_out for k in plan.scored])
     order = np.argsort(rows)
@@ -266,16 +263,10 @@ def _evaluate(
     raw = np.concatenate([chosen[k].proba[k] for k in plan.scored])
     rows, fold, raw = rows[order], fold[order], raw[order]
     y, groups = table.y[rows], table.groups[rows]
-
-    def told(k: int, fits: list[int]) -> HeldOut:
-        """Return classes and probabilities that fits held out at the point chosen for fit k."""
-        parts = [(table.y[plan.fits[i].held_out], chosen[k].proba[i]) for i in fits]
-        return pooled(parts) if parts else (y[:0], raw[:0])
-
-    inner = [told(k, plan.fits[k].inner) for k in plan.scored]
+    inner = [told(table, plan, chosen[k], plan.fits[k].inner) for k in plan.scored]
     proba, _ = cross_calibrate(y, raw, fold, groups, seed, inner)
     kept = chosen[plan.kept]
-    temperature = fit_temperature(*told(plan.kept, plan.calibrating(plan.kept)))
+    temperature = fit_temperature(*told(table, plan, kept, plan.calibrating(plan.kept)))
     head = calibrate_head(kept.head, temperature)
     metrics = {
         **score(y, proba, groups),
@@ -299,11 +290,30 @@ def _evaluate(
     )
 
 
-def _held_out(point: GridPoint, fit: int, rows: np.ndarray, table: Features) -> np.ndarray:
-    """Return the probabilities of rows held out, seen as the run will see new images."""
-    if table.X_tta is None:
-        return point.proba(fit, rows)
-    return point.head(fit).predict_proba(table.X_tta[rows])
+def _search(
+    table: Features,
+    plan: Plan,
+    model: Head,
+    grid: dict[str, list[float]],
+    params: dict[str, Any],
+    seed: int,
+    progress: Progress,
+) -> dict[int, Choice]:
+    """Choose a point of the grid for each fit; of a vote one for each of its members first."""
+    weights = np.zeros((len(plan.fits), len(table)), np.float32)
+    for weight, fit in zip(weights, plan.fits, strict=True):
+        weight[fit.train] = 1
+    members = model.members or (model,)
+    costs = [member.cost for member in members]
+    found = []
+    for i, member in enumerate(members):
+        also: dict[str, Any] = {k: v for k, v in params.items() if member.takes(k)}
+        also |= {"groups": table.groups, "seed": seed}
+        also |= {"progress": share(progress, sum(costs[:i]), costs[i], sum(costs))}
+        own = {name: grid[name] for name in member.grid}
+        path = fit_grid(member, table.X, table.y, weights, own or None, **also)
+        found.append(choose(table, plan, path, points(own)))
+    return vote(table, plan, found)
 
 
 def _predict_seconds(head: Any, X: np.ndarray) -> float:
@@ -314,54 +324,3 @@ def _predict_seconds(head: Any, X: np.ndarray) -> float:
         head.predict_proba(X)
         times.append(time.perf_counter() - started)
     return min(times) / len(X)
-
-
-@dataclass
-class _Chosen:
-    """The point of the grid that is best for one fit so far.
-
-    Attributes
-    ----------
-    loss : float
-        What chose it; the least one.
-    params : dict
-    proba : dict of int to ndarray
-        At this point, what the fit and those that calibrate it give their held-out rows.
-    head : predictor or None
-        Of the fit that is kept.
-    """
-
-    loss: float
-    params: dict[str, Any]
-    proba: dict[int, np.ndarray]
-    head: Any
-
-
-def _choose(
-    table: Features, plan: Plan, path: Iterable[GridPoint], n_points: int
-) -> dict[int, _Chosen]:
-    """Choose a point of the grid for each fit that is scored or kept.
-
-    It is that of the least mean log loss over the rows that the inner fits held out. Ties go to the
-    stronger penalty, which comes first. Without inner fits (a class of a single image) nothing can
-    be chosen, and the middle of the grid is taken. As points come one after the other, only the
-    probabilities of the best ones so far are kept.
-    """
-    chosen: dict[int, _Chosen] = {}
-    for number, point in enumerate(path):
-        proba = [_held_out(point, k, fit.held_out, table) for k, fit in enumerate(plan.fits)]
-        total = np.array([_loss(table, *each) for each in zip(plan.fits, proba, strict=True)])
-        for k in {*plan.scored, plan.kept}:
-            inner = plan.fits[k].inner
-            loss = float(total[inner].sum()) if inner else abs(number - n_points // 2)
-            if k not in chosen or loss < chosen[k].loss:
-                kept = {i: proba[i] for i in {*plan.calibrating(k), k}}
-                head = point.head(k) if k == plan.kept else None
-                chosen[k] = _Chosen(loss, point.params, kept, head)
-    return chosen
-
-
-def _loss(table: Features, fit: Fit, proba: np.ndarray) -> float:
-    """Return the sum of the log loss over the rows held out."""
-    own = proba[np.arange(len(proba)), table.y[fit.held_out]]
-    return float(image_loss(own).sum())

@@ -69,7 +69,7 @@ def with_new_head(tmp_path, python, project):
 
 def test_a_head_is_added_by_adding_a_file(with_new_head):
     text = " ".join(with_new_head(arguments=["fit-head", "--help"]).split())
-    assert "logreg, majority, ridge or svm" in text
+    assert "logreg, majority, ridge, svm or vote" in text
     assert "--smoothing" in text
     assert "Images added to each class, instead of a search (majority)." in text
     assert "majority" in with_new_head(arguments=["learning-curve", "--help"])
@@ -101,10 +101,11 @@ def test_the_page_has_every_head_as_it_is(source_files):
     page = (Path(tlx_package.__file__).parent / "docs" / "heads.md").read_text(encoding="utf-8")
     rows = []
     for head in heads().values():
-        searched = "nothing"
-        for name, grid in head.grid.items():
-            searched = f"`--{name}`, {len(grid)} values, {min(grid):g} to {max(grid):g}"
-        rows.append(f"| `{head.name}` | {head.help} | {searched} |")
+        searched = " and ".join(
+            f"`--{name}`, {len(grid)} values, {min(grid):g} to {max(grid):g}"
+            for name, grid in head.grid.items()
+        )
+        rows.append(f"| `{head.name}` | {head.help} | {searched or 'nothing'} |")
     assert "| head | what it is | searched |\n|---|---|---|\n" + "\n".join(rows) + "\n\n" in page
     advised = page.partition("| head | take it when |")[2].partition("\n\n")[0]
     named = re.findall(
@@ -115,8 +116,8 @@ def test_the_page_has_every_head_as_it_is(source_files):
 
 def test_every_option_says_which_heads_have_it(tlx):
     text = " ".join(tlx("fit-head", "--help").stdout.split())
-    assert "Which head to fit: centroid, dense, knn, lda, logreg, ridge or svm;" in text
-    assert "instead of a search (logreg, svm)." in text
+    assert "Which head to fit: centroid, dense, knn, lda, logreg, ridge, svm or vote;" in text
+    assert "instead of a search (logreg, svm, vote)." in text
     assert "(all but centroid)." in text
     for head in heads().values():
         for option in head.options:

@@ -10,9 +10,10 @@ from tlx.classify.heads.registry import fit_grid, get_head, heads, points, resol
 from tlx.errors import FitError, UnknownNameError
 
 SEARCHED = [head.name for head in heads().values() if head.grid]
+ONE = [head.name for head in heads().values() if len(head.grid) == 1]
 
 
-@pytest.mark.parametrize("name", SEARCHED)
+@pytest.mark.parametrize("name", ONE)
 def test_a_path_visits_every_point_of_its_grid_in_order(name, draw):
     """The order is that of the grid: the strongest regularisation first."""
     X, y = draw(40)
@@ -21,7 +22,7 @@ def test_a_path_visits_every_point_of_its_grid_in_order(name, draw):
     assert visited == [{key: pytest.approx(value)} for value in values]
 
 
-@pytest.mark.parametrize("name", SEARCHED)
+@pytest.mark.parametrize("name", ONE)
 def test_a_grid_of_ones_own(name, draw):
     X, y = draw(40)
     ((key, values),) = heads()[name].grid.items()

@@ -1,0 +1,124 @@
+"""Which point of a grid each fit takes: the one whose inner fits lose least."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ..heads.head import GridPoint
+from ..heads.linear import average, softmax
+from ..table import Features
+from .calibrate import HeldOut, fit_temperature, log_probabilities, pooled
+from .metrics import image_loss
+from .plan import Fit, Plan
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The point of the grid that one fit takes.
+
+    Attributes
+    ----------
+    loss : float
+        What chose it, the least one: the sum over the rows that the inner fits held out.
+    params : dict
+        The point.
+    proba : dict of int to ndarray
+        At this point, what the fit and those that calibrate it give their held-out rows.
+    head : predictor or None
+        Of the fit that is kept.
+    """
+
+    loss: float
+    params: dict[str, Any]
+    proba: dict[int, np.ndarray]
+    head: Any
+
+
+def choose(
+    table: Features, plan: Plan, path: Iterable[GridPoint], n_points: int
+) -> dict[int, Choice]:
+    """Choose a point of the grid for each fit that is scored or kept.
+
+    It is that of the least log loss over the rows that the inner fits held out. Ties go to the
+    stronger penalty, which comes first. Without inner fits (a class of a single image) nothing can
+    be chosen, and the middle of the grid is taken. As points come one after the other, only the
+    probabilities of the best ones so far are held.
+
+    Parameters
+    ----------
+    table : Features
+    plan : Plan
+    path : iterable of GridPoint
+        All fits of the plan, as `tlx.classify.heads.registry.fit_grid` yields them.
+    n_points : int
+        How many points there are.
+
+    Returns
+    -------
+    dict of int to Choice
+        By the number of the fit.
+    """
+    chosen: dict[int, Choice] = {}
+    for number, point in enumerate(path):
+        proba = [_held_out(point, k, fit.held_out, table) for k, fit in enumerate(plan.fits)]
+        total = np.array([_loss(table, *each) for each in zip(plan.fits, proba, strict=True)])
+        for k in {*plan.scored, plan.kept}:
+            inner = plan.fits[k].inner
+            loss = float(total[inner].sum()) if inner else abs(number - n_points // 2)
+            if k not in chosen or loss < chosen[k].loss:
+                held = {i: proba[i] for i in {*plan.calibrating(k), k}}
+                head = point.head(k) if k == plan.kept else None
+                chosen[k] = Choice(loss, point.params, held, head)
+    return chosen
+
+
+def _held_out(point: GridPoint, fit: int, rows: np.ndarray, table: Features) -> np.ndarray:
+    """Return the probabilities of rows held out, seen as the run will see new images."""
+    if table.X_tta is None:
+        return point.proba(fit, rows)
+    return point.head(fit).predict_proba(table.X_tta[rows])
+
+
+def _loss(table: Features, fit: Fit, proba: np.ndarray) -> float:
+    """Return the sum of the log loss over the rows held out."""
+    own = proba[np.arange(len(proba)), table.y[fit.held_out]]
+    return float(image_loss(own).sum())
+
+
+def told(table: Features, plan: Plan, choice: Choice, fits: Sequence[int]) -> HeldOut:
+    """Return the classes and probabilities of all rows that some fits held out."""
+    none = np.empty((0, len(table.class_names)))
+    parts = [(table.y[plan.fits[k].held_out], choice.proba[k]) for k in fits]
+    return pooled([(table.y[:0], none), *parts])
+
+
+def vote(table: Features, plan: Plan, members: Sequence[dict[int, Choice]]) -> dict[int, Choice]:
+    """Return the mean of the calibrated logits of several heads; of a single one it alone.
+
+    Each head's temperature comes from the inner fits alone, so that no scored row has a say in it.
+    The mean of probabilities is as good, but would be no linear head.
+    """
+    if len(members) == 1:
+        return members[0]
+    out = {}
+    for k in members[0]:
+        own = [_calibrated(table, plan, choices[k], plan.fits[k].inner) for choices in members]
+        out[k] = Choice(
+            sum(choice.loss for choice in own),
+            {name: value for choice in own for name, value in choice.params.items()},
+            {i: softmax(np.mean([c.proba[i] for c in own], axis=0)) for i in own[0].proba},
+            average([choice.head for choice in own]) if k == plan.kept else None,
+        )
+    return out
+
+
+def _calibrated(table: Features, plan: Plan, choice: Choice, fits: Sequence[int]) -> Choice:
+    """Return a choice calibrated by what some fits held out, with logits as its `proba`."""
+    T = fit_temperature(*told(table, plan, choice, fits))
+    logits = {i: log_probabilities(p) / T for i, p in choice.proba.items()}
+    head = None if choice.head is None else choice.head.scaled(1 / T)
+    return replace(choice, proba=logits, head=head)

@@ -1,0 +1,69 @@
+"""Which point each fit takes, and the mean of two heads that were chosen each by itself."""
+
+import numpy as np
+import pytest
+
+from tlx.classify.heads.linear import LinearPredictor, softmax
+from tlx.classify.heads.registry import fit_grid, heads, points
+from tlx.classify.scoring.calibrate import fit_temperature, log_probabilities
+from tlx.classify.scoring.choice import choose, told, vote
+from tlx.classify.scoring.plan import make_plan
+
+
+@pytest.fixture
+def table(make_table):
+    random = np.random.default_rng(0)
+    y = np.repeat([0, 1, 2], [20, 25, 30])
+    return make_table(random.standard_normal((75, 6)) + 1.2 * np.eye(6)[y], y)
+
+
+def chosen(table, plan, model, **options):
+    weights = np.zeros((len(plan.fits), len(table)), np.float32)
+    for weight, fit in zip(weights, plan.fits, strict=True):
+        weight[fit.train] = 1
+    n = points(heads()[model].grid) if not options else 1
+    return choose(table, plan, fit_grid(model, table.X, table.y, weights, **options), n)
+
+
+def loss(table, plan, choice, fits):
+    y, p = told(table, plan, choice, fits)
+    return -np.log(p[np.arange(len(y)), y]).sum()
+
+
+def test_each_fit_takes_the_point_that_its_inner_folds_lose_least_with(table):
+    plan = make_plan(table, 3)
+    grid = heads()["lda"].grid["shrinkage"]
+    fixed = [chosen(table, plan, "lda", shrinkage=s) for s in grid]
+    for k, choice in chosen(table, plan, "lda").items():
+        losses = [loss(table, plan, each[k], plan.fits[k].inner) for each in fixed]
+        assert choice.params == {"shrinkage": grid[int(np.argmin(losses))]}
+        assert choice.loss == pytest.approx(min(losses))
+
+
+def test_without_inner_folds_the_middle_of_the_grid_is_taken(make_table):
+    X = np.array([[0.0, 0], [0, 1], [5, 5], [5, 6]])
+    table = make_table(X, np.array([0, 0, 1, 1]))
+    plan = make_plan(table, 2)
+    found = chosen(table, plan, "ridge")
+    assert found[plan.scored[0]].params == {"alpha": heads()["ridge"].grid["alpha"][6]}
+
+
+def test_a_vote_is_the_mean_of_calibrated_logits(table):
+    plan = make_plan(table, 3)
+    members = [chosen(table, plan, "logreg"), chosen(table, plan, "lda")]
+    found = vote(table, plan, members)
+    k = plan.scored[1]
+    logits = []
+    for choices in members:
+        T = fit_temperature(*told(table, plan, choices[k], plan.fits[k].inner))
+        logits.append(log_probabilities(choices[k].proba[k]) / T)
+    np.testing.assert_allclose(found[k].proba[k], softmax(sum(logits) / 2), atol=1e-6)
+    assert found[k].params == {**members[0][k].params, **members[1][k].params}
+    assert isinstance(found[plan.kept].head, LinearPredictor)
+    assert all(found[k].head is None for k in plan.scored)
+
+
+def test_a_vote_of_one_is_that_one(table):
+    plan = make_plan(table, 3)
+    alone = chosen(table, plan, "lda")
+    assert vote(table, plan, [alone]) is alone
