@@ -374,7 +374,7 @@ def _fit_again(workspace: Workspace, run: Run, like: Scored, progress: Progress)
         held = np.array([bytes(row) in held_out for row in table.digest])
         table = replace(table, split=np.where(held, "validation", "train"))
     target = its.recipe or Recipe(its.model)
-    recipe = replace(recipe, folds=target.folds, options={**recipe.fixed, **target.few_shot})
+    recipe = replace(recipe, folds=target.folds, options={**recipe.fixed, **target.protocol})
     evaluation = recipe.evaluate(table, its.seed, progress)
     if is_split:
         evaluation = replace(evaluation, protocol=its.protocol)

@@ -26,6 +26,9 @@ from .scoring.metrics import Metric
 from .scoring.selection import correct_for_choice
 from .table import Features, load_table
 
+# What one head fails of while others go on.
+_FAILURES = (TlxError, ImportError, MemoryError, ArithmeticError, np.linalg.LinAlgError)
+
 
 @dataclass(frozen=True, repr=False)
 class HeadsFit:
@@ -75,6 +78,7 @@ def fit_head(
     name: str | None = None,
     max_per_class: int | None = None,
     repeats: int | None = None,
+    repeats_cv: int | None = None,
     trusted: Iterable[str] | None = None,
     progress: Progress = silent,
     **params: Any,
@@ -112,6 +116,8 @@ def fit_head(
         Of the run.
     max_per_class, repeats : int, optional
         Few-shot: see `tlx.classify.scoring.crossval.evaluate_head`.
+    repeats_cv : int, optional
+        Deal the folds anew so many times, and tell the means.
     trusted : iterable of str, optional
         Only for a classifier of scikit-learn's kind: the types that it is made of, so that it is
         saved without pickle, which takes the extra ``skops``. A run that was fitted without this
@@ -155,8 +161,8 @@ def fit_head(
     table = load_table(
         workspace, dataset, features, views=views, tta=tta, allow_missing=allow_missing
     )
-    few = {"max_per_class": max_per_class, "repeats": repeats}
-    options = {**params, **few, "progress": progress}
+    how = {"max_per_class": max_per_class, "repeats": repeats, "repeats_cv": repeats_cv}
+    options = {**params, **how, "progress": progress}
     return _fit(workspace, table, model, folds, seed, name, options, trusted)
 
 
@@ -175,6 +181,7 @@ def fit_heads(
     name: str | None = None,
     max_per_class: int | None = None,
     repeats: int | None = None,
+    repeats_cv: int | None = None,
     progress: Progress = silent,
     **params: Any,
 ) -> HeadsFit:
@@ -188,7 +195,7 @@ def fit_heads(
     name : str, optional
         Start of the runs' names: that of logreg is ``NAME-logreg``. None may be taken yet.
     dataset, features, views, tta, allow_missing, workspace, folds, seed, max_per_class, repeats,
-    progress, **params
+    repeats_cv, progress, **params
         See `fit_head`.
 
     Returns
@@ -231,7 +238,7 @@ def fit_heads(
     table = load_table(
         workspace, dataset, features, views=views, tta=tta, allow_missing=allow_missing
     )
-    few = {"max_per_class": max_per_class, "repeats": repeats}
+    how = {"max_per_class": max_per_class, "repeats": repeats, "repeats_cv": repeats_cv}
     runs: list[Run] = []
     failures: dict[str, TlxError] = {}
     costs = {model: heads()[model].cost for model in taken}
@@ -239,16 +246,10 @@ def fit_heads(
     for model, own in taken.items():
         part = share(progress, done, costs[model], total)
         done += costs[model]
-        options = {**own, **few, "progress": part}
+        options = {**own, **how, "progress": part}
         try:
             runs.append(_fit(workspace, table, model, folds, seed, labels[model], options))
-        except (
-            TlxError,
-            ImportError,
-            MemoryError,
-            ArithmeticError,
-            np.linalg.LinAlgError,
-        ) as error:
+        except _FAILURES as error:
             failures[model] = _in_words(error)
     if not runs:
         raise next(iter(failures.values()))
@@ -300,7 +301,7 @@ def evaluate_features(
         See `fit_head`.
     folds, seed : int
     **options
-        Of the head; and ``max_per_class`` and ``repeats``, as in `fit_head`.
+        Of the head; and ``max_per_class``, ``repeats`` and ``repeats_cv``, as in `fit_head`.
 
     Returns
     -------

@@ -83,6 +83,15 @@ def fit_head(
             min=1, max=1000, help="With --max-per-class: how often they are drawn. By default 5."
         ),
     ] = None,
+    repeats_cv: Annotated[
+        int | None,
+        typer.Option(
+            metavar="R",
+            min=2,
+            max=1000,
+            help="Deal the folds anew R times and tell the means: less luck of the folds.",
+        ),
+    ] = None,
     name: Annotated[
         str | None,
         typer.Option(help="Name of the run; of several heads the start of their names."),
@@ -99,7 +108,7 @@ def fit_head(
     from ..classify.fit import fit_head as fit
     from ..classify.fit import fit_heads
 
-    options = {"max_per_class": max_per_class, "repeats": repeats}
+    options = {"max_per_class": max_per_class, "repeats": repeats, "repeats_cv": repeats_cv}
     given: dict[str, Any] = {k: v for k, v in options.items() if v is not None}
     given |= head_options(context)
     given |= {"dataset": dataset, "features": features, "views": views, "workspace": workspace}

@@ -61,7 +61,9 @@ class Scored:
             counts = len(self.trained_on), len(reference.trained_on)
             return "it learned from other images ({} instead of {})".format(*counts)
         if len(self.draws) != len(reference.draws):
-            return f"{len(self.draws)} draws instead of {len(reference.draws)}"
+            if mine.recipe and mine.recipe.few_shot:
+                return f"{len(self.draws)} draws instead of {len(reference.draws)}"
+            return f"{mine.protocol} instead of {its.protocol}"
         return ""
 
     @property
@@ -87,5 +89,5 @@ def _names(info: RunInfo) -> str:
 
 
 def _repeats(run: Run) -> int:
-    """Return over how many draws of its training images a run's metrics are means."""
-    return run.info.recipe.few_shot.get("repeats", 1) if run.info.recipe else 1
+    """Return over how many draws of few images, or repeats of the folds, its metrics are means."""
+    return run.info.recipe.draws if run.info.recipe else 1

@@ -46,7 +46,9 @@ from .plan import Plan, make_plan
 _TIMED = 2000  # rows that the kept head predicts to take its time
 
 
-FEW_SHOT = ("max_per_class", "repeats")  # options that say what to learn from, as folds do
+FEW_SHOT = ("max_per_class", "repeats")  # options that say what to learn from
+PROTOCOL = (*FEW_SHOT, "repeats_cv")  # options that say how to score, as folds do
+_NEXT_SEED = 7919  # from one repeat of the folds to the next
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,8 @@ class Recipe:
     grid : dict of str to list, or None
         Candidates by parameter; None for the head's own.
     options : dict
-        Fixed parameters of the head, and ``max_per_class`` and ``repeats`` of a few-shot run.
+        Fixed parameters of the head; ``max_per_class`` and ``repeats`` of a few-shot run, and
+        ``repeats_cv`` of repeated folds.
     """
 
     model: str
@@ -74,9 +77,19 @@ class Recipe:
         return {k: v for k, v in self.options.items() if k in FEW_SHOT}
 
     @property
+    def protocol(self) -> dict[str, Any]:
+        """The options that say how to score: those, and how often the folds are dealt."""
+        return {k: v for k, v in self.options.items() if k in PROTOCOL}
+
+    @property
     def fixed(self) -> dict[str, Any]:
         """The other options: the fixed parameters of the head."""
-        return {k: v for k, v in self.options.items() if k not in FEW_SHOT}
+        return {k: v for k, v in self.options.items() if k not in PROTOCOL}
+
+    @property
+    def draws(self) -> int:
+        """Over how many draws of few images, or repeats of the folds, the metrics are means."""
+        return self.options.get("repeats_cv") or self.options.get("repeats", 1)
 
     def evaluate(self, table: Features, seed: int, progress: Progress = silent) -> Evaluation:
         """Fit and score the head on a table: see `evaluate_head`."""
@@ -123,7 +136,8 @@ class Evaluation:
     predict_seconds : float
         That the kept head takes for one image, its feature given, within a large batch.
     draws : ndarray of shape (R, M, C), float64, or None
-        Of several draws of few images: the probabilities of each, the first ones first.
+        Of several draws of few images, or repeats of the folds: the probabilities of each, the
+        first ones first.
     """
 
     recipe: Recipe
@@ -161,6 +175,7 @@ def evaluate_head(
     grid: dict[str, list[float]] | None = None,
     max_per_class: int | None = None,
     repeats: int | None = None,
+    repeats_cv: int | None = None,
     progress: Progress = silent,
     **params: Any,
 ) -> Evaluation:
@@ -181,6 +196,9 @@ def evaluate_head(
     repeats : int, optional
         With `max_per_class`: how many times the images are drawn, by default 5. The metrics are
         means over the draws (see `average_draws`); all else is of the first draw.
+    repeats_cv : int, optional
+        Deal the folds anew so many times, each calibrated by itself. The metrics are means over
+        these repeats; all else is of the first, which is the one without this option.
     progress : Progress, optional
         Told how much is done.
     **params
@@ -193,45 +211,74 @@ def evaluate_head(
     Raises
     ------
     DataError
-        If there are repeats without `max_per_class`, or fewer than one. Also see `make_plan`.
+        If there are repeats without `max_per_class`, or fewer than one; or `repeats_cv` with it,
+        with a validation split, or fewer than two. Also see `make_plan`.
     FitError, UnknownNameError
         See `make_plan` and `tlx.classify.heads.registry.fit_grid`.
     """
     model = get_head(model)
-    if max_per_class is None:
-        if repeats is not None:
-            raise DataError(
-                f"{repeats} repeats of the same.",
-                "Repeats draw few images anew: add --max-per-class 10, say.",
-            )
-        return _evaluate(table, model, n_folds, seed, grid, params, progress)
-    repeats = 5 if repeats is None else repeats
-    if repeats < 1:
-        raise DataError(f"{repeats} repeats.", "Use --repeats 1 or more.")
+    _check_repeats(table, max_per_class, repeats, repeats_cv)
+    asked = {"max_per_class": max_per_class, "repeats": repeats, "repeats_cv": repeats_cv}
+    if max_per_class is not None and repeats is None:
+        asked["repeats"] = 5
+    options = {**params, **{name: value for name, value in asked.items() if value is not None}}
+    n = Recipe(model.name, options=options).draws
+    seeds = [(seed + _NEXT_SEED * i * (repeats_cv is not None)) % 2**32 for i in range(n)]
     draws = [
         _evaluate(
             table,
             model,
             n_folds,
-            seed,
+            seeds[i],
             grid,
             params,
-            share(progress, draw, 1, repeats),
+            share(progress, i, 1, n),
             max_per_class,
-            draw,
+            i if max_per_class is not None else 0,
         )
-        for draw in range(repeats)
+        for i in range(n)
     ]
+    if options == params:
+        return draws[0]
     first = draws[0]
-    few = {"max_per_class": max_per_class, "repeats": repeats}
+    how = f"mean of {n} repeats" if repeats_cv else f"{max_per_class} a class, mean of {n} draws"
     return replace(
         first,
-        protocol=f"{first.protocol}, {max_per_class} a class, mean of {repeats} draws",
-        metrics=average_draws([draw.metrics for draw in draws]),
+        protocol=f"{first.protocol}, {how}",
+        metrics=average_draws([draw.metrics for draw in draws], learned_anew=not repeats_cv),
         seconds=sum(draw.seconds for draw in draws),
-        draws=np.stack([draw.probabilities for draw in draws]) if repeats > 1 else None,
-        recipe=replace(first.recipe, options={**params, **few}),
+        draws=np.stack([draw.probabilities for draw in draws]) if n > 1 else None,
+        recipe=replace(first.recipe, options=options),
     )
+
+
+def _check_repeats(
+    table: Features, max_per_class: int | None, repeats: int | None, repeats_cv: int | None
+) -> None:
+    """Refuse repeats of what is the same each time, and numbers of them that make no sense."""
+    if repeats is not None and max_per_class is None:
+        raise DataError(
+            f"{repeats} repeats of the same.",
+            "Repeats draw few images anew: add --max-per-class 10, say; or deal the folds anew: "
+            f"--repeats-cv {repeats}",
+        )
+    if repeats is not None and repeats < 1:
+        raise DataError(f"{repeats} repeats.", "Use --repeats 1 or more.")
+    if repeats_cv is None:
+        return
+    if max_per_class is not None:
+        raise DataError(
+            f"{repeats_cv} repeats of the folds, and {max_per_class} images a class.",
+            "Few images are drawn anew by --repeats: use it instead of --repeats-cv.",
+        )
+    if (table.split == "validation").any():
+        raise DataError(
+            f"{repeats_cv} repeats of the folds, and data set {table.dataset!r} has a validation "
+            "split, which is scored instead of folds.",
+            "Leave --repeats-cv out.",
+        )
+    if repeats_cv < 2:
+        raise DataError(f"{repeats_cv} repeats of the folds.", "Use --repeats-cv 2 or more.")
 
 
 def _evaluate(

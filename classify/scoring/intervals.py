@@ -138,7 +138,9 @@ def _widen(name: str, metric: Metric, factor: float) -> Metric:
     )
 
 
-def average_draws(draws: list[dict[str, Metric]]) -> dict[str, Metric]:
+def average_draws(
+    draws: list[dict[str, Metric]], *, learned_anew: bool = True
+) -> dict[str, Metric]:
     """Return the mean of each metric over draws of the training images, and its 95% interval.
 
     Two things are random: which images were drawn to learn from, and which there are to score. For
@@ -149,14 +151,23 @@ def average_draws(draws: list[dict[str, Metric]]) -> dict[str, Metric]:
     some of the chance of its drawing, the sum is rather too wide than too narrow. Of one draw it
     can say nothing but the second.
 
+    Repeats of the folds over the same images are another matter: which images were learned from is
+    no chance then, only how they were dealt, and the intervals of single repeats, widened for their
+    folds, held the worth of the kept head in 97 of 100 data sets already. What the dealing adds is
+    small, and the normal distribution's quantile gives it; Student's would double the interval of
+    two repeats (with 300 images of 5 classes their accuracies have a deviation of 1.1 points).
+
     Parameters
     ----------
     draws : list of R dict
         A metric that some draw lacks is left out.
+    learned_anew : bool, default=True
+        Whether each draw learned from other images; not so for repeats of the folds.
     """
     from scipy.special import stdtrit
 
     R = len(draws)
+    quantile = 0.0 if R == 1 else float(stdtrit(R - 1, 0.975)) if learned_anew else Z
     out = {}
     for name in draws[0]:
         if not all(name in draw for draw in draws):
@@ -165,7 +176,7 @@ def average_draws(draws: list[dict[str, Metric]]) -> dict[str, Metric]:
         value = float(values.mean())
         below = float(np.mean([draw[name].value - draw[name].low for draw in draws]))
         above = float(np.mean([draw[name].high - draw[name].value for draw in draws]))
-        drawn = 0.0 if R == 1 else float(stdtrit(R - 1, 0.975) * values.std(ddof=1) / np.sqrt(R))
+        drawn = quantile * float(values.std(ddof=min(R - 1, 1)) / np.sqrt(R))
         high = value + float(np.hypot(above, drawn))
         bounded = name != "log_loss"
         low = max(0.0, value - float(np.hypot(below, drawn)))

@@ -267,6 +267,21 @@ def test_draws_of_another_number_are_not_compared(fit, place) -> None:
     ]
 
 
+def test_repeats_of_the_folds_are_compared_with_their_like_and_fitted_again(fit, place) -> None:
+    plain, one, other = fit(0.5), fit(1.0, repeats_cv=2), fit(1e-5, repeats_cv=2)
+    found = compare_heads(workspace=place.root)
+    assert {row.run.id for row in found.rows} == {one.id, other.id}
+    (out,) = found.left_out
+    assert out.run.id == plain.id
+    assert out.reason == f"{plain.info.protocol} instead of {one.info.protocol}"
+    again = compare_heads(workspace=place.root, refit=True)
+    assert list(again.refitted) == [plain.id]
+    (new,) = [row.run for row in again.rows if row.run.id in again.refitted.values()]
+    assert new.info.recipe is not None
+    assert new.info.recipe.options == {"repeats_cv": 2}
+    assert len(new.predictions().all_draws) == 2
+
+
 def test_the_same_run_again_is_no_further_comparison(fit, place) -> None:
     fit(1e-5), fit(1.0)
     before = compare_heads(workspace=place.root)

@@ -70,6 +70,13 @@ def test_text_says_of_whom_the_figures_of_cross_validation_are(project, tlx):
     assert "Scored heads" not in few
 
 
+def test_folds_are_dealt_anew(project, tlx):
+    text = tlx("fit-head", "--repeats-cv", "2", "--C", "0.1", cwd=project).stdout
+    assert "of 37 images right (5-fold, mean of 2 repeats, C 0.1)" in text.splitlines()[0]
+    shown = tlx("fit-head", "--repeats-cv", "2", "--max-per-class", "3", cwd=project, code=1)
+    assert "use it instead of --repeats-cv" in " ".join(shown.stderr.split())
+
+
 def test_text_lists_the_images_that_are_most_confidently_wrong(project, tlx):
     text = tlx("fit-head", cwd=project).stdout
     assert "most confidently wrong" in text

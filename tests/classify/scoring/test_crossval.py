@@ -9,6 +9,7 @@ from tlx.classify.heads.head import Head, Option
 from tlx.classify.heads.linear import LinearPredictor
 from tlx.classify.scoring.crossval import evaluate_head
 from tlx.classify.scoring.plan import make_plan
+from tlx.errors import DataError
 
 
 @pytest.fixture
@@ -115,3 +116,41 @@ def test_memory_does_not_grow_with_the_grid(make_table, data):
     evaluate_head(table, head, n_folds=3)
     assert len(most) == 100
     assert max(most) <= 2 * len(make_plan(table, 3).fits)
+
+
+def test_repeats_of_the_folds_are_runs_of_other_seeds_and_their_mean(make_table, data):
+    table = make_table(*data)
+    found = evaluate_head(table, "lda", shrinkage=0.5, repeats_cv=3)
+    first = evaluate_head(table, "lda", shrinkage=0.5)
+    assert found.protocol == "5-fold, mean of 3 repeats"
+    assert (found.fold == first.fold).all()
+    assert found.temperature == first.temperature
+    assert found.draws is not None
+    assert found.draws.shape == (3, 75, 3)
+    np.testing.assert_array_equal(found.draws[0], first.probabilities)
+    right = found.draws.argmax(axis=2) == table.y
+    assert found.metrics["accuracy"].value == pytest.approx(right.mean())
+    assert len(set(right.mean(axis=1))) > 1
+    assert found.recipe.options == {"shrinkage": 0.5, "repeats_cv": 3}
+    assert found.recipe.draws == 3
+    again = found.recipe.evaluate(table, 0)
+    np.testing.assert_array_equal(again.draws, found.draws)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"repeats_cv": 3, "max_per_class": 5}, "3 repeats of the folds, and 5 images a class"),
+        ({"repeats_cv": 1}, r"1 repeats of the folds.\nUse --repeats-cv 2 or more"),
+        ({"repeats": 3}, r"add --max-per-class 10, say; or .* anew: --repeats-cv 3"),
+    ],
+)
+def test_repeats_that_make_no_sense_are_refused(make_table, data, options, message):
+    with pytest.raises(DataError, match=message):
+        evaluate_head(make_table(*data), "lda", **options)
+
+
+def test_folds_are_not_repeated_where_a_validation_split_is_scored(make_table, data):
+    split = np.where(np.arange(75) % 3 == 0, "validation", "train")
+    with pytest.raises(DataError, match=r"has a validation split.*\nLeave --repeats-cv out"):
+        evaluate_head(make_table(*data, split=split), "lda", repeats_cv=3)

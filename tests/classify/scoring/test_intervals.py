@@ -26,3 +26,12 @@ def test_the_interval_of_draws_adds_both_kinds_of_chance():
     wide = average_draws(spread)["accuracy"]
     assert wide.low == pytest.approx(0.8 - np.hypot(0.1, drawn), abs=1e-6)
     assert wide.high == pytest.approx(0.8 + np.hypot(0.1, drawn), abs=1e-6)
+
+
+def test_two_repeats_of_the_folds_are_hardly_less_sure_than_one():
+    one, other = ({"accuracy": Metric(v, v - 0.05, v + 0.05)} for v in (0.90, 0.92))
+    repeated = average_draws([one, other], learned_anew=False)["accuracy"]
+    assert repeated.value == pytest.approx(0.91)
+    assert 0.05 <= repeated.high - 0.91 < 0.056
+    drawn = average_draws([one, other])["accuracy"]
+    assert drawn.high == 1.0
