@@ -42,6 +42,7 @@ from .ece import calibration_error
 from .intervals import allow_for_folds, average_draws
 from .metrics import Metric, confusion_matrix, score
 from .plan import Plan, make_plan
+from .roc import allow_for_pooling
 
 _TIMED = 2000  # rows that the kept head predicts to take its time
 
@@ -315,17 +316,12 @@ def _evaluate(
     kept = chosen[plan.kept]
     temperature = fit_temperature(*told(table, plan, kept, plan.calibrating(plan.kept)))
     head = calibrate_head(kept.head, temperature)
-    metrics = {
-        **score(y, proba, groups),
-        "ece_raw": calibration_error(y, raw, groups),
-        "ece": calibration_error(y, proba, groups),
-    }
     return Evaluation(
         recipe=Recipe(model.name, n_folds, grid, params),
         protocol=plan.protocol,
         head=head,
         params={**params, **kept.params},
-        metrics=allow_for_folds(metrics, len(plan.scored)),
+        metrics=_metrics(y, raw, proba, groups, fold),
         confusion=confusion_matrix(y, proba.argmax(axis=1), len(table.class_names)),
         rows=rows,
         fold=fold,
@@ -361,6 +357,20 @@ def _search(
         path = fit_grid(member, table.X, table.y, weights, own or None, **also)
         found.append(choose(table, plan, path, points(own)))
     return vote(table, plan, found)
+
+
+def _metrics(
+    y: np.ndarray, raw: np.ndarray, proba: np.ndarray, groups: np.ndarray, fold: np.ndarray
+) -> dict[str, Metric]:
+    metrics = {
+        **score(y, proba, groups),
+        "ece_raw": calibration_error(y, raw, groups),
+        "ece": calibration_error(y, proba, groups),
+    }
+    metrics = allow_for_folds(metrics, len(np.unique(fold)))
+    if "roc_auc" in metrics:
+        metrics["roc_auc"] = allow_for_pooling(metrics["roc_auc"], y, proba, fold)
+    return metrics
 
 
 def _predict_seconds(head: Any, X: np.ndarray) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tlx.classify.scoring.roc import mean_area, roc_auc
+from tlx.classify.scoring.roc import allow_for_pooling, mean_area, roc_auc
 
 
 def held(truth, sizes, draw, times=100):
@@ -60,3 +60,17 @@ def test_a_reversed_order_has_a_mirrored_interval():
     assert a is not None
     assert b is not None
     assert (1 - b.high, 1 - b.low) == pytest.approx((a.low, a.high))
+
+
+def test_folds_that_differ_in_level_raise_the_upper_limit_alone():
+    fold, y = np.arange(100) % 2, np.arange(100) // 2 % 2
+    p = normal(np.random.default_rng(0), y)
+    shifted = p + 5 * fold[:, None] * np.array([-1, 1])  # ranks of the two folds are not one order
+    pooled = roc_auc(y, shifted, np.arange(100))
+    assert pooled is not None
+    found = allow_for_pooling(pooled, y, shifted, fold)
+    assert (found.value, found.low) == (pooled.value, pooled.low)
+    within = np.mean([roc_auc(y[fold == k], p[fold == k], np.arange(50)).value for k in (0, 1)])  # pyright: ignore[reportOptionalMemberAccess]
+    assert found.high == pytest.approx(min(1, pooled.high + within - pooled.value))
+    same = allow_for_pooling(pooled, y, shifted, np.zeros(100, int))
+    assert same == pooled
