@@ -151,7 +151,8 @@ def as_text(found: Comparison, refit: bool) -> str:
             lines.append(in_workspace("To compare them too: tlx compare --refit"))
     if not several:
         lines += ["", "There is nothing to compare it with yet."]
-        return "\n".join([*lines, next_command("tlx fit-head --model svm")])
+        other = "logreg" if found.best.info.model == "lda" else "lda"
+        return "\n".join([*lines, next_command(f"tlx fit-head --model {other}")])
     return "\n".join([*lines, "", next_command("tlx predict {} PHOTO.jpg", found.best.id)])
 
 

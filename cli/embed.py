@@ -137,7 +137,7 @@ def embed(
     else:
         say(as_text(results))
         if len(results[-1].classes) > 1:
-            say("\n" + next_command("tlx fit-head --model logreg" + _features_option(results)))
+            say("\n" + next_command("tlx fit-head --model logreg,lda" + _features_option(results)))
 
 
 def _features_option(results: list[EmbedResult]) -> str:

@@ -96,7 +96,7 @@ def summary(run: Run) -> dict[str, Any]:
 def list_text(runs: list[Run]) -> str:
     """Return the runs as a table."""
     if not runs:
-        first = next_command("tlx fit-head --model logreg")
+        first = next_command("tlx fit-head --model logreg,lda")
         return f"No runs in {MANNERS.workspace.absolute()} yet. {first}"
     rows = []
     for run in runs:

@@ -24,7 +24,7 @@ def measure(setting: Setting) -> Iterator[Row]:
         now, then = (mean_accuracy(pool.table, n, setting) for n in (LEARNED, 2 * LEARNED))
         for split in (False, True):
             gains = levels = 0
-            times = setting.times(40)
+            times = setting.times(25)
             for _ in range(times):
                 doubled = forecast(pool.table, split, setting.rng)
                 gains += doubled.gain.low <= then - now <= doubled.gain.high

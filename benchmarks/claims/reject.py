@@ -36,7 +36,7 @@ def measure(setting: Setting) -> Iterator[Row]:
                     coverage.append(0.0)
                     continue
                 coverage.append(found.coverage)
-                broken += wrong[confidence >= found.threshold].mean() > error
+                broken += bool(wrong[confidence >= found.threshold].mean() > error)
             claim = f"--reject {error:g}, {pool.name}, {n} images, groups of {size}"
             yield Row.rate(f"{claim}: broken", broken, times, at_most=0.05)
             if (pool.name, n, error) == ("cats-vs-dogs", 400, 0.01):

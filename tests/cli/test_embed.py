@@ -45,7 +45,7 @@ def test_text_of_a_second_run(project, tlx):
     assert "37 images in data set 'data' (amber 13, blue 12, coral 12)" in text
     assert "0 embedded, 37 reused, 0 unreadable" in text
     assert "efficientnet-lite0 at 224 (fingerprint " in text
-    assert text.endswith("Next: tlx fit-head --model logreg\n")
+    assert text.endswith("Next: tlx fit-head --model logreg,lda\n")
 
 
 def test_nothing_is_said_on_stderr_when_all_is_well(project, tlx):

@@ -29,7 +29,7 @@ def test_runs_are_listed_oldest_first(project, tlx):
 
 
 def test_no_runs_yet(tlx, tmp_path):
-    told = f"No runs in {tmp_path / '.tlx'} yet. Next: tlx fit-head --model logreg\n"
+    told = f"No runs in {tmp_path / '.tlx'} yet. Next: tlx fit-head --model logreg,lda\n"
     assert tlx("runs").stdout == told
     assert json.loads(tlx("runs", "--json").stdout) == {"runs": []}
 
