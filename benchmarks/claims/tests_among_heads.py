@@ -126,13 +126,14 @@ def _equality(setting: Setting) -> Iterator[Row]:
         told = [verdict(_two(n, 0.02, 0.01, setting.rng), 0.01) for _ in range(times)]
         claim = f"called equal though a point apart, {n} images"
         yield Row.rate(claim, told.count("equal"), times, at_most=0.05)
-    times = setting.times(100)
+    times = setting.times(100, least=20)
     for lost, gained in ((0.03, 0.03), (0.06, 0.03)):
-        some = _two(400, lost, gained, setting.rng)
-        spread = (some.high - some.low) / 2
-        gap = gained - lost
-        n = images_needed(Difference(gap, gap - spread, gap + spread, 1.0), 0.01, 400)
-        assert n is not None
-        told = [verdict(_two(n, lost, gained, setting.rng), 0.01) for _ in range(times)]
+        gap, told = gained - lost, []
+        for _ in range(times):
+            some = _two(400, lost, gained, setting.rng)
+            half = (some.high - some.low) / 2
+            n = images_needed(Difference(gap, gap - half, gap + half, 1.0), 0.01, 400)
+            assert n is not None
+            told.append(verdict(_two(n, lost, gained, setting.rng), 0.01))
         claim = f"as many images as are said tell, {100 * abs(gap):.0f} points apart"
         yield Row.rate(claim, times - told.count("not known"), times, at_least=0.7)
