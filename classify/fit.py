@@ -19,12 +19,13 @@ from ..workspace import Workspace, several
 from .heads.external import is_estimator
 from .heads.registry import ALIASES, heads, resolve
 from .heads.saved_estimator import confirmed, import_skops
+from .layers import load_candidates
 from .runs.run import Run
 from .runs.store import check_name, save_evaluation
 from .scoring.crossval import Evaluation, evaluate_head
 from .scoring.metrics import Metric
 from .scoring.selection import correct_for_choice
-from .table import Features, load_table
+from .table import Features
 
 # What one head fails of while others go on.
 _FAILURES = (TlxError, ImportError, MemoryError, ArithmeticError, np.linalg.LinAlgError)
@@ -98,7 +99,11 @@ def fit_head(
         A backbone's name, or the first digits of a fingerprint; several joined by ``+`` put their
         features side by side. By default the spec embedded last. ``NAME@mean-views`` is the mean
         embedding of an image and all its augmented views that are cached, ``NAME@mean-views:3`` of
-        three: so images are learned from, scored and predicted.
+        three: so images are learned from, scored and predicted. ``"auto"`` chooses among the layers
+        of the backbone embedded last that are cached: the last one alone, unless another, or all
+        of them side by side, lose less by more than two standard errors. Each scored fit chooses
+        for itself, by inner folds, so the figures allow for the choice; the run's
+        ``info.features_chosen`` tells it.
     views : int, default=0
         Learn from so many augmented views of each image as well; only plain images are scored.
     tta : int, default=0
@@ -158,12 +163,12 @@ def fit_head(
     if trusted is not None:
         trusted = _confirmed(model, trusted)
     check_name(workspace, name)
-    table = load_table(
+    tables = load_candidates(
         workspace, dataset, features, views=views, tta=tta, allow_missing=allow_missing
     )
     how = {"max_per_class": max_per_class, "repeats": repeats, "repeats_cv": repeats_cv}
     options = {**params, **how, "progress": progress}
-    return _fit(workspace, table, model, folds, seed, name, options, trusted)
+    return _fit(workspace, tables, model, folds, seed, name, options, trusted)
 
 
 @says_nearest_argument
@@ -235,7 +240,7 @@ def fit_heads(
     labels = {model: None if name is None else f"{name}-{model}" for model in taken}
     for label in labels.values():
         check_name(workspace, label)
-    table = load_table(
+    tables = load_candidates(
         workspace, dataset, features, views=views, tta=tta, allow_missing=allow_missing
     )
     how = {"max_per_class": max_per_class, "repeats": repeats, "repeats_cv": repeats_cv}
@@ -248,7 +253,7 @@ def fit_heads(
         done += costs[model]
         options = {**own, **how, "progress": part}
         try:
-            runs.append(_fit(workspace, table, model, folds, seed, labels[model], options))
+            runs.append(_fit(workspace, tables, model, folds, seed, labels[model], options))
         except _FAILURES as error:
             failures[model] = _in_words(error)
     if not runs:
@@ -373,7 +378,7 @@ def _confirmed(model: Any, trusted: Iterable[str]) -> tuple[str, ...]:
 
 def _fit(
     workspace: Workspace,
-    table: Features,
+    tables: list[Features],
     model: Any,
     folds: int,
     seed: int,
@@ -381,7 +386,9 @@ def _fit(
     options: dict[str, Any],
     trusted: tuple[str, ...] | None = None,
 ) -> Run:
-    evaluation = evaluate_head(table, model, n_folds=folds, seed=seed, **options)
+    table, *others = tables
+    options = {**options, "n_folds": folds, "seed": seed}
+    evaluation = evaluate_head(table, model, others=others, **options)
     return save_evaluation(workspace, table, evaluation, seed=seed, name=name, trusted=trusted)
 
 

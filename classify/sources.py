@@ -23,6 +23,7 @@ from ..errors import DataError, UnknownNameError
 Source = dict[str, Any]
 
 MEAN = "mean_views"
+AUTO = "auto"  # no features: a choice of them, see `tlx.classify.layers`
 MAX_VIEWS = 100  # of an image; more would be a claim on the machine, not a better mean
 _SUFFIX = re.compile(r"(.*)@mean-views(?::([1-9]\d{0,2}))?")
 _ADVISED = 5  # views: more of them gained little when it was measured
@@ -48,7 +49,8 @@ def choose_sources(
     Raises
     ------
     DataError
-        If the data set has no features, or no augmented views where their mean is asked for.
+        If the data set has no features, or no augmented views where their mean is asked for; or
+        for ``"auto"``, which is a choice.
     UnknownNameError
         If there is no such backbone or fingerprint.
     """
@@ -58,6 +60,11 @@ def choose_sources(
         )
     if features is None:
         return [manifest.sources[-1]]
+    if features == AUTO:
+        raise DataError(
+            f"features {AUTO!r} are chosen while heads are fitted, and only then.",
+            "Use it with tlx fit-head, or name a backbone or fingerprint: tlx cache info",
+        )
     return [_source(manifest, part, cached) for part in features.split("+")]
 
 
@@ -127,6 +134,11 @@ def short_name(sources: Iterable[Source]) -> str:
     )
 
 
+def layers_of(sources: Iterable[Source]) -> str:
+    """Return the layers of sources in a phrase: ``last + block14_add``."""
+    return " + ".join(json.loads(source["spec"]).get("layer", "?") for source in sources)
+
+
 def _suffix(source: Source) -> str:
     K = mean_views(source)
     return f"@mean-views:{K}" if K else ""
@@ -142,21 +154,23 @@ def describe(sources: Iterable[Source]) -> str:
     return " + ".join(phrases)
 
 
-def embed_command(source: Source, folder: str, views: int) -> str:
-    """Return the command that adds augmented views to the features of a source.
+def embed_command(source: Source, folder: str, views: int = 0, layer: str | None = None) -> str:
+    """Return the command that adds augmented views to the features of a source, or a layer.
 
     Parameters
     ----------
     source : dict
     folder : str
         Of the data set.
-    views : int
+    views : int, default=0
+    layer : str, optional
+        Instead of the source's own.
     """
     spec, default = FeatureSpec.from_json(source["spec"]), FeatureSpec("", "", "", 224)
     words = {
         "--backbone": (spec.backbone, "efficientnet-lite0"),
         "--weights": (source["weights"], "imagenet"),
-        "--layer": (spec.layer, default.layer),
+        "--layer": (layer or spec.layer, default.layer),
         "--pooling": (spec.pooling, default.pooling),
         "--resize": (spec.fit, default.fit),
         "--interpolation": (spec.interpolation, default.interpolation),
@@ -167,4 +181,5 @@ def embed_command(source: Source, folder: str, views: int) -> str:
     ]
     if "--backbone" in given or spec.image_size != default.image_size:  # whose own may be another
         given += ["--image-size", str(spec.image_size)]
-    return shlex.join(["tlx", "embed", folder, *given, "--views", str(views)])
+    given += ["--views", str(views)] if views else []
+    return shlex.join(["tlx", "embed", folder, *given])

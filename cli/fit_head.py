@@ -24,6 +24,7 @@ from .render import (
     choice_text,
     class_table,
     confusion_table,
+    features_text,
     metric_rows,
     percent,
     short_path,
@@ -50,8 +51,9 @@ def fit_head(
         str | None,
         typer.Option(
             help="A backbone, or the first digits of a fingerprint; several joined by + put their "
-            "features side by side. NAME@mean-views: the mean over an image's augmented views. By "
-            "default those embedded last."
+            "features side by side. NAME@mean-views: the mean over an image's augmented views. "
+            "auto: the last layer, or other cached ones too where they help. By default those "
+            "embedded last."
         ),
     ] = None,
     views: Annotated[
@@ -174,6 +176,7 @@ def all_as_text(fitted: HeadsFit) -> str:
         table(header, rows, best=0),
         "",
         *_flattery(fitted),
+        *_chosen(fitted),
         *(f"run {run.id} in {run.folder}" for run in fitted.runs),
         *(f"{model} failed: {error.args[0]}" for model, error in fitted.failures.items()),
         "",
@@ -196,6 +199,13 @@ def _flattery(fitted: HeadsFit) -> list[str]:
     best, corrected = fitted.runs[0], fitted.best_corrected
     accuracy = best.metrics["accuracy"]
     return [choice_text(best.id, "accuracy", accuracy, corrected, len(fitted.runs)), ""]
+
+
+def _chosen(fitted: HeadsFit) -> list[str]:
+    """Return what each head chose of features, if it had to."""
+    choices = [(run.info.model, run.info.features_chosen) for run in fitted.runs]
+    lines = [features_text(choice, of=model) for model, choice in choices if choice]
+    return [*lines, ""] if lines else []
 
 
 def _parameters(run: Run) -> str:
@@ -222,6 +232,7 @@ def as_dict(run: Run) -> dict[str, Any]:
         "per_class": [asdict(report) for report in run.per_class()],
         "params": info.params,
         "features": run.features,
+        "features_chosen": info.features_chosen,
         "seconds": info.seconds,
     }
 
@@ -236,6 +247,7 @@ def as_text(run: Run) -> str:
         "",
         table(["metric", "value", "95% interval"], metric_rows(info.metrics)),
         *who_was_scored(run),
+        *([features_text(info.features_chosen)] if info.features_chosen else []),
         "",
         class_table(run.per_class()),
         "",

@@ -6,8 +6,9 @@ import os
 import re
 import shutil
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .common import painted
 
@@ -195,6 +196,36 @@ def choice_text(name: str, metric: str, found: Metric, corrected: Metric, among:
         f"Choosing the best of {among} flatters {name} by about {size}.\n"
         f"Its {METRIC_NAMES[metric]} without that: {corrected}."
     )
+
+
+def features_text(found: Mapping[str, Any], of: str = "") -> str:
+    """Return which features were chosen among several, and why.
+
+    Examples
+    --------
+    >>> last = {"features": "last", "gain": 0.0, "standard_error": 0.0, "chosen": 0}
+    >>> both = {"features": "last + low", "gain": 0.04, "standard_error": 0.01, "chosen": 5}
+    >>> print(features_text({"kept": "last + low", "fits": 5, "candidates": [last, both]}))
+    Features: last + low, chosen in 5 of 5 folds and for the kept head. Its inner
+    log loss is 0.0400 below that of last: 4.0 standard errors.
+    """
+    first, *others = found["candidates"]
+    kept = next(each for each in found["candidates"] if each["features"] == found["kept"])
+    best = kept if kept is not first else max(others, key=lambda each: each["gain"])
+    folds = f"in {kept['chosen']} of {found['fits']} folds and for the kept head"
+    how = folds if found["fits"] > 1 else "by inner folds"
+    gain, error = best["gain"], best["standard_error"]
+    less = (
+        f"{gain:.4f} below that of {first['features']}: {gain / (error or 1):.1f} standard errors"
+    )
+    if best is kept:
+        why = f"Its inner log loss is {less}."
+    elif gain > 0:
+        why = f"The inner log loss of {best['features']} is {less}, and more than 2 are needed."
+    else:
+        why = "No others have a lower inner log loss."
+    text = f"Features{' of ' + of if of else ''}: {found['kept']}, chosen {how}. {why}"
+    return textwrap.fill(text, 80, break_on_hyphens=False)
 
 
 def confusion_table(confusion: Sequence[Sequence[int]], class_names: Sequence[str]) -> str:

@@ -343,6 +343,23 @@ def _are_settings(value: Any) -> bool:
     )
 
 
+def _is_choice_of_features(value: Any) -> bool:
+    found = value.get("candidates") if isinstance(value, dict) else None
+    return (
+        isinstance(found, list)
+        and _is_count(value.get("fits"))
+        and all(isinstance(each, dict) for each in found)
+        and all(_is_phrase(each.get("features")) for each in found)
+        and all(_is_number(each.get(k)) for each in found for k in ("gain", "standard_error"))
+        and all(_is_count(each.get("chosen")) for each in found)
+        and value.get("kept") in [each["features"] for each in found]
+    )
+
+
+def _is_phrase(value: Any) -> bool:
+    return _is_text(value) and value.isprintable()
+
+
 def _is_estimator(value: Any) -> bool:
     if not isinstance(value, dict):
         return False
@@ -401,6 +418,7 @@ _OPTIONAL: dict[str, _Check] = {
         lambda v: v is None or (_is_number(v) and v >= 0),
     ),
     "settings": ("an object of folds, grid and options", _are_settings),
+    "features_chosen": ("what was chosen of which features", _is_choice_of_features),
     "environment": _OBJECT,
     "estimator": ("an object of types, seen and n_features", _is_estimator),
     "finetune": ("an object of a fine-tuning", _is_finetuning),

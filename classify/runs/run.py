@@ -105,6 +105,8 @@ class RunInfo:
         That the head takes for one image.
     recipe : Recipe or None
         What fits the same head again; None if nothing does.
+    features_chosen : dict or None
+        What ``features="auto"`` chose: see `tlx.classify.scoring.choice.choose_features`.
     finetune : Finetuning or None
         Of a fine-tuned run.
     estimator : SavedEstimator or None
@@ -139,6 +141,7 @@ class RunInfo:
     temperature: float = 1.0
     predict_seconds: float | None = None
     recipe: Recipe | None = None
+    features_chosen: dict[str, Any] | None = None
     finetune: Finetuning | None = None
     estimator: SavedEstimator | None = None
     created: str = ""
@@ -184,16 +187,13 @@ class RunInfo:
     def to_json(self) -> dict[str, Any]:
         """Return the object that `from_json` reads."""
         own = {f.name: getattr(self, f.name) for f in fields(self)}
-        recipe, finetune = own.pop("recipe"), own.pop("finetune")
-        estimator = own.pop("estimator")
+        recipe, finetune, estimator = map(own.pop, ("recipe", "finetune", "estimator"))
+        if self.features_chosen is None:
+            del own["features_chosen"]
         own["class_names"] = list(self.class_names)
         own["metrics"] = {name: asdict(metric) for name, metric in self.metrics.items()}
         if recipe is not None:
-            own["settings"] = {
-                "folds": recipe.folds,
-                "grid": recipe.grid,
-                "options": recipe.options,
-            }
+            own["settings"] = {k: getattr(recipe, k) for k in ("folds", "grid", "options")}
         if finetune is not None:
             own["finetune"] = finetune.report
         if estimator is not None:

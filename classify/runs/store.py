@@ -72,7 +72,7 @@ def save_evaluation(
         model=model,
         dataset=table.dataset,
         root=table.root,
-        sources=table.sources,
+        sources=evaluation.sources,
         class_names=table.class_names,
         protocol=evaluation.protocol,
         n=len(rows),
@@ -88,6 +88,7 @@ def save_evaluation(
         temperature=evaluation.temperature,
         predict_seconds=evaluation.predict_seconds,
         recipe=evaluation.recipe,
+        features_chosen=evaluation.features_chosen,
         estimator=estimator,
     )
     run = save_run(workspace, info, parts, predictions, name)

@@ -1,4 +1,4 @@
-"""Which point of a grid each fit takes: the one whose inner fits lose least."""
+"""What each fit takes: the point of a grid, and the features, whose inner fits lose least."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import numpy as np
 
 from ..heads.head import GridPoint
 from ..heads.linear import average, softmax
+from ..sources import layers_of
 from ..table import Features
 from .calibrate import HeldOut, fit_temperature, log_probabilities, pooled
-from .metrics import image_loss
+from .intervals import standard_error
+from .log_loss import image_loss
 from .plan import Fit, Plan
 
 
@@ -122,3 +124,69 @@ def _calibrated(table: Features, plan: Plan, choice: Choice, fits: Sequence[int]
     logits = {i: log_probabilities(p) / T for i, p in choice.proba.items()}
     head = None if choice.head is None else choice.head.scaled(1 / T)
     return replace(choice, proba=logits, head=head)
+
+
+def choose_features(
+    tables: Sequence[Features], plan: Plan, found: Sequence[dict[int, Choice]]
+) -> tuple[dict[int, int], dict[str, Any]]:
+    """Choose among tables of the same rows for each fit that is scored or kept.
+
+    Another table takes the place of the first one only if the mean log loss of the rows that the
+    inner fits held out is lower by more than two standard errors of the differences; of several
+    such tables the one of the least loss does. No scored row has a say in what its fit takes.
+
+    Parameters
+    ----------
+    tables : sequence of Features
+        The simplest first.
+    plan : Plan
+        Of any of them.
+    found : sequence of dict of int to Choice
+        What the fits took of each table's grid.
+
+    Returns
+    -------
+    taken : dict of int to int
+        Place in `tables`, by the number of the fit.
+    report : dict
+        What is ``kept``, by its layers; the number of scored ``fits``; and of all ``candidates``
+        their ``features``, by how much less than the first one they lose for the kept fit
+        (``gain``, with its ``standard_error``), and for how many scored fits they were ``chosen``.
+    """
+    compared = {k: _gains(tables[0], plan, found, k) for k in found[0]}
+    taken = {k: _winner(gains) for k, gains in compared.items()}
+    names = [layers_of(table.sources) for table in tables]
+    candidates = [
+        {
+            "features": name,
+            "gain": gain,
+            "standard_error": error,
+            "chosen": sum(taken[k] == place for k in plan.scored),
+        }
+        for place, (name, (gain, error)) in enumerate(zip(names, compared[plan.kept], strict=True))
+    ]
+    report = {"kept": names[taken[plan.kept]], "fits": len(plan.scored)}
+    return taken, {**report, "candidates": candidates}
+
+
+def _gains(
+    table: Features, plan: Plan, found: Sequence[dict[int, Choice]], fit: int
+) -> list[tuple[float, float]]:
+    """Return by how much less than the first each loses in the mean, and its standard error."""
+    inner = plan.fits[fit].inner
+    if not inner:
+        return [(0.0, 0.0)] * len(found)
+    rows = np.concatenate([plan.fits[k].held_out for k in inner])
+    group = np.unique(table.groups[rows], return_inverse=True)[1]
+    losses = []
+    for choices in found:
+        y, proba = told(table, plan, choices[fit], inner)
+        losses.append(image_loss(proba[np.arange(len(y)), y]))
+    gains = [losses[0] - loss for loss in losses]
+    return [(float(g.mean()), standard_error(g - g.mean(), group)) for g in gains]
+
+
+def _winner(gains: Sequence[tuple[float, float]]) -> int:
+    """Return the place of the largest gain among those beyond chance; 0 if none is."""
+    sure = [place for place, (gain, error) in enumerate(gains) if gain > max(2 * error, 1e-9)]
+    return max(sure, key=lambda place: gains[place][0], default=0)

@@ -21,6 +21,7 @@ whose heads learned from its images; it is blind to the image, and not wholly so
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -31,13 +32,14 @@ from ...progress import Progress, share, silent
 from ...reprs import html_table
 from ..heads.head import Head
 from ..heads.registry import fit_grid, get_head, points, resolve
+from ..sources import Source
 from ..table import Features
 from .calibrate import (
     calibrate_head,
     cross_calibrate,
     fit_temperature,
 )
-from .choice import Choice, choose, told, vote
+from .choice import Choice, choose, choose_features, told, vote
 from .ece import calibration_error
 from .intervals import allow_for_folds, average_draws
 from .metrics import Metric, confusion_matrix, score
@@ -139,6 +141,10 @@ class Evaluation:
     draws : ndarray of shape (R, M, C), float64, or None
         Of several draws of few images, or repeats of the folds: the probabilities of each, the
         first ones first.
+    sources : list of Source
+        Of the features that the head takes: see `Features`.
+    features_chosen : dict or None
+        Where there were several tables: see `tlx.classify.scoring.choice.choose_features`.
     """
 
     recipe: Recipe
@@ -155,6 +161,8 @@ class Evaluation:
     temperature: float
     predict_seconds: float
     draws: np.ndarray | None = None
+    sources: list[Source] = field(default_factory=list)
+    features_chosen: dict[str, Any] | None = None
 
     def __repr__(self) -> str:
         accuracy = self.metrics["accuracy"]
@@ -177,6 +185,7 @@ def evaluate_head(
     max_per_class: int | None = None,
     repeats: int | None = None,
     repeats_cv: int | None = None,
+    others: Sequence[Features] = (),
     progress: Progress = silent,
     **params: Any,
 ) -> Evaluation:
@@ -200,6 +209,10 @@ def evaluate_head(
     repeats_cv : int, optional
         Deal the folds anew so many times, each calibrated by itself. The metrics are means over
         these repeats; all else is of the first, which is the one without this option.
+    others : sequence of Features, optional
+        The same rows with other features: each fit chooses among `table` and these, by inner folds,
+        as `tlx.classify.scoring.choice.choose_features` says. There are such folds even if nothing
+        else is searched.
     progress : Progress, optional
         Told how much is done.
     **params
@@ -227,7 +240,7 @@ def evaluate_head(
     seeds = [(seed + _NEXT_SEED * i * (repeats_cv is not None)) % 2**32 for i in range(n)]
     draws = [
         _evaluate(
-            table,
+            [table, *others],
             model,
             n_folds,
             seeds[i],
@@ -283,7 +296,7 @@ def _check_repeats(
 
 
 def _evaluate(
-    table: Features,
+    tables: list[Features],
     model: Head,
     n_folds: int,
     seed: int,
@@ -294,16 +307,23 @@ def _evaluate(
     draw: int = 0,
 ) -> Evaluation:
     started = time.perf_counter()
+    table, n = tables[0], len(tables)
     searched = resolve(model, params, grid)[0]
     plan = make_plan(
         table,
         n_folds,
         seed,
-        search=points(searched) > 1,
+        search=points(searched) > 1 or n > 1,
         max_per_class=max_per_class,
         draw=draw,
     )
-    chosen = _search(table, plan, model, searched, params, seed, progress)
+    parts = [share(progress, i, 1, n) for i in range(n)]
+    found = [
+        _search(each, plan, model, searched, params, seed, part)
+        for each, part in zip(tables, parts, strict=True)
+    ]
+    taken, report = choose_features(tables, plan, found)
+    chosen, used = {k: found[i][k] for k, i in taken.items()}, tables[taken[plan.kept]]
 
     rows = np.concatenate([plan.fits[k].held_out for k in plan.scored])
     order = np.argsort(rows)
@@ -329,7 +349,9 @@ def _evaluate(
         trained_on=plan.fits[plan.kept].train,
         seconds=time.perf_counter() - started,
         temperature=temperature,
-        predict_seconds=_predict_seconds(head, table.X[rows[:_TIMED]]),
+        predict_seconds=_predict_seconds(head, used.X[rows[:_TIMED]]),
+        sources=used.sources,
+        features_chosen=report if n > 1 else None,
     )
 
 

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
+import numpy as np
 import pytest
+
+from tlx.cache.spec import FeatureSpec
+from tlx.cache.store import FeatureStore
+from tlx.workspace import Workspace
 
 ALL = {"logreg", "svm", "lda", "ridge", "knn", "centroid", "dense"}
 
@@ -88,3 +94,25 @@ def test_hidden_layers_that_are_no_numbers_are_bad_usage(shared_project, tlx):
         "fit-head", "--model", "dense", "--hidden", "8,many", cwd=shared_project, code=2
     ).stderr
     assert "is no list of numbers" in shown
+
+
+def test_features_chosen_among_layers(project, tlx):
+    """The light features again, as if of a layer before the last."""
+    workspace = Workspace(project / ".tlx")
+    manifest = workspace.load_manifest("data")
+    spec = FeatureSpec.from_json(manifest.sources[0]["spec"])
+    features = FeatureStore(workspace.cache, spec.json).gather(manifest.digest_bytes())
+    low = dataclasses.replace(spec, layer="low")
+    with FeatureStore(workspace.cache, low.json).writer() as writer:
+        for digest, feature in {*zip(manifest.digest_bytes(), map(tuple, features), strict=True)}:
+            writer.add(digest, np.array(feature[:3], np.float32))
+    manifest.record_source(low.fingerprint, low.json, "none")
+    manifest.save(workspace.manifest_path("data"))
+    auto = ["--features", "auto"]
+    found = fit(tlx, project, *auto)["features_chosen"]
+    assert [each["features"] for each in found["candidates"]] == ["last", "low", "last + low"]
+    assert "\nFeatures: " in tlx("fit-head", *auto, cwd=project).stdout
+    text = tlx("fit-head", *auto, "--model", "lda,ridge", cwd=project).stdout
+    assert "\nFeatures of lda: " in text
+    assert "\nFeatures of ridge: " in text
+    assert fit(tlx, project, "--features", low.fingerprint[:9])["features_chosen"] is None

@@ -146,3 +146,23 @@ def test_the_best_is_green_on_a_terminal_that_may_have_colour(colourful, lines, 
 
 def test_counts_escape_what_does_not_print():
     assert render.counts({"a\nb": 2, "cats": 3}) == "a\\nb 2, cats 3"
+
+
+@pytest.mark.parametrize(
+    ("kept", "gain", "fits", "text"),
+    [
+        ("last + low", 0.04, 1, "last + low, chosen by inner folds. Its inner log loss is 0.0400"),
+        ("last", 0.01, 5, "last, chosen in 4 of 5 folds and for the kept head. The inner log loss"),
+        ("last", 0.01, 5, "of last + low is 0.0100 below that of last: 1.0 standard errors, and"),
+        ("last", -0.01, 5, "head. No others have a lower inner log loss."),
+    ],
+)
+def test_which_features_were_chosen_and_why(kept, gain, fits, text):
+    candidates = [
+        {"features": "last", "gain": 0.0, "standard_error": 0.0, "chosen": 4},
+        {"features": "last + low", "gain": gain, "standard_error": 0.01, "chosen": 1},
+    ]
+    shown = render.features_text({"kept": kept, "fits": fits, "candidates": candidates}, of="lda")
+    assert shown.startswith(f"Features of lda: {kept}, chosen ")
+    assert text in " ".join(shown.split())
+    assert max(map(len, shown.splitlines())) <= 80

@@ -1,12 +1,14 @@
 """Which point each fit takes, and the mean of two heads that were chosen each by itself."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from tlx.classify.heads.linear import LinearPredictor, softmax
 from tlx.classify.heads.registry import fit_grid, heads, points
 from tlx.classify.scoring.calibrate import fit_temperature, log_probabilities
-from tlx.classify.scoring.choice import choose, told, vote
+from tlx.classify.scoring.choice import choose, choose_features, told, vote
 from tlx.classify.scoring.plan import make_plan
 
 
@@ -67,3 +69,50 @@ def test_a_vote_of_one_is_that_one(table):
     plan = make_plan(table, 3)
     alone = chosen(table, plan, "lda")
     assert vote(table, plan, [alone]) is alone
+
+
+@pytest.fixture
+def candidates(table):
+    """Return three tables of the same rows: plain, with noise beside it, with the answer."""
+    noise = np.random.default_rng(1).standard_normal((75, 3)).astype(np.float32)
+    answer = 2 * np.eye(3, dtype=np.float32)[table.y] + noise
+    return [table, *(replace(table, X=np.hstack([table.X, more])) for more in (noise, answer))]
+
+
+def test_each_fit_takes_the_features_that_lose_least_beyond_chance(candidates):
+    plan = make_plan(candidates[0], 3)
+    found = [chosen(each, plan, "lda") for each in candidates]
+    taken, report = choose_features(candidates, plan, found)
+    assert taken == dict.fromkeys([*plan.scored, plan.kept], 2)
+    assert [each["chosen"] for each in report["candidates"]] == [0, 0, 3]
+    gain, error = (report["candidates"][2][key] for key in ("gain", "standard_error"))
+    total = [choices[plan.kept].loss for choices in found]
+    assert gain == pytest.approx((total[0] - total[2]) / 75)
+    assert gain > 2 * error
+
+
+def test_features_that_lose_no_less_beyond_chance_are_not_taken(candidates):
+    plan = make_plan(candidates[0], 3)
+    few = [candidates[0], candidates[1], candidates[0]]
+    taken, report = choose_features(few, plan, [chosen(each, plan, "lda") for each in few])
+    assert set(taken.values()) == {0}
+    assert report["candidates"][2]["gain"] == 0
+
+
+def test_images_of_a_group_count_together_when_features_are_chosen(candidates):
+    plan = make_plan(candidates[0], 3)
+    groups = np.arange(75) // 5
+    grouped = [replace(each, groups=groups) for each in candidates]
+    found = [chosen(each, plan, "lda") for each in candidates]
+    errors = [
+        choose_features(tables, plan, found)[1]["candidates"][2]["standard_error"]
+        for tables in (candidates, grouped)
+    ]
+    assert errors[0] != errors[1]
+
+
+def test_without_inner_folds_the_first_features_are_taken(candidates):
+    plan = make_plan(candidates[0], 3, search=False)
+    found = [chosen(each, plan, "lda", shrinkage=0.5) for each in candidates]
+    taken, _ = choose_features(candidates, plan, found)
+    assert [taken[k] for k in plan.scored] == [0, 0, 0]
