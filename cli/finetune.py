@@ -34,6 +34,10 @@ _BASIS = (
     "(The table has each image by an epoch and a temperature that were chosen without\n"
     "it; the network as it would be kept has the best epoch on all of them.)"
 )
+_BASIS_OF_FOLDS = (
+    "(The table has each image by a head and a network that did not learn from it, at\n"
+    "an epoch and a temperature chosen by other folds; what is kept learned from all.)"
+)
 
 
 def finetune(
@@ -75,6 +79,13 @@ def finetune(
             help="Take the best point on the line between the weights before and after.",
         ),
     ] = False,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            help="Without a validation split: hold each of so many folds out once, not one fifth, "
+            "and train a network that is kept on all images. So many trainings and one more."
+        ),
+    ] = None,
     keep: Annotated[
         Literal["better", "finetuned", "head"],
         typer.Option(
@@ -106,7 +117,8 @@ def finetune(
 
     What is below the cut stays frozen: its activations are computed once and cached, and epochs run
     over the top only. Head and fine-tuned network are compared on the same held-out images.
-    Ctrl-C ends with the epochs so far; the same command goes on from there, after a kill too.
+    Ctrl-C ends with the epochs so far (with --folds without a run); the same command goes on from
+    there, after a kill too.
     """
     from ..finetune.api import Callbacks, finetune_head
     from ..finetune.settings import Settings
@@ -136,6 +148,7 @@ def finetune(
             dataset=dataset,
             settings=settings,
             average=average,
+            folds=folds,
             keep=keep,
             boundary_dtype=boundary_dtype,
             max_cache_gb=max_cache_gb,
@@ -206,7 +219,7 @@ def as_text(result: FinetuneResult) -> str:
     why = verdict.why if trained else "No epoch was trained."
     lines += [fill(f"Kept: the {kept}{asked}. {why}", 80)]
     if trained:
-        lines += [_BASIS]
+        lines += [_BASIS_OF_FOLDS if result.folds else _BASIS]
     lines.append("")
     if result.run is None:
         return "\n".join([*lines, "The run is with the first worker."])

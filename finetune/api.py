@@ -18,6 +18,7 @@ from ..cache.spec import FeatureSpec
 from ..classify.heads.linear import softmax
 from ..classify.runs.backbone import run_backbone
 from ..classify.runs.run import Run
+from ..classify.runs.store import check_name
 from ..classify.scoring.calibrate import fit_temperature
 from ..embed.backbones.tap import feature_model
 from ..embed.engines.engine import Engine
@@ -27,9 +28,10 @@ from .boundary import DTYPES, Boundary
 from .cut import Choice, choose_cut
 from .distribute import Devices, open_devices
 from .export import save_network
-from .prepare import HeldOut, find_seed, goes_on, hold_out
+from .folds import check_folds, retrain, train_folds
+from .prepare import HeldOut, find_seed, goes_on, hold_out, hold_out_folds
 from .probe import ProbeRow, choose_by_probe
-from .result import FinetuneResult
+from .result import FinetuneResult, Outcome
 from .seed import PARITY_IMAGES, SeededNetwork, attach_head, check_parity
 from .settings import Epoch, Settings, Training
 from .train import average_weights, log_loss, train, training_key
@@ -67,6 +69,7 @@ def finetune_head(
     dataset: str | None = None,
     settings: Settings | None = None,
     average: bool = False,
+    folds: int | None = None,
     keep: str = "better",
     boundary_dtype: str = "auto",
     max_cache_gb: float = 10.0,
@@ -91,6 +94,9 @@ def finetune_head(
         How to train.
     average : bool, default=False
         Take the best point on the line between the head's network and the fine-tuned one.
+    folds : int, optional
+        Without a validation split a fifth is held out. With `folds` each of so many folds is held
+        out once, and a network that is kept is trained once more, on all images.
     keep : {"better", "finetuned", "head"}, default="better"
         The fine-tuned network if it is better than the head beyond chance, else the head; or one of
         them whatever is better. ``"best"`` stands for a network only if it is better.
@@ -136,44 +142,42 @@ def finetune_head(
     settings, callbacks = settings or Settings(), callbacks or Callbacks()
     run = find_seed(workspace, seed_run, dataset)
     callbacks.log(f"Using {run.describe()}.")
-    replaced = goes_on(workspace, name, run, unfreeze, settings)
+    replaced, held = _check(workspace, run, name, unfreeze, settings, folds, average)
     devices = open_devices(settings.strategy, callbacks.log)  # before TensorFlow computes anything
     backbone, spec = run_backbone(run, run.source), FeatureSpec.from_json(run.source["spec"])
     features = feature_model(backbone, spec)
     early = None if str(unfreeze).strip() == "auto" else choose_cut(features, unfreeze)
-    held = _hold_out(workspace, run, settings, callbacks)
+    held = held or _hold_out(workspace, run, settings, callbacks)
     choice, probe = _cut(features, early, held, spec, settings, callbacks)
     network = attach_head(features, choice.cut, held.head)
     at_cut = functools.partial(Boundary, workspace, held.table, backbone, spec, choice.cut)
     tries = [at_cut(dtype, engine) for dtype in dtypes]
     boundary, parity, reused = _begin(tries, network, held, spec, max_cache_gb, callbacks)
     _fill(boundary, held.used, devices, callbacks)
-    start = [weight.numpy() for weight in network.top.trainable_variables]
-    checkpoint = _checkpoint(workspace, boundary, held, settings, devices)
-    training = _train(network, boundary, held, settings, devices, checkpoint, callbacks)
-    point, candidates = _candidates(network, boundary, held, start, training, average)
-    head, tuned, verdict = _judge(held, training.logits[0], candidates, run.info.seed, keep)
-    proba = _keep(network, verdict, start, held, candidates, (head, tuned))
+    checkpoints: list[Path] = []
+    fit = functools.partial(_train, workspace, boundary, settings, devices, callbacks, checkpoints)
+    if folds is None:
+        found = _once(network, boundary, held, fit, run.info.seed, average, keep)
+    else:
+        everything = boundary.reader(held.train), held.y
+        again = functools.partial(retrain, network.top, *everything, settings, callbacks.log)
+        found = train_folds(network, choice.cut, held, run, fit, again, keep, callbacks.log)
     result = FinetuneResult(
         seed_run=run.id,
         choice=choice,
         probe=probe,
         boundary=_boundary_facts(boundary, choice, held, reused),
         parity=parity,
-        training=training,
         devices=devices.names,
-        average=point,
         protocol=held.protocol,
-        head=head.metrics,
-        finetuned=tuned.metrics,
-        verdict=verdict,
         refitted=held.refitted,
+        **found.facts(),
     )
     result.seconds = time.perf_counter() - started
     if devices.worker == 0:
         save = functools.partial(save_network, workspace, name=name, replaces=replaced)
-        result.run = save(network, run, held, proba, result, settings)
-        if not training.interrupted:
+        result.run = save(network, run, held, found.proba, result, settings)
+        for checkpoint in [] if found.training.interrupted else checkpoints:
             checkpoint.unlink(missing_ok=True)
     return result
 
@@ -184,6 +188,23 @@ def _dtypes(boundary_dtype: str) -> tuple[str, ...]:
         allowed = ", ".join(("auto", *DTYPES))
         raise FitError(f"boundary dtype {boundary_dtype!r} is unknown.", f"Use {allowed}.")
     return DTYPES if boundary_dtype == "auto" else (boundary_dtype,)
+
+
+def _check(
+    workspace: Workspace,
+    run: Run,
+    name: str | None,
+    unfreeze: int | str,
+    settings: Settings,
+    folds: int | None,
+    average: bool,
+) -> tuple[bool, HeldOut | None]:
+    """Return whether a run of that name is gone on with, and the folds if they are asked for."""
+    if folds is None:
+        return goes_on(workspace, name, run, unfreeze, settings), None
+    check_folds(unfreeze, settings, average=average)
+    check_name(workspace, name)
+    return False, hold_out_folds(workspace, run, folds)
 
 
 def _hold_out(workspace: Workspace, run: Run, settings: Settings, callbacks: Callbacks) -> HeldOut:
@@ -288,15 +309,37 @@ def _checkpoint(
     return workspace.root / "finetune" / f"{key}.npz"
 
 
-def _train(
+def _once(
     network: SeededNetwork,
     boundary: Boundary,
     held: HeldOut,
+    fit: Callable[[SeededNetwork, HeldOut], Training],
+    seed: int,
+    average: bool,
+    keep: str,
+) -> Outcome:
+    """Train, judge by the held-out images, and leave what is kept in the network."""
+    start = [weight.numpy() for weight in network.top.trainable_variables]
+    training = fit(network, held)
+    point, candidates = _candidates(network, boundary, held, start, training, average)
+    head, tuned, verdict = _judge(held, training.logits[0], candidates, seed, keep)
+    proba = _keep(network, verdict, start, held, candidates, (head, tuned))
+    return Outcome(training, head, tuned, verdict, proba, point)
+
+
+def _train(
+    workspace: Workspace,
+    boundary: Boundary,
     settings: Settings,
     devices: Devices,
-    checkpoint: Path,
     callbacks: Callbacks,
+    checkpoints: list[Path],
+    network: SeededNetwork,
+    held: HeldOut,
 ) -> Training:
+    """Train the top of the network; note where its state is kept, until the run is safe."""
+    checkpoint = _checkpoint(workspace, boundary, held, settings, devices)
+    checkpoints.append(checkpoint)
     if settings.strategy != "none":
         callbacks.log(_devices_text(settings.strategy, devices.names))
     with devices.in_step():

@@ -135,11 +135,12 @@ def save_network(
         path=[table.paths[row] for row in rows],
         digest=table.digest[rows],
         label=held.y,
-        fold=np.zeros(len(rows), np.int32),
+        fold=held.fold,
         group=held.groups,
         probabilities=proba,
         trained_on=table.digest[held.train],
     )
+    folds = {"folds": len(result.folds)} if result.folds else {}
     report = {k: v for k, v in result.as_dict().items() if k not in ("run", "seconds")}
     info = RunInfo(
         model=MODEL,
@@ -151,7 +152,7 @@ def save_network(
         n=len(rows),
         metrics=result.finetuned if tuned else result.head,
         confusion=confusion_matrix(held.y, proba.argmax(axis=1), len(table.class_names)).tolist(),
-        params={"unfreeze": result.choice.requested, "kept": kept, **asdict(settings)},
+        params={"unfreeze": result.choice.requested, "kept": kept, **folds, **asdict(settings)},
         seed=settings.seed,
         seconds=result.seconds,
         trained_on=len(held.train),

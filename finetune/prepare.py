@@ -9,7 +9,7 @@ import numpy as np
 
 from ..classify.folds import stratified_group_folds
 from ..classify.runs.best import best_run, load_run
-from ..classify.runs.predictions import scored_id
+from ..classify.runs.predictions import scored_id, trained_id
 from ..classify.runs.run import Run
 from ..classify.runs.store import check_name, list_runs
 from ..classify.sources import mean_views
@@ -40,9 +40,11 @@ class HeldOut:
         That is in the head's weights.
     proba : ndarray of shape (M, C), or None
         What the head's own run says of the held-out images: then the head has one log loss, here
-        and there. None if they, or their labels, have changed since.
+        and there. None if they, their labels or folds are others now.
     refitted : bool
         Whether the head had to be fitted again without the held-out images.
+    fold : ndarray of shape (M,), int
+        Which of several trainings holds each out; zeros if there is one.
     """
 
     table: Features
@@ -53,11 +55,12 @@ class HeldOut:
     temperature: float
     proba: np.ndarray | None
     refitted: bool
+    fold: np.ndarray
 
     @property
     def used(self) -> np.ndarray:
-        """All rows: first those to learn from, then those held out."""
-        return np.concatenate([self.train, self.rows])
+        """All rows: first those to learn from, then those held out that are not among them."""
+        return np.concatenate([self.train, np.setdiff1d(self.rows, self.train)])
 
     @property
     def y(self) -> np.ndarray:
@@ -130,27 +133,75 @@ def hold_out(workspace: Workspace, run: Run, seed: int) -> HeldOut:
     if not held.any():
         held = _a_fifth(table, seed)
         protocol = f"held-out fifth, stratified, seed {seed}"
-        table = replace(table, split=np.where(held, "validation", "train"))
+        table = _with_validation(table, held)
     train, rows = np.flatnonzero(~held), np.flatnonzero(held)
     learned = {row.tobytes() for row in run.predictions().trained_on}
     seen = any(table.digest[row].tobytes() in learned for row in rows)
     refitted = seen or run.class_names != table.class_names
+    fold = np.zeros(len(rows), int)
     if refitted:
         head, temperature, proba = _fit_again(run, table)
     else:
         head, temperature = run.head(), run.info.temperature
-        proba = _told(run, table.digest[rows], table.y[rows])
+        proba = _told(run, table.digest[rows], table.y[rows], fold)
     layers = seed_head(head, run.info.model)
-    return HeldOut(table, train, rows, protocol, layers, temperature, proba, refitted)
+    return HeldOut(table, train, rows, protocol, layers, temperature, proba, refitted, fold)
 
 
-def _told(run: Run, digest: np.ndarray, y: np.ndarray) -> np.ndarray | None:
-    """Return what the run says of the images that it was scored on; None if they are others."""
+def hold_out_folds(workspace: Workspace, run: Run, n_folds: int) -> HeldOut:
+    """Deal all images into folds, each to be held out once; the head is that of all images.
+
+    With as many folds as the run had, they are the same.
+
+    Raises
+    ------
+    DataError
+        If there is a validation split, a class has fewer groups than folds, or those are too few.
+    """
+    table = load_table(workspace, run.info.dataset, run.source["fingerprint"])
+    y, groups, names = table.y, table.groups, table.class_names
+    if (table.split == "validation").any():
+        raise DataError(
+            f"data set {table.dataset!r} has a validation split, which is held out.",
+            "Leave out --folds.",
+        )
+    fold = stratified_group_folds(y, groups, n_folds, run.info.seed, names)
+    proba, of_all = None, trained_id(run.predictions().trained_on) == trained_id(table.digest)
+    if of_all and run.class_names == names:
+        head, temperature = run.head(), run.info.temperature
+        proba = _told(run, table.digest, y, fold)
+    else:
+        head, temperature, _ = _fit_again(run, table)
+    rows, layers = np.arange(len(table)), seed_head(head, run.info.model)
+    return HeldOut(table, rows, rows, f"{n_folds}-fold", layers, temperature, proba, True, fold)
+
+
+def fold_of(held: HeldOut, run: Run, k: int) -> HeldOut:
+    """Return what fold `k` of `hold_out_folds` holds out, with a head fitted without that.
+
+    Its own temperature is fitted to what it holds out, so it has that of the head of all images.
+    """
+    out = held.fold == k
+    table = _with_validation(held.table, out)
+    head, own, _ = _fit_again(run, table)
+    layers = seed_head(head, run.info.model).scaled(own / held.temperature)
+    train, rows = np.flatnonzero(~out), np.flatnonzero(out)
+    protocol, fold = f"fold {k + 1} of {held.protocol}", np.zeros(len(rows), int)
+    return HeldOut(table, train, rows, protocol, layers, held.temperature, None, True, fold)
+
+
+def _with_validation(table: Features, held: np.ndarray) -> Features:
+    return replace(table, split=np.where(held, "validation", "train"))
+
+
+def _told(run: Run, digest: np.ndarray, y: np.ndarray, fold: np.ndarray) -> np.ndarray | None:
+    """Return what the run says of the images it was scored on; None if they or folds differ."""
     if run.scored_id != scored_id(digest, y):
         return None
     told = run.predictions()
     row_of = {row.tobytes(): number for number, row in enumerate(told.digest)}
-    return told.probabilities[[row_of[row.tobytes()] for row in digest]]
+    rows = [row_of[row.tobytes()] for row in digest]
+    return told.probabilities[rows] if np.array_equal(told.fold[rows], fold) else None
 
 
 def _a_fifth(table: Features, seed: int) -> np.ndarray:

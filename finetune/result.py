@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
+
+import numpy as np
 
 from ..classify.runs.run import Run
 from ..classify.scoring.metrics import Metric
@@ -12,7 +14,43 @@ from ..reprs import html_table
 from .cut import Choice
 from .probe import ProbeRow
 from .settings import Training
-from .verdict import Verdict
+from .verdict import Verdict, Worth
+
+
+@dataclass
+class Outcome:
+    """What training comes to; the network has the weights of what is kept, calibrated.
+
+    Attributes
+    ----------
+    training : Training
+    head, finetuned : Worth
+    verdict : Verdict
+    proba : ndarray of shape (M, C)
+        What is told of the held-out images.
+    average : float or None
+    folds : list of dict
+        What each fold came to, if there were several.
+    """
+
+    training: Training
+    head: Worth
+    finetuned: Worth
+    verdict: Verdict
+    proba: np.ndarray
+    average: float | None = None
+    folds: list[dict[str, Any]] = field(default_factory=list)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a `FinetuneResult` has of it, by the names there."""
+        return {
+            "training": self.training,
+            "average": self.average,
+            "head": self.head.metrics,
+            "finetuned": self.finetuned.metrics,
+            "verdict": self.verdict,
+            "folds": self.folds,
+        }
 
 
 @dataclass(repr=False)
@@ -43,6 +81,9 @@ class FinetuneResult:
     verdict : Verdict
     refitted : bool
         Whether the head had to be fitted again without the held-out images.
+    folds : list of dict
+        With ``folds=K``: number, images, epochs and best epoch of each; else empty. `training` is
+        then of all folds together.
     run : Run or None
         The better of head and fine-tuned network. None on all workers but the first, which has it.
     seconds : float
@@ -61,6 +102,7 @@ class FinetuneResult:
     finetuned: dict[str, Metric]
     verdict: Verdict
     refitted: bool
+    folds: list[dict[str, Any]] = field(default_factory=list)
     run: Run | None = None
     seconds: float = 0.0
 
@@ -102,6 +144,7 @@ class FinetuneResult:
                 "diverged": self.training.diverged,
                 "resumed_at": self.training.resumed_at,
             },
+            "folds": self.folds,
             "verdict": asdict(self.verdict),
             "kept": self.verdict.kept,
             "seconds": self.seconds,

@@ -77,6 +77,12 @@ class SeedHead:
         weights, bias = self.layers[-1]
         return hidden @ weights + bias
 
+    def scaled(self, factor: float) -> SeedHead:
+        """Return the head with all its logits multiplied."""
+        *hidden, last = self.layers
+        weights, bias = (array * np.float32(factor) for array in last)
+        return SeedHead((*hidden, (weights, bias)))
+
     def digest(self) -> str:
         """Return a SHA-256 of all weights."""
         found = hashlib.sha256()

@@ -26,8 +26,9 @@ import numpy as np
 from ..classify.folds import stratified_group_folds
 from ..classify.heads.linear import softmax
 from ..classify.scoring.calibrate import apply_temperature, fit_temperature, halve_groups
-from ..classify.scoring.ece import calibration_error
-from ..classify.scoring.metrics import Metric, image_loss, score
+from ..classify.scoring.crossval import score_calibrated
+from ..classify.scoring.intervals import variance_of_folds
+from ..classify.scoring.metrics import Metric, image_loss
 from ..classify.scoring.paired import Difference, compare_paired
 from ..errors import DataError, UnknownNameError
 
@@ -82,7 +83,13 @@ class Verdict:
     why: str
 
 
-def weigh(y: np.ndarray, raw: np.ndarray, proba: np.ndarray, groups: np.ndarray) -> Worth:
+def weigh(
+    y: np.ndarray,
+    raw: np.ndarray,
+    proba: np.ndarray,
+    groups: np.ndarray,
+    fold: np.ndarray | None = None,
+) -> Worth:
     """Score probabilities as those of heads are scored.
 
     Parameters
@@ -91,13 +98,11 @@ def weigh(y: np.ndarray, raw: np.ndarray, proba: np.ndarray, groups: np.ndarray)
     raw, proba : ndarray of shape (M, C)
         Before and after calibration.
     groups : ndarray of shape (M,), int
+    fold : ndarray of shape (M,), int, optional
+        That held each out; by default one.
     """
-    metrics = {
-        **score(y, proba, groups),
-        "ece_raw": calibration_error(y, raw, groups),
-        "ece": calibration_error(y, proba, groups),
-    }
-    return Worth(proba, metrics)
+    fold = np.zeros(len(y), int) if fold is None else fold
+    return Worth(proba, score_calibrated(y, raw, proba, groups, fold))
 
 
 def cross_fit(
@@ -165,6 +170,7 @@ def judge(
     finetuned: np.ndarray,
     groups: np.ndarray,
     keep: str = "better",
+    n_folds: int = 1,
 ) -> Verdict:
     """Compare the two and say which is kept.
 
@@ -181,12 +187,14 @@ def judge(
         Images of one group are dependent.
     keep : {"better", "finetuned", "head"}, default="better"
         What to keep, whatever is better.
+    n_folds : int, default=1
+        Folds that the images were held out in; see `compare_paired`.
     """
     right = [p.argmax(axis=1) == y for p in (head, finetuned)]
     gained = int((right[1] & ~right[0]).sum())
     lost = int((right[0] & ~right[1]).sum())
-    accuracy = compare_paired("accuracy", y, finetuned, head, groups)
-    loss = compare_losses(y, finetuned, head, groups)
+    accuracy = compare_paired("accuracy", y, finetuned, head, groups, n_folds=n_folds)
+    loss = compare_losses(y, finetuned, head, groups, n_folds=n_folds)
     better = loss.value < 0 and not by_chance(loss) and gained >= lost
     kept = keep if keep != "better" else "finetuned" if better else "head"
     why = _why(accuracy, loss, gained, lost)
@@ -195,7 +203,9 @@ def judge(
     return Verdict(kept, better, len(y), accuracy, loss, gained, lost, why)
 
 
-def compare_losses(y: np.ndarray, a: np.ndarray, b: np.ndarray, groups: np.ndarray) -> Difference:
+def compare_losses(
+    y: np.ndarray, a: np.ndarray, b: np.ndarray, groups: np.ndarray, *, n_folds: int = 1
+) -> Difference:
     """Return the log loss of `a` minus that of `b`, with a paired t-test over groups.
 
     Two more images, one for and one against `a`, differ by what those seen would, in root mean
@@ -207,6 +217,8 @@ def compare_losses(y: np.ndarray, a: np.ndarray, b: np.ndarray, groups: np.ndarr
     a, b : ndarray of shape (M, C)
         Probabilities.
     groups : ndarray of shape (M,), int
+    n_folds : int, default=1
+        They raise the variance as in `compare_paired`.
 
     Examples
     --------
@@ -225,7 +237,8 @@ def compare_losses(y: np.ndarray, a: np.ndarray, b: np.ndarray, groups: np.ndarr
     n, G = len(y) + 2, int(group.max()) + 3
     value, centre = float(gain.mean()), float(gain.sum()) / n
     totals = np.append(np.bincount(group, gain - centre), [unseen - centre, -unseen - centre])
-    error = float(np.sqrt((totals @ totals) * G / (G - 1))) / n
+    spread = variance_of_folds(n_folds)
+    error = float(np.sqrt(spread * (totals @ totals) * G / (G - 1))) / n
     if not error:  # no image differs
         return Difference(value, value, value, 1.0)
     half = float(stdtrit(G - 1, 0.975)) * error

@@ -341,7 +341,7 @@ def _evaluate(
         protocol=plan.protocol,
         head=head,
         params={**params, **kept.params},
-        metrics=_metrics(y, raw, proba, groups, fold),
+        metrics=score_calibrated(y, raw, proba, groups, fold),
         confusion=confusion_matrix(y, proba.argmax(axis=1), len(table.class_names)),
         rows=rows,
         fold=fold,
@@ -381,9 +381,17 @@ def _search(
     return vote(table, plan, found)
 
 
-def _metrics(
+def score_calibrated(
     y: np.ndarray, raw: np.ndarray, proba: np.ndarray, groups: np.ndarray, fold: np.ndarray
 ) -> dict[str, Metric]:
+    """Return all metrics of calibrated probabilities, with intervals that allow for the folds.
+
+    Parameters
+    ----------
+    y, groups, fold : ndarray of shape (M,), int
+    raw, proba : ndarray of shape (M, C)
+        Before and after calibration.
+    """
     metrics = {
         **score(y, proba, groups),
         "ece_raw": calibration_error(y, raw, groups),
