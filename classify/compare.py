@@ -277,9 +277,7 @@ def correct_run(
     chosen = [mine, *(s for s in _without_copies(others)[0] if not s.is_like(mine))]
     accuracy = run.metrics["accuracy"]
     draws = [s.draws for s in chosen]
-    folds = len(np.unique(mine.fold))
-    corrected = correct_for_choice(accuracy, mine.y, draws, mine.group, by=by, n_folds=folds)
-    return corrected, len(chosen)
+    return correct_for_choice(accuracy, mine.y, draws, mine.group, by=by), len(chosen)
 
 
 def _distinct(runs: Iterable[Run | str], workspace: str | os.PathLike[str]) -> list[Run]:

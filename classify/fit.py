@@ -268,8 +268,7 @@ def _correct(runs: list[Run]) -> Metric:
     found = [run.predictions() for run in runs]
     draws = [predictions.all_draws for predictions in found]
     accuracy = runs[0].metrics["accuracy"]
-    folds = len(np.unique(found[0].fold))
-    return correct_for_choice(accuracy, found[0].label, draws, found[0].group, n_folds=folds)
+    return correct_for_choice(accuracy, found[0].label, draws, found[0].group)
 
 
 def _in_words(error: Exception) -> TlxError:

@@ -108,9 +108,7 @@ def rank_runs(
         told = verdict(difference, rope)
         needed = images_needed(difference, rope, len(y), pairs) if told == "not known" else None
         rows.append(ComparedRun(run, run.metrics[metric], difference, told, needed))
-    corrected = correct_for_choice(
-        rows[0].metric, y, draws, groups, metric=metric, n_folds=n_folds, seed=seed
-    )
+    corrected = correct_for_choice(rows[0].metric, y, draws, groups, metric=metric, seed=seed)
     return rows, corrected, pairs
 
 

@@ -57,13 +57,6 @@ def test_copies_of_images_add_nothing() -> None:
     assert dataclasses.astuple(copied) == pytest.approx(dataclasses.astuple(alone))
 
 
-def test_folds_add_as_much_more_as_they_widen_an_interval() -> None:
-    y, p = heads(np.random.default_rng(0), 150, [0.5] * 5)
-    best, every = Metric(0.9, 0.8, 0.95), np.arange(150)
-    split, folds = (correct_for_choice(best, y, list(p), every, n_folds=n) for n in (1, 5))
-    assert 0.9 - folds.value == pytest.approx(1.8**0.5 * (0.9 - split.value))
-
-
 def test_one_head_or_the_same_again_was_no_choice() -> None:
     y, p = heads(np.random.default_rng(0), 100, [0.5])
     best = Metric(0.8, 0.7, 0.9)
