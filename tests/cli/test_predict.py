@@ -25,7 +25,8 @@ def test_json_has_the_keys_of_the_contract(shared_project, run_tlx):
     result = json.loads(shown.stdout)
     assert result["run"] == "logreg-1"
     (row,) = result["predictions"]
-    assert set(row) == {"path", "label", "confidence", "probabilities", "error"}
+    contract = {"path", "label", "confidence", "probabilities", "error"}
+    assert set(row) == contract | {"expected_cost"}
     assert (row["path"], row["label"], row["error"]) == ("data/blue/0000.png", "blue", "")
     assert row["confidence"] == row["probabilities"]["blue"]
     assert sum(row["probabilities"].values()) == pytest.approx(1)

@@ -139,7 +139,7 @@ def test_what_comes_next_has_the_workspace(two_workspaces, run_tlx):
     fitted = run_tlx("fit-head", *few, "--name", "again", cwd=two_workspaces).stdout
     assert fitted.endswith("Next: tlx predict --workspace few again PHOTO.jpg\n")
     compared = run_tlx("compare", *few, cwd=two_workspaces).stdout
-    assert "\nNext: tlx fit-head --workspace few --model svm" in compared
+    assert "\nNext: tlx fit-head --workspace few --model lda" in compared
     (two_workspaces / "few" / "runs" / "again" / "run.json").write_text("{")
     listed = run_tlx("runs", *few, cwd=two_workspaces)
     assert "tlx runs rm --workspace few again" in listed.stderr
