@@ -56,7 +56,7 @@ def correct_for_choice(
     Returns
     -------
     Metric
-        Value and interval of `best`, moved.
+        Value and interval of `best`, moved; never to the better.
 
     Notes
     -----
@@ -96,6 +96,8 @@ def correct_for_choice(
         added.append(apart[left.any(axis=1)])
     apart = np.concatenate(added)
     shift = float(apart.mean()) if len(apart) else 0.0
+    # By another metric the first may be one that others surpass: choosing added nothing then.
+    shift = min(0.0, shift) if metric in LOWER_IS_BETTER else max(0.0, shift)
     value, low, high = (max(0.0, number - shift) for number in (best.value, best.low, best.high))
     return Metric(value, low, high if metric in LOWER_IS_BETTER else min(1.0, high))
 

@@ -100,3 +100,20 @@ def test_a_choice_by_another_metric_flatters_less() -> None:
         _, told, right = chosen(y, p, "accuracy", np.arange(200))
         by_itself.append(told.value - right.value)
     assert np.mean(by_loss) < np.mean(by_itself)
+
+
+@pytest.mark.parametrize(("metric", "by"), [("accuracy", "log_loss"), ("log_loss", "accuracy")])
+def test_no_figure_gets_better_without_what_choosing_adds(metric: str, by: str) -> None:
+    """The first by one metric may be among the last by the other."""
+    rng = np.random.default_rng(5)
+    sign = {"accuracy": 1, "log_loss": -1}
+    for _ in range(10):
+        y, p = heads(rng, 200, [0.5] * 7)
+        found = [{name: score(y, one)[name] for name in sign} for one in p]
+        first = int(np.argmin([sign[metric] * one[metric].value for one in found]))
+        ranked = [p[first], *np.delete(p, first, axis=0)]
+        best = found[first][metric]
+        told = correct_for_choice(
+            best, y, ranked, np.arange(200), metric=metric, by=by, resamples=50
+        )
+        assert sign[metric] * told.value <= sign[metric] * best.value
