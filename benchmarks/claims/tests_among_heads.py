@@ -136,4 +136,4 @@ def _equality(setting: Setting) -> Iterator[Row]:
             assert n is not None
             told.append(verdict(_two(n, lost, gained, setting.rng), 0.01))
         claim = f"as many images as are said tell, {100 * abs(gap):.0f} points apart"
-        yield Row.rate(claim, times - told.count("not known"), times, at_least=0.7)
+        yield Row.rate(claim, times - told.count("not known"), times, at_least=0.75)

@@ -70,7 +70,7 @@ def images_needed(difference: Difference, rope: float, n: int, pairs: int = 1) -
     Examples
     --------
     >>> images_needed(Difference(0.0, -0.02, 0.02, 1.0), rope=0.01, n=400)
-    3300
+    4400
     """
     from scipy.special import ndtri
 
@@ -79,10 +79,24 @@ def images_needed(difference: Difference, rope: float, n: int, pairs: int = 1) -
         return None
     gap = abs(difference.value)
     beyond_chance = gap / (ndtri(1 - ALPHA / 2 / pairs) + ndtri(POWER))
-    within_rope = (rope - gap) / (Z + ndtri(POWER))
-    wanted = max(beyond_chance, within_rope)
+    wanted = max(beyond_chance, _error_within(rope, gap))
     if wanted <= 0:
         return None
     needed = max(n + 1.0, n * float(error / wanted) ** 2)
     digit = 10.0 ** max(0, math.floor(math.log10(needed)) - 1)
     return int(math.ceil(needed / digit) * digit)
+
+
+def _error_within(rope: float, gap: float) -> float:
+    """Return the standard error at which the interval lies within the region in four of five cases.
+
+    Both its ends have to. It is 0 if the gap itself does not lie within.
+    """
+    from scipy.special import ndtr
+
+    low, high = 0.0, max(0.0, rope - gap)
+    for _ in range(60 if high else 0):
+        error = (low + high) / 2
+        within = ndtr((rope - gap) / error - Z) + ndtr((rope + gap) / error - Z) - 1
+        low, high = (error, high) if within > POWER else (low, error)
+    return low

@@ -48,6 +48,16 @@ def test_so_many_images_tell_in_four_of_five_cases(lost: float) -> None:
     assert 32 <= told.count("worse" if lost else "equal") <= 48
 
 
+@pytest.mark.parametrize("gap", [0.0, 0.001, 0.003])
+def test_both_ends_of_the_interval_have_to_lie_within_the_region(gap: float) -> None:
+    needed = images_needed(Difference(gap, gap - 0.03, gap + 0.03, 1.0), 0.01, 300)
+    assert needed is not None
+    error = 0.03 / 1.96 * (300 / needed) ** 0.5
+    middle = np.random.default_rng(0).normal(gap, error, 100_000)
+    told = (np.abs(middle) + 1.96 * error <= 0.01).mean()
+    assert 0.79 < told < 0.86  # of two digits, rounded up
+
+
 def test_more_pairs_need_more_images() -> None:
     apart = Difference(-0.05, -0.11, 0.01, 0.2)
     one, many = (images_needed(apart, 0.01, 300, pairs) for pairs in (1, 21))
