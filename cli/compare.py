@@ -212,12 +212,11 @@ def _name(row: ComparedRun) -> str:
 
 
 def _explanation(found: Comparison) -> list[str]:
-    test = "McNemar's exact test" if found.metric == "accuracy" else "random signs of images"
+    exact = found.metric == "accuracy" and found.protocol.startswith("validation")
+    test = "McNemar's exact test" if exact else "random signs of what images add"
     corrected = f", corrected for all {found.pairs} pairs (Holm)" if found.pairs > 1 else ""
-    return [
-        f"p: {test} against the best{corrected}.",
-        "µs/image: the head alone, its embedding given.",
-    ]
+    lines = wrap(f"p: {test} against the best{corrected}.", 79)
+    return [*lines, "µs/image: the head alone, its embedding given."]
 
 
 def p_text(p: float) -> str:

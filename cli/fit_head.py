@@ -118,7 +118,7 @@ def fit_head(
     given |= {"allow_missing": allow_missing, "folds": folds, "seed": seed, "name": name}
     models = _models(model or ["logreg"])
     if "auto" in models:
-        note("auto is vote, the mean of logreg and lda: as good as the better of the two.")
+        note("auto is vote, the mean of logreg and lda: as good as the better one, or nearly so.")
     if models == ["all"] or len(models) > 1:
         with progress("Fitting heads", counted=False) as show:
             fitted = fit_heads(models, progress=show, **given)

@@ -17,7 +17,7 @@ from .checks import REFIT, open_part
 
 PREDICTIONS = "predictions.h5"
 EPOCHS = "epochs.h5"  # only of a fine-tuning
-DRAWS = "draws"  # its one column that only few-shot runs have
+DRAWS = "draws"  # its one column that only runs of several draws have
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -37,8 +37,8 @@ class Predictions:
     trained_on : ndarray of shape (T, 32), uint8
         Digests of the rows that the kept head learned from.
     draws : ndarray of shape (R, M, C), float32, or None
-        Of a few-shot run, whose metrics are means over R draws: the probabilities of each draw, of
-        which `probabilities` is the first.
+        Of a run whose metrics are means over R draws of few images, or of R dealings of the folds:
+        the probabilities of each, of which `probabilities` is the first.
     """
 
     path: list[str]
