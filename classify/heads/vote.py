@@ -36,7 +36,8 @@ HEAD = Head(
     notes=(
         "The mean of the logits of `LogisticHead` and `LDAHead`, so it is linear as they are. "
         "`tlx.fit_head` chooses the parameter of each by itself, and calibrates each by what inner "
-        "folds held out before it takes the mean; here they are as they are."
+        "folds held out before it takes the mean. Here, and where both parameters are given, they "
+        "are as they are."
     ),
     fit=_fit,
     predictors=(LinearPredictor,),

@@ -102,13 +102,17 @@ def vote(table: Features, plan: Plan, members: Sequence[dict[int, Choice]]) -> d
     """Return the mean of the calibrated logits of several heads; of a single one it alone.
 
     Each head's temperature comes from the inner fits alone, so that no scored row has a say in it.
-    The mean of probabilities is as good, but would be no linear head.
+    Where a scored fit has none, no logits are calibrated: the head that is kept has the outer folds
+    for that, but has to be what was scored. The mean of probabilities is as good, but would be no
+    linear head.
     """
     if len(members) == 1:
         return members[0]
+    calibrated = all(plan.fits[k].inner for k in plan.scored)
     out = {}
     for k in members[0]:
-        own = [_calibrated(table, plan, choices[k], plan.fits[k].inner) for choices in members]
+        fits = plan.fits[k].inner if calibrated else []
+        own = [_calibrated(table, plan, choices[k], fits) for choices in members]
         out[k] = Choice(
             sum(choice.loss for choice in own),
             {name: value for choice in own for name, value in choice.params.items()},

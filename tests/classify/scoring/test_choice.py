@@ -65,6 +65,21 @@ def test_a_vote_is_the_mean_of_calibrated_logits(table):
     assert all(found[k].head is None for k in plan.scored)
 
 
+def test_without_inner_folds_the_kept_vote_is_the_one_that_is_scored(table):
+    plan = make_plan(table, 3, search=False)
+    fixed = [("logreg", {"C": 10.0}), ("lda", {"shrinkage": 0.1})]
+    members = [chosen(table, plan, model, **params) for model, params in fixed]
+    found = vote(table, plan, members)
+    for k in (plan.kept, *plan.scored):
+        rows = plan.scored[0] if k == plan.kept else k
+        logits = [log_probabilities(choices[k].proba[rows]) for choices in members]
+        np.testing.assert_allclose(found[k].proba[rows], softmax(sum(logits) / 2), atol=1e-6)
+    heads_of = [choices[plan.kept].head for choices in members]
+    np.testing.assert_allclose(
+        found[plan.kept].head.weights, sum(h.weights for h in heads_of) / 2, atol=1e-6
+    )
+
+
 def test_a_vote_of_one_is_that_one(table):
     plan = make_plan(table, 3)
     alone = chosen(table, plan, "lda")
