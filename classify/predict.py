@@ -24,7 +24,7 @@ from ..errors import DataError
 from ..progress import Progress, silent
 from ..reprs import html_table, shortened
 from ..workspace import Workspace, several
-from .decision import Decision, make_decision
+from .decision import AUTO, Decision, make_decision
 from .runs.backbone import run_backbone
 from .runs.best import load_run
 from .runs.checks import head_probabilities
@@ -129,9 +129,9 @@ def predict_images(
     Raises
     ------
     DataError
-        If there is nothing to predict, `reject` is asked for together with another `tta` than the
-        run's own, for which no error was measured, the run averages views by itself, or `prior` or
-        `cost` make no sense.
+        If there is nothing to predict, `reject` or ``prior="auto"`` is asked for together with
+        another `tta` than the run's own, for which no error was measured, the run averages views
+        by itself, or `prior` or `cost` make no sense.
     FitError
         If the run cannot promise so little error.
     WeightsError
@@ -146,7 +146,7 @@ def predict_images(
     """
     run = load_run(run, workspace) if isinstance(run, str) else run
     files = find_images(paths)
-    check_request(run, files, tta, reject)
+    check_request(run, files, tta, reject, prior)
     decision = make_decision(run, reject=reject, prior=prior, cost=cost, positive=positive)
     where: dict[str, Any] = {"workspace": workspace, "engine": engine, "progress": progress}
     return label_images(run, files, decision, tta=tta, **where)[0]
@@ -185,7 +185,11 @@ def label_images(
 
 
 def check_request(
-    run: Run, files: list[str], tta: int | None, reject: float | Rejection | None
+    run: Run,
+    files: list[str],
+    tta: int | None,
+    reject: float | Rejection | None,
+    prior: str | Mapping[str, float] | None,
 ) -> None:
     """Refuse what cannot be predicted.
 
@@ -208,6 +212,12 @@ def check_request(
         raise DataError(
             f"how often run {run.id} is wrong over {tta} augmented views was not measured.",
             f"Leave out --tta or --reject, or measure it: tlx fit-head --tta {tta}",
+        )
+    if prior == AUTO:
+        raise DataError(
+            f"a prevalence is estimated by how often run {run.id} takes one class for another, and "
+            f"over {tta} augmented views that was not measured.",
+            f"Leave out --tta, state the prevalence, or measure it: tlx fit-head --tta {tta}",
         )
 
 

@@ -111,7 +111,7 @@ def predict(
     loaded = load_run(run, workspace, trusted=trust)
     note(f"Using {loaded.describe()}.")
     files = find_images(files)
-    check_request(loaded, files, tta, reject)
+    check_request(loaded, files, tta, reject, prior)
     decision = make_decision(loaded, reject=reject, prior=prior, cost=cost, positive=positive)
     with progress("Predicting") as show:
         found, decision = label_images(

@@ -69,6 +69,14 @@ def test_rejection_goes_with_the_views_that_were_scored(seen_twice):
         predict_images("tta", data, workspace=place, reject=0.4, tta=0)
 
 
+def test_a_prevalence_is_estimated_with_the_views_that_were_scored(seen_twice):
+    asked = {"workspace": seen_twice / ".tlx", "prior": "auto"}
+    assert len(predict_images("tta", seen_twice / "data", tta=2, **asked)) == 24
+    with pytest.raises(DataError, match="over 1 augmented views that was not") as caught:
+        predict_images("tta", seen_twice / "data", tta=1, **asked)
+    assert "tlx fit-head --tta 1" in caught.value.remedy
+
+
 def test_a_run_of_means_has_no_other_number_of_views(seen_twice):
     with pytest.raises(DataError, match="learned from means over augmented views"):
         predict_images("mean", seen_twice / "data", workspace=seen_twice / ".tlx", tta=3)
