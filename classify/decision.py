@@ -20,6 +20,7 @@ from .runs.predictions import Predictions
 from .runs.prior import run_prior
 from .runs.run import Run
 from .scoring.calibrate import UNKNOWN, Rejection, choose_threshold
+from .scoring.intervals import variance_of_folds
 from .scoring.prevalence import LEAST, PriorEstimate, estimate_prior, label_weights, move_prior
 
 AUTO = "auto"
@@ -136,8 +137,8 @@ class Decision:
         if len(unseen):
             name = self.class_names[unseen[0]]
             return replace(self, too_little=f"no scored image of {name!r} tells what it looks like")
-        folds = int(self.scored.fold.max()) + 1  # which share images: see `allow_for_folds`
-        size = len(np.unique(self.scored.group)) / (1 + (folds - 1) / folds)
+        spread = variance_of_folds(int(self.scored.fold.max()) + 1)
+        size = len(np.unique(self.scored.group)) / spread
         found = estimate_prior(probabilities, self.learned, self.scored.probabilities, y, size)
         return replace(self, estimate=found, prior=found.share if found.moved else None)
 
@@ -196,7 +197,7 @@ def make_decision(
     shares = None
     if prior is not None and prior != AUTO:
         shares = stated_prior(prior, run.class_names, learned)
-    if isinstance(reject, float | int):
+    if reject is not None and not isinstance(reject, Rejection):
         reject = rejection(run, reject, shares)
     return Decision(
         run.class_names,

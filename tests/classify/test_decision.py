@@ -89,6 +89,10 @@ def test_a_rejection_is_for_the_prevalence_that_is_stated(run) -> None:
     assert found.observed < found.bound <= 0.2
 
 
+def test_an_error_may_be_a_number_of_numpy(run) -> None:
+    assert make_decision(run, reject=np.float32(0.2)).rejection is not None
+
+
 def test_a_rejection_that_cannot_be_promised_is_refused(run) -> None:
     with pytest.raises(FitError, match=r"which count for \d+ at this prevalence"):
         make_decision(run, reject=0.01, prior="ant=0.01")
