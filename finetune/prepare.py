@@ -117,10 +117,10 @@ def objection(run: Run) -> FitError | None:
             f"run {run.id} joins {len(run.info.sources)} kinds of features, and a network has one.",
             "Start from a run of one backbone: tlx fit-head --features NAME",
         )
-    if mean_views(run.source):
+    if any(map(mean_views, run.sources)):
         return FitError(
-            f"run {run.id} learned from means over augmented views, and a network sees one image.",
-            "Start from a run of plain features: tlx fit-head --features NAME",
+            f"run {run.id} judges by means over augmented views, and a network sees one image.",
+            "Start from a run of plain features, without --tta: tlx fit-head --features NAME",
         )
     return None
 

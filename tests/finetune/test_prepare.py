@@ -61,6 +61,15 @@ def test_a_joined_run_is_passed_over_and_refused_by_name(workspace):
         find_seed(workspace, "joined")
 
 
+def test_a_run_with_test_time_augmentation_is_passed_over_and_refused_by_name(workspace):
+    log_loss = load_run("logreg-1", workspace.root).metrics["log_loss"]
+    metrics = {"log_loss": replace(log_loss, value=0.0)}
+    keep(workspace, "means", tta=3, metrics=load_run("logreg-1", workspace.root).metrics | metrics)
+    assert find_seed(workspace, "best").id == "logreg-1"
+    with pytest.raises(FitError, match="run means judges by means over augmented views"):
+        find_seed(workspace, "means")
+
+
 def test_a_fine_tuned_run_is_passed_over_and_refused_with_its_seed(workspace):
     interrupted(workspace, "tuned", SETTINGS, finished=True)
     assert find_seed(workspace, "best").id == "logreg-1"
