@@ -365,13 +365,14 @@ def _fit_again(workspace: Workspace, run: Run, like: Scored, progress: Progress)
     assert recipe is not None, "who calls this has asked"
     features = name_of(run.info.sources)
     table = load_table(workspace, its.dataset, features, views=run.info.views, tta=run.info.tta)
-    # A fine-tuning holds images out by itself where the data set has no validation split.
-    is_split = not _can_be_refitted(like.run) and not np.any(table.split == "validation")
+    tuned, dealt = not _can_be_refitted(like.run), its.params.get("folds")
+    # A fine-tuning without folds holds images out by itself if there is no validation split.
+    is_split = tuned and not dealt and not np.any(table.split == "validation")
     if is_split:
         held_out = set(map(bytes, like.digest))
         held = np.array([bytes(row) in held_out for row in table.digest])
         table = replace(table, split=np.where(held, "validation", "train"))
-    target = its.recipe or Recipe(its.model)
+    target = its.recipe or (Recipe(its.model, dealt) if tuned and dealt else Recipe(its.model))
     recipe = replace(recipe, folds=target.folds, options={**recipe.fixed, **target.protocol})
     evaluation = recipe.evaluate(table, its.seed, progress)
     if is_split:

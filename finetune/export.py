@@ -153,7 +153,7 @@ def save_network(
         metrics=result.finetuned if tuned else result.head,
         confusion=confusion_matrix(held.y, proba.argmax(axis=1), len(table.class_names)).tolist(),
         params={"unfreeze": result.choice.requested, "kept": kept, **folds, **asdict(settings)},
-        seed=settings.seed,
+        seed=seed_run.info.seed if folds else settings.seed,  # that dealt the folds
         seconds=result.seconds,
         trained_on=len(held.train),
         prior=prior,

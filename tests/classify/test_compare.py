@@ -216,6 +216,23 @@ def test_heads_are_fitted_again_on_the_images_that_a_fine_tuning_learned_from(tu
     assert again.info.trained_on == 90
 
 
+def test_heads_are_fitted_again_on_the_folds_of_a_fine_tuning(fit, place) -> None:
+    tuned, head = fit(folds=3, seed=7), fit_head("centroid", workspace=place.root)
+    info = json.loads((tuned.folder / "run.json").read_text())
+    del info["settings"]
+    info |= {"model": "finetune", "params": {"folds": 3}, "created": "2999-01-01T00:00:00"}
+    (tuned.folder / "run.json").write_text(json.dumps(info))
+    tuned.folder.rename(tuned.folder.with_name("finetune-1"))
+    found = compare_heads(workspace=place.root, refit=True)
+    assert list(found.refitted) == [head.id]
+    assert {row.run.id for row in found.rows} == {"finetune-1", found.refitted[head.id]}
+    again = load_run(found.refitted[head.id], place.root)
+    assert again.info.recipe is not None
+    assert again.info.recipe.folds == 3
+    dealt = load_run("finetune-1", place.root).predictions().fold
+    assert np.array_equal(again.predictions().fold, dealt)
+
+
 def test_a_fine_tuned_run_is_left_out_where_it_would_have_to_be_fitted_again(tuned, place) -> None:
     head = fit_head("centroid", workspace=place.root)
     found = compare_heads(workspace=place.root, refit=True)

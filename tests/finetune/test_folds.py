@@ -272,3 +272,9 @@ def test_folds_of_another_number_are_dealt_with_the_seed_of_the_run(workspace):
     seed = load_run("logreg-1", workspace).info.seed
     dealt = stratified_group_folds(found.label, found.group, 2, seed)
     assert np.array_equal(found.fold, dealt)
+
+
+def test_the_run_tells_the_seed_that_dealt_its_folds(workspace):
+    found = tune(workspace, settings=Settings(epochs=0, seed=5)).run.info
+    assert found.seed == load_run("logreg-1", workspace).info.seed
+    assert found.params["seed"] == 5
