@@ -16,7 +16,7 @@ from ..cache.spec import FeatureSpec
 from ..classify.heads.dense import DensePredictor
 from ..classify.heads.linear import LinearPredictor
 from ..classify.runs.predictions import EPOCHS, Predictions, epochs_bytes
-from ..classify.runs.prior import learned_prior
+from ..classify.runs.prior import learned_prior, run_prior
 from ..classify.runs.run import Finetuning, Run, RunInfo
 from ..classify.runs.store import save_run
 from ..classify.scoring.metrics import confusion_matrix
@@ -128,9 +128,7 @@ def save_network(
     head: Any = LinearPredictor(*arrays[0]) if len(arrays) == 1 else DensePredictor(tuple(arrays))
     tuned = kept == "finetuned"
     source = _own_source(spec, network, data) if tuned else seed_run.source
-    before = seed_run.info
-    learner = (MODEL, asdict(settings)) if tuned else (before.model, before.params)
-    prior = learned_prior(table.y[held.train], len(table.class_names), *learner)
+    trained_on, prior = _learned(seed_run, held, settings, tuned)
     predictions = Predictions(
         path=[table.paths[row] for row in rows],
         digest=table.digest[rows],
@@ -138,7 +136,7 @@ def save_network(
         fold=held.fold,
         group=held.groups,
         probabilities=proba,
-        trained_on=table.digest[held.train],
+        trained_on=trained_on,
     )
     folds = {"folds": len(result.folds)} if result.folds else {}
     report = {k: v for k, v in result.as_dict().items() if k not in ("run", "seconds")}
@@ -155,12 +153,27 @@ def save_network(
         params={"unfreeze": result.choice.requested, "kept": kept, **folds, **asdict(settings)},
         seed=seed_run.info.seed if folds else settings.seed,  # that dealt the folds
         seconds=result.seconds,
-        trained_on=len(held.train),
+        trained_on=len(trained_on),
         prior=prior,
         finetune=Finetuning(seed_run.id, kept, report),  # its temperature is in the last layer
     )
     parts = {**head.parts(), MODEL_FILE: data, EPOCHS: epochs_bytes(result.training.logits)}
     return save_run(workspace, info, parts, predictions, name, replaces=replaces)
+
+
+def _learned(
+    seed_run: Run, held: HeldOut, settings: Settings, tuned: bool
+) -> tuple[np.ndarray, list[float]]:
+    """Return the digests that what is kept learned from, and the prior that it has from them.
+
+    A head that was not fitted again learned what its run tells, which may be a few of the images.
+    """
+    if not tuned and not held.refitted:
+        return seed_run.predictions().trained_on, run_prior(seed_run).tolist()
+    table, before = held.table, seed_run.info
+    learner = (MODEL, asdict(settings)) if tuned else (before.model, before.params)
+    prior = learned_prior(table.y[held.train], len(table.class_names), *learner)
+    return table.digest[held.train], prior
 
 
 def _note(spec: FeatureSpec, held: HeldOut, result: FinetuneResult) -> dict[str, Any]:

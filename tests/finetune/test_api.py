@@ -268,6 +268,15 @@ def test_a_dense_head_is_a_seed_too(copy):
     assert found.parity <= 1e-3
 
 
+def test_a_few_shot_head_that_is_kept_tells_what_it_learned_from_itself(copy):
+    seed = fit_head("logreg", workspace=copy, C=1e-3, max_per_class=4, repeats=2, name="few")
+    options = {"workspace": copy, "engine": "tensorflow", "settings": Settings(epochs=0)}
+    found = finetune_head("few", **options).run
+    assert np.array_equal(found.predictions().trained_on, seed.predictions().trained_on)
+    assert found.info.trained_on == seed.info.trained_on
+    assert found.info.prior == seed.info.prior
+
+
 def test_a_head_of_neighbours_is_refused_with_those_that_can(copy):
     fit_head("knn", workspace=copy)
     with pytest.raises(FitError, match=r"Heads that can: .*logreg"):
