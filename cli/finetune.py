@@ -1,4 +1,4 @@
-"""``tlx finetune``: train the top of the backbone, from the best head, and keep the better one."""
+"""``tlx finetune``: train the top of the backbone; keep it if better beyond chance, or as asked."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def finetune(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
-    """Train the top of the backbone, starting from a head, and keep the better of the two.
+    """Train the top of the backbone from a head, and keep it if better beyond chance, or as asked.
 
     What is below the cut stays frozen: its activations are computed once and cached, and epochs run
     over the top only. Head and fine-tuned network are compared on the same held-out images.

@@ -1,4 +1,4 @@
-"""Fine-tune the top of a backbone from a head, and keep the better of the two as a run."""
+"""Fine-tune the top of a backbone from a head; keep it if better beyond chance, or as asked."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ class FinetuneResult:
         With ``folds=K``: number, images, epochs and best epoch of each; else empty. `training` is
         then of all folds together.
     run : Run or None
-        The better of head and fine-tuned network. None on all workers but the first, which has it.
+        What is kept, head or fine-tuned network. None on all workers but the first, which has it.
     seconds : float
     """
 

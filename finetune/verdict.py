@@ -199,7 +199,8 @@ def judge(
     kept = keep if keep != "better" else "finetuned" if better else "head"
     why = _why(accuracy, loss, gained, lost)
     if (n := len(np.unique(groups))) < FEW:
-        why += f" With {n} held-out images little can be told: a small gain looks like chance."
+        what = "held-out images" if n == len(y) else "groups of held-out images"
+        why += f" With {n} {what} little can be told: a small gain looks like chance."
     return Verdict(kept, better, len(y), accuracy, loss, gained, lost, why)
 
 

@@ -420,7 +420,7 @@ class Run:
     def epoch_logits(self) -> np.ndarray | None:
         """Return logits by epoch of the M images of `predictions`; None unless it is a fine-tuning.
 
-        Shape (1 + E, M, C) float32, not calibrated, the head's first. It raises as that does.
+        Shape (1 + E, M, C) float32: the head's, calibrated, then uncalibrated. Raises as that does.
         """
         if EPOCHS not in self.info.parts:
             return None

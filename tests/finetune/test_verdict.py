@@ -79,6 +79,11 @@ def test_below_150_images_it_says_that_little_can_be_told(n, said):
     assert ("little can be told" in found.why) == said
 
 
+def test_groups_are_not_called_images():
+    found = judge(Y, HEAD, BETTER, np.arange(N) // 4)
+    assert "With 100 groups of held-out images little can be told" in found.why
+
+
 def test_copies_count_as_one_image():
     groups = np.arange(N) // 4
     alone, copied = (compare_losses(Y, BETTER, HEAD, g) for g in (np.arange(N), groups))
