@@ -139,6 +139,7 @@ class _Display:
     def __init__(self, meter: Meter) -> None:
         self.meter = meter
         self._ended = threading.Event()
+        self._stderr = sys.stderr
         show = self._bar if sys.stderr is not None and sys.stderr.isatty() else self._lines
         self._thread = threading.Thread(target=show, name="tlx-progress", daemon=True)
 
@@ -152,6 +153,11 @@ class _Display:
     def _bar(self) -> None:
         if self._ended.wait(_FIRST):
             return
+        # While TensorFlow is imported, sys.stderr is another for a while. rich would give it back
+        # at the end, when it is closed.
+        while sys.stderr is not self._stderr:
+            if self._ended.wait(0.2):
+                return
         from rich.console import Console
         from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 

@@ -40,7 +40,7 @@ def test_json_has_the_promised_keys(fitted, run_tlx) -> None:
 def test_text_ranks_explains_and_says_what_is_left_out(fitted, run_tlx) -> None:
     text = run_tlx("compare", cwd=fitted).stdout
     assert text.startswith("3 runs on 'data': 37 images, nested 5-fold\n")
-    assert "McNemar's exact test against the best, corrected for all 3 pairs (Holm)" in text
+    assert "p: random signs of what images add against the best, corrected for all 3" in text
     assert "Choosing the best of 3 flatters" in text
     assert "other     nested 2-fold instead of nested 5-fold" in text
     assert "Next: tlx predict" in text
@@ -111,7 +111,7 @@ def test_best_is_the_one_ranked_first_by_log_loss(fitted, run_tlx) -> None:
 @pytest.mark.parametrize("metric", ["log_loss", "macro_f1"])
 def test_other_metrics_rank_too(fitted, run_tlx, metric: str) -> None:
     text = run_tlx("compare", "--metric", metric, cwd=fitted).stdout
-    assert "p: random signs of images against the best, corrected for all 3 pairs (Holm)" in text
+    assert "p: random signs of what images add against the best, corrected for all 3" in text
 
 
 def test_plot_is_written(fitted, run_tlx, tmp_path) -> None:

@@ -156,3 +156,28 @@ def test_quiet_is_silent(capsys, monkeypatch):
     with progress("Embedding") as show:
         show(1, 2)
     assert capsys.readouterr() == ("", "")
+
+
+ELSEWHERE = """
+import os, sys, time
+from tlx.cli.progress import progress
+
+own = sys.stderr
+with progress("Fitting", counted=False):
+    time.sleep(0.5)
+    sys.stderr = os.fdopen(os.dup(2), "w")  # as while TensorFlow is imported
+    time.sleep(2)
+    sys.stderr.close()
+    sys.stderr = own
+    time.sleep(0.5)
+assert sys.stderr is own
+"""
+
+
+def test_a_bar_does_not_begin_on_an_error_stream_that_is_there_for_a_while():
+    terminal, other = pty.openpty()
+    process = subprocess.run([sys.executable, "-c", ELSEWHERE], stderr=other, check=False)
+    os.close(other)
+    shown = os.read(terminal, 10_000).decode() if process.returncode else ""
+    os.close(terminal)
+    assert process.returncode == 0, shown
