@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -104,15 +105,17 @@ def forecast(curve: LearningCurve) -> str:
     accuracy, gain = double.accuracy, double.gain
     told = (
         f"Twice the images ({double.per_class:.0f} a class) would bring about "
-        f"{percent(accuracy.value)} ({percent(accuracy.low)} to {percent(accuracy.high)}),\n"
+        f"{percent(accuracy.value)} ({percent(accuracy.low)} to {percent(accuracy.high)}), "
     )
     if gain.low <= 0:
         most = max(gain.high, -gain.low)
-        return f"{told}within ±{_points(most)} points of today: a gain is not beyond chance."
-    return (
-        f"{told}a gain of {_points(gain.value)} points ({_points(gain.low)} to "
+        told += f"within ±{_points(most)} points of today: a gain is not beyond chance."
+        return textwrap.fill(told, 80)
+    told += (
+        f"a gain of {_points(gain.value)} points ({_points(gain.low)} to "
         f"{_points(gain.high)}), if the error goes on falling as it did (power law)."
     )
+    return textwrap.fill(told, 80)
 
 
 def _points(share: float) -> str:

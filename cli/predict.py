@@ -7,6 +7,7 @@ import io
 import json
 import os
 import sys
+import textwrap
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -192,12 +193,13 @@ def rejection_text(chosen: Rejection, found: list[Prediction]) -> str:
     from ..classify.scoring.calibrate import UNKNOWN
 
     unknown = sum(row.label == UNKNOWN for row in found)
-    return (
+    text = (
         f"{unknown} of {len(found)} predictions are {UNKNOWN!r}: their confidence is below "
-        f"{chosen.threshold:.3f}. Of the images that the run\nwas scored on, "
+        f"{chosen.threshold:.3f}. Of the images that the run was scored on, "
         f"{percent(chosen.coverage)} reach it, and {percent(chosen.observed)} of those are wrong "
         f"(with 95% confidence at most {percent(chosen.bound)})."
     )
+    return textwrap.fill(text, 80)
 
 
 def prior_dict(decision: Decision) -> dict[str, Any]:
@@ -225,7 +227,7 @@ def prior_dict(decision: Decision) -> dict[str, Any]:
 def prior_text(decision: Decision) -> str:
     """Return how frequent the classes were taken to be, and why."""
     if decision.too_little:
-        return f"The prevalence was not estimated: {decision.too_little}."
+        return textwrap.fill(f"The prevalence was not estimated: {decision.too_little}.", 80)
     found = decision.estimate
     shares = decision.prior if found is None else found.share
     assert shares is not None
@@ -265,10 +267,11 @@ def cost_dict(decision: Decision, found: list[Prediction]) -> dict[str, Any]:
 
 def cost_text(told: dict[str, Any]) -> str:
     """Return what the labels are expected to cost, beside those of the greatest probability."""
-    return (
+    text = (
         f"Expected cost an image: {told['expected']:.4g}; with the most probable classes it would "
         f"be {told['expected_of_most_probable']:.4g}."
     )
+    return textwrap.fill(text, 80)
 
 
 def to_csv(found: list[Prediction], class_names: tuple[str, ...], *, costs: bool = False) -> str:
