@@ -58,9 +58,11 @@ class Assessment:
     metrics_unseen : dict of str to Metric
         Of the images that it did not learn from; empty if there are none.
     shift : PrevalenceShift or None
-        The class whose share moved most, if classes are not as frequent as where the run learned.
+        The class whose share moved most, if classes are not as frequent as the run supposes: as
+        where it learned, or even ones if it does not learn them.
     shifted_loss : float or None
-        What the log loss is for probabilities that suppose the shares here; None without a shift.
+        What the log loss is for probabilities that suppose the share here of that class, and of the
+        others what is left, as `stated_prior` shares it; None without a shift.
     uses : Uses or None
         How often these images were evaluated; None if they are not for testing.
     """
@@ -182,9 +184,19 @@ def _shift(
     shift = prevalence_shift(y, groups, learned, n_learned)
     if shift is None:
         return None, None
-    counts = np.bincount(y, minlength=len(learned)) + 0.5 * (learned > 0)
-    moved = move_prior(proba, learned, counts / counts.sum())
+    others = np.where(np.arange(len(learned)) == shift.label, 0, learned)
+    if not others.any():
+        return shift, None
+    share = stated_share(shift, len(y))
+    prior = (1 - share) * others / others.sum()
+    prior[shift.label] = share
+    moved = move_prior(proba, learned, prior)
     return shift, float(image_loss(moved[np.arange(len(y)), y]).mean())
+
+
+def stated_share(shift: PrevalenceShift, n: int) -> float:
+    """Return the share to state of the class that moved most among n images, in three digits."""
+    return float(f"{min(max(shift.share, 0.5 / n), 1 - 0.5 / n, 0.999):.3g}")
 
 
 def _metrics(y: np.ndarray, proba: np.ndarray, groups: np.ndarray) -> dict[str, Metric]:

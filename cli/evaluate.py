@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -93,10 +94,11 @@ def seen_warning(found: Assessment) -> str:
             else f"{text}: these figures say nothing about new images."
         )
     if found.chosen_on:
-        lines.append(
+        text = (
             f"Note: run {found.run.id} was chosen on {_of(found.chosen_on, found.n)}: "
             "the figures are a little too good."
         )
+        lines.append(textwrap.fill(text, 80))
     return "\n".join(lines)
 
 
@@ -110,23 +112,26 @@ def _shift_dict(found: Assessment) -> dict[str, Any] | None:
 
 def shift_text(found: Assessment) -> str:
     """Return which class is not as frequent as the run supposes, and what to type; "" if none."""
+    from ..classify.evaluate import stated_share
+
     shift, loss = found.shift, found.metrics["log_loss"].value
     if shift is None or found.shifted_loss is None:
         return ""
     name, run = found.run.class_names[shift.label], found.run.id
     text = (
         f"Note: {percent(shift.share)} of these images are {name!r}, where run {run} supposes "
-        f"{percent(shift.learned)}:\nmore than chance."
+        f"{percent(shift.learned)}: more than chance."
     )
     if found.shifted_loss >= loss:
-        return f"{text} Allowing for that does not lower the log loss: they differ otherwise."
-    share = min(max(shift.share, 0.5 / found.n), 1 - 0.5 / found.n)
-    stated = quoted(f"{name}={share:.3g}")
+        text += " Allowing for that does not lower the log loss: they differ otherwise."
+        return textwrap.fill(text, 80)
+    stated = quoted(f"{name}={stated_share(shift, found.n):.3g}")
     command = in_workspace(f"tlx predict {quoted(run)} PHOTO.jpg --prior {stated}")
-    return (
-        f"{text} Its probabilities are off: log loss {loss:.4f}, and {found.shifted_loss:.4f}\n"
-        f"if that is allowed for. On such images:\n{command}"
+    text += (
+        f" Its probabilities are off: log loss {loss:.4f}, and {found.shifted_loss:.4f} if that is "
+        "allowed for. On such images:"
     )
+    return f"{textwrap.fill(text, 80)}\n{command}"
 
 
 def uses_text(found: Assessment) -> str:

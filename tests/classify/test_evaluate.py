@@ -8,8 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tlx.classify.evaluate import evaluate_run
+from tlx.classify.decision import stated_prior
+from tlx.classify.evaluate import evaluate_run, stated_share
 from tlx.classify.fit import fit_head
+from tlx.classify.runs.prior import run_prior
+from tlx.classify.scoring.prevalence import move_prior
 from tlx.embed.pipeline import embed_images
 from tlx.errors import DataError, UnknownNameError
 
@@ -178,3 +181,19 @@ def test_a_shift_of_prevalence_is_named_with_what_it_costs(run, place, add_datas
     assert found.shifted_loss is not None
     assert found.shifted_loss < found.metrics["log_loss"].value
     assert evaluate_run(run, "d", workspace=place.root).shift is None
+
+
+def test_the_log_loss_told_is_that_of_the_share_to_state(place, add_dataset, draw) -> None:
+    """Of three classes two moved, and one of them is stated."""
+    add_dataset("d", *draw(150, 3))
+    run = fit_head("logreg", C=0.1, workspace=place.root)
+    X, y = draw(300, 3, seed=5)
+    rows = np.concatenate([np.flatnonzero(y == c)[:n] for c, n in enumerate((5, 40, 100))])
+    add_dataset("moved", X[rows], y[rows])
+    found = evaluate_run(run, "moved", workspace=place.root)
+    assert found.shift is not None
+    learned, proba = run_prior(run), run.predict_proba(X[rows])
+    name = run.class_names[found.shift.label]
+    prior = stated_prior({name: stated_share(found.shift, found.n)}, run.class_names, learned)
+    own = move_prior(proba, learned, prior)[np.arange(len(rows)), y[rows]]
+    assert found.shifted_loss == pytest.approx(-np.log(own).mean(), abs=1e-6)

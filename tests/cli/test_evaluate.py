@@ -76,11 +76,13 @@ def test_a_shift_says_what_to_type(assessment) -> None:
     assert shift_text(assessment) == ""
     shift = PrevalenceShift(1, 0.0, 1 / 3, 0.001)
     text = shift_text(replace(assessment, shift=shift, shifted_loss=0.0))
-    assert "0.0% of these images are 'blue', where run logreg-1 supposes 33.3%" in text
+    said = " ".join(text.split())
+    assert "0.0% of these images are 'blue', where run logreg-1 supposes 33.3%" in said
     assert text.endswith("tlx predict logreg-1 PHOTO.jpg --prior blue=0.0135")
     assert max(map(len, text.splitlines())) <= 80
     text = shift_text(replace(assessment, shift=shift, shifted_loss=9.0))
-    assert "does not lower the log loss" in text
+    assert "does not lower the log loss" in " ".join(text.split())
+    assert max(map(len, text.splitlines())) <= 80
 
 
 def test_uses_are_told_from_the_second_time_on(assessment) -> None:
