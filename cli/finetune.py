@@ -216,8 +216,7 @@ def as_text(result: FinetuneResult) -> str:
         lines += _differences(result)
     kept = "fine-tuned network" if verdict.kept == "finetuned" else "head"
     asked = ", as asked" if trained and (verdict.kept == "finetuned") != verdict.better else ""
-    why = verdict.why if trained else "No epoch was trained."
-    lines += [fill(f"Kept: the {kept}{asked}. {why}", 80)]
+    lines += [fill(f"Kept: the {kept}{asked}. {result.untrained or verdict.why}", 80)]
     if trained:
         lines += [_BASIS_OF_FOLDS if result.folds else _BASIS]
     lines.append("")
@@ -235,9 +234,12 @@ def _differences(result: FinetuneResult) -> list[str]:
         for value in (verdict.accuracy.value, verdict.accuracy.low, verdict.accuracy.high)
     )
     loss = verdict.log_loss
-    return [
+    accuracy = (
         f"accuracy {points:+.1f} points ({low:+.1f} to {high:+.1f}), {verdict.gained} images "
-        f"gained and {verdict.lost} lost: {_chance(verdict.accuracy)}",
+        f"gained and {verdict.lost} lost: {_chance(verdict.accuracy)}"
+    )
+    return [
+        fill(accuracy, 80),
         f"log loss {loss.value:+.4f} ({loss.low:+.4f} to {loss.high:+.4f}): {_chance(loss)}",
         "",
     ]

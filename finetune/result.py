@@ -106,6 +106,18 @@ class FinetuneResult:
     run: Run | None = None
     seconds: float = 0.0
 
+    @property
+    def untrained(self) -> str:
+        """Why there is no trained epoch to judge, in a sentence; "" if there is one."""
+        if self.training.best_epoch:
+            return ""
+        for fold in self.folds:
+            if fold["diverged"] and len(fold["epochs"]) <= 2:
+                return f"Fold {fold['fold'] + 1} diverged in its first epoch: try a lower --lr."
+        if self.training.diverged:
+            return "Training diverged in its first epoch: try a lower --lr."
+        return "No epoch was trained."
+
     def __repr__(self) -> str:
         run = self.run.id if self.run else None
         return (

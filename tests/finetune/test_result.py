@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
+
+import pytest
 
 from tlx.classify.scoring.metrics import Metric
 from tlx.classify.scoring.paired import Difference
+from tlx.cli.finetune import as_text
 from tlx.finetune.cut import Choice, Cut
 from tlx.finetune.result import FinetuneResult, finite
 from tlx.finetune.settings import Epoch, Training
@@ -50,3 +53,28 @@ def test_numbers_stay_what_they_are():
 def test_it_shows_itself_in_one_line():
     assert "\n" not in repr(result())
     assert "from 'logreg-1': head kept" in repr(result())
+
+
+def diverged(k: int, epochs: int) -> dict:
+    return {"fold": k, "diverged": True, "epochs": [{}] * epochs}
+
+
+@pytest.mark.parametrize(
+    ("folds", "training", "said"),
+    [
+        ([diverged(0, 3), diverged(1, 2)], {"diverged": True}, "Fold 2 diverged in its first"),
+        ([], {"diverged": True}, "Training diverged in its first epoch"),
+        ([], {}, "No epoch was trained."),
+    ],
+)
+def test_why_no_epoch_counts_is_told(folds, training, said):
+    found = replace(result(**training), folds=folds)
+    assert said in as_text(found)
+
+
+def test_differences_are_told_within_80_columns():
+    found = result(epochs=[Epoch(0, None, 0.1, 0.9, 1.0, True)] * 2, best_epoch=1)
+    wide = replace(SAME, value=-0.1234, low=-0.2345, high=0.1234, p_value=0.00012)
+    verdict = replace(found.verdict, accuracy=wide, log_loss=wide, gained=1234, lost=1234)
+    text = as_text(replace(found, verdict=verdict))
+    assert max(map(len, text[text.index("accuracy -12.3") :].splitlines())) <= 80
