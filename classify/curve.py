@@ -15,8 +15,9 @@ from ..progress import Progress, share, silent
 from ..reprs import html_table
 from ..workspace import Workspace
 from .heads.head import Head
+from .heads.linear import softmax
 from .heads.registry import fit_grid, get_head, resolve
-from .scoring.calibrate import halve_groups
+from .scoring.calibrate import halve_groups, log_probabilities
 from .scoring.doubling import Doubled, extrapolate
 from .scoring.intervals import allow_for_folds, average_draws
 from .scoring.metrics import Metric, image_loss, score
@@ -184,7 +185,7 @@ def curve_of(
         its = None if grid is None else {name: grid[name] for name in member.grid}
         part = share(progress, i, 1, len(members))
         voices.append(_fit_all(table, member, parts, held_out, its, seed, own, part))
-    proba = [list(np.mean(size, axis=0)) for size in zip(*voices, strict=True)]
+    proba = _together(voices)
     y, groups = table.y[rows], table.groups[rows]
     points, right = [], []
     for part, one in zip(parts, proba, strict=True):
@@ -232,6 +233,19 @@ def draw_part(table: Features, train: np.ndarray, share: float, seed: Sequence[i
             np.add.at(taken, y[rows], 1)
             chosen.append(rows)
     return np.sort(train[np.concatenate(chosen)])
+
+
+def _together(voices: Sequence[list[list[np.ndarray]]]) -> list[list[np.ndarray]]:
+    """Return the mean of the logits of several heads, as a vote takes it, by size and repeat."""
+    if len(voices) == 1:
+        return voices[0]
+    return [
+        [
+            softmax(np.mean([log_probabilities(p) for p in same], axis=0))
+            for same in zip(*size, strict=True)
+        ]
+        for size in zip(*voices, strict=True)
+    ]
 
 
 def _fit_all(
