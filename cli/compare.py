@@ -132,15 +132,15 @@ def _row(row: ComparedRun) -> dict[str, Any]:
 
 def as_text(found: Comparison, refit: bool) -> str:
     """Return what a person wants to read; `refit` is whether runs were fitted again."""
-    several = len(found.rows) > 1
+    several, ranking = len(found.rows) > 1, _ranking(found)
     lines = [
         f"{len(found.rows)} run{'s' if several else ''} on {found.dataset!r}: "
         f"{found.n} images, {found.protocol}",
         "",
-        _ranking(found),
+        ranking,
     ]
     if several:
-        lines += ["", *_verdicts(found), _flattery(found), "", *_explanation(found)]
+        lines += ["", *_verdicts(found), _flattery(found), "", *_explanation(found, ranking)]
     if found.refitted:
         again = ", ".join(f"{new} for {old}" for old, new in found.refitted.items())
         lines += ["", f"fitted again: {again}"]
@@ -211,12 +211,14 @@ def _name(row: ComparedRun) -> str:
     return row.run.id if needed is None else f"{row.run.id} ({needed:,} images would tell)"
 
 
-def _explanation(found: Comparison) -> list[str]:
+def _explanation(found: Comparison, ranking: str) -> list[str]:
     exact = found.metric == "accuracy" and found.protocol.startswith("validation")
     test = "McNemar's exact test" if exact else "random signs of what images add"
     corrected = f", corrected for all {found.pairs} pairs (Holm)" if found.pairs > 1 else ""
     lines = wrap(f"p: {test} against the best{corrected}.", 79)
-    return [*lines, "µs/image: the head alone, its embedding given."]
+    if "µs/image" in ranking:
+        lines.append("µs/image: the head alone, its embedding given.")
+    return lines
 
 
 def p_text(p: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from textwrap import fill
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -34,6 +35,9 @@ from .render import (
 if TYPE_CHECKING:
     from ..classify.fit import HeadsFit
     from ..classify.runs.run import Run
+
+
+_FIRST_ONLY = "Metrics are means over all draws; what follows is of the first one."
 
 
 def fit_head(
@@ -247,7 +251,10 @@ def as_text(run: Run) -> str:
         "",
         table(["metric", "value", "95% interval"], metric_rows(info.metrics)),
         *who_was_scored(run),
-        *([features_text(info.features_chosen)] if info.features_chosen else []),
+        features_text(info.features_chosen)
+        if info.features_chosen
+        else fill(f"Features: {run.features}.", 80),
+        *([_FIRST_ONLY] if info.recipe and info.recipe.draws > 1 else []),
         "",
         class_table(run.per_class()),
         "",

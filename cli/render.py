@@ -176,26 +176,26 @@ def _figure(metric: Metric | None) -> str:
     return f"{metric.value:.3f} ({metric.low:.2f}-{metric.high:.2f})"
 
 
-def choice_text(name: str, metric: str, found: Metric, corrected: Metric, among: int) -> str:
-    """Return what choosing the best of several adds to its figure.
+def choice_text(
+    name: str, metric: str, found: Metric, corrected: Metric, among: int, by: str = ""
+) -> str:
+    """Return what choosing the best of several, by another metric or the same, adds to its figure.
 
     Examples
     --------
     >>> from tlx.classify.scoring.metrics import Metric
     >>> told, corrected = Metric(0.91, 0.87, 0.94), Metric(0.9, 0.86, 0.93)
     >>> print(choice_text("lda-1", "accuracy", told, corrected, 7))
-    Choosing the best of 7 flatters lda-1 by about 1.0 points.
+    Choosing the best of 7 by accuracy flatters lda-1 by about 1.0 points.
     Its accuracy without that: 0.9000 (0.8600 to 0.9300).
     """
     loss = metric == "log_loss"
     added = (corrected.value - found.value) if loss else 100 * (found.value - corrected.value)
     size = f"{added:.4f}" if loss else f"{added:.1f} points"
+    choice = f"Choosing the best of {among} by {METRIC_NAMES[by or metric]} flatters {name}"
     if float(size.split()[0]) <= 0:
-        return f"Choosing the best of {among} flatters {name} by next to nothing."
-    return (
-        f"Choosing the best of {among} flatters {name} by about {size}.\n"
-        f"Its {METRIC_NAMES[metric]} without that: {corrected}."
-    )
+        return f"{choice} by next to nothing."
+    return f"{choice} by about {size}.\nIts {METRIC_NAMES[metric]} without that: {corrected}."
 
 
 def features_text(found: Mapping[str, Any], of: str = "") -> str:

@@ -61,7 +61,8 @@ def show(
         return
     say(as_text(loaded))
     if among > 1:
-        note(choice_text(loaded.id, "accuracy", loaded.metrics["accuracy"], corrected, among))
+        accuracy = loaded.metrics["accuracy"]
+        note(choice_text(loaded.id, "accuracy", accuracy, corrected, among, by="log_loss"))
 
 
 def remove(

@@ -41,7 +41,7 @@ def test_text_ranks_explains_and_says_what_is_left_out(fitted, run_tlx) -> None:
     text = run_tlx("compare", cwd=fitted).stdout
     assert text.startswith("3 runs on 'data': 37 images, nested 5-fold\n")
     assert "p: random signs of what images add against the best, corrected for all 3" in text
-    assert "Choosing the best of 3 flatters" in text
+    assert "Choosing the best of 3 by accuracy flatters" in text
     assert "other     nested 2-fold instead of nested 5-fold" in text
     assert "Next: tlx predict" in text
     assert max(map(len, text.splitlines())) <= 100

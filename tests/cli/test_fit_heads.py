@@ -44,7 +44,7 @@ def test_several_heads_as_a_ranked_table(project, tlx):
     assert [row[1] for row in rows] == sorted((row[1] for row in rows), reverse=True)
     assert "run ridge-1 in " in text
     assert " s for all heads" in text
-    assert "Choosing the best of 3 flatters" in text
+    assert "Choosing the best of 3 by accuracy flatters" in text
     assert "Next: tlx compare" in text
 
 

@@ -48,7 +48,7 @@ def test_show_best_says_what_choosing_it_adds(project, tlx):
     assert told["chosen_among"] == 3
     assert set(told["best_corrected"]) == {"value", "low", "high"}
     shown = tlx("runs", "show", "best", cwd=project)
-    assert f"Choosing the best of 3 flatters {told['run']} by" in shown.stderr
+    assert f"Choosing the best of 3 by log loss flatters {told['run']} by" in shown.stderr
 
 
 def test_show_unknown_run_names_the_nearest(shared_project, run_tlx):
