@@ -1,4 +1,4 @@
-"""The calibration error is unbiased, and its 95% interval holds the truth."""
+"""The calibration error is nearly unbiased, and its 95% interval holds the truth."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ def measure(setting: Setting) -> Iterator[Row]:
             hits = sum(e.low <= truth <= e.high for e in found)
             yield Row.rate(f"ece, {name}, {m} held out", hits, times, at_least=0.9)
             bias = float(np.mean([e.value for e in found])) - truth
-            yield Row.value(f"bias of ece, {name}, {m} held out", abs(bias), at_most=0.04)
+            # The fewer images, the more their chance looks like a fault of the classifier.
+            limit = 0.05 if m < 100 else 0.02
+            yield Row.value(f"bias of ece, {name}, {m} held out", abs(bias), at_most=limit)
     for pool in setting.pools:
         hits, times = 0, setting.times(40, least=10)
         for _ in range(times):
