@@ -31,6 +31,7 @@ def chosen(y: np.ndarray, p: np.ndarray, by: str, groups: np.ndarray) -> tuple[i
     return best, found, correct_for_choice(found, y, ranked, groups, metric=by, resamples=100)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", ["accuracy", "log_loss"])
 @pytest.mark.parametrize("noise", [[0.5] * 7, [0.4, 0.45, 0.5, 0.55, 0.6, 0.7, 0.9]])
 def test_it_is_nearly_without_bias_for_equal_heads_and_for_unequal_ones(by, noise) -> None:
@@ -87,6 +88,7 @@ def test_of_draws_the_means_are_compared() -> None:
     assert 0.8 < found.value < 0.9
 
 
+@pytest.mark.slow
 def test_a_choice_by_another_metric_flatters_less() -> None:
     rng = np.random.default_rng(4)
     by_itself, by_loss = [], []
