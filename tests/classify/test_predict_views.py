@@ -78,7 +78,7 @@ def test_a_prevalence_is_estimated_with_the_views_that_were_scored(seen_twice):
 
 
 def test_a_run_of_means_has_no_other_number_of_views(seen_twice):
-    with pytest.raises(DataError, match="learned from means over augmented views"):
+    with pytest.raises(DataError, match="judges by means over augmented views"):
         predict_images("mean", seen_twice / "data", workspace=seen_twice / ".tlx", tta=3)
 
 
@@ -96,5 +96,5 @@ def test_a_run_of_means_is_no_seed(seen_twice):
     place = seen_twice / ".tlx"
     error = objection(load_run("mean", place))
     assert error is not None
-    assert "learned from means over augmented views" in str(error)
+    assert "judges by means over augmented views" in str(error)
     assert objection(load_run("tta", place)) is None
