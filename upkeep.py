@@ -30,7 +30,7 @@ from .cache.sandbox import check_apart
 from .cache.shard import digest_bytes, read_rows, read_spec
 from .cache.store import FeatureStore, shard_files
 from .classify.runs.store import list_runs
-from .classify.sources import averaged, choose_sources, mean_views, view_specs
+from .classify.sources import choose_sources, mean_views, view_specs
 from .errors import DataError, FormatError, TlxError, UnknownNameError
 from .progress import Progress, silent
 from .workspace import Workspace, check_slug
@@ -300,7 +300,7 @@ def _needed_by_runs(workspace: Workspace) -> dict[str, set[bytes]]:
         except TlxError as error:
             not_known(run.id, error)
         views = max(run.info.views, run.info.tta)
-        specs = [spec for s in run.info.sources for spec in view_specs(averaged([s], views)[0])]
+        specs = [spec for s in run.info.sources for spec in view_specs(s, views)]
         for spec in specs:
             digests = needed.setdefault(spec.fingerprint, set())
             digests.update(digest_bytes(scored.digest), digest_bytes(scored.trained_on))

@@ -16,7 +16,7 @@ from ..reprs import html_table
 from ..workspace import Workspace
 from .heads.head import Head
 from .heads.linear import softmax
-from .heads.registry import fit_grid, get_head, resolve
+from .heads.registry import each_member, fit_grid, get_head
 from .scoring.calibrate import halve_groups, log_probabilities
 from .scoring.doubling import Doubled, extrapolate
 from .scoring.intervals import allow_for_folds, average_draws
@@ -177,14 +177,11 @@ def curve_of(
     held_out = [p.held_out for p in fits]
     rows = np.concatenate(held_out)
     head = get_head(model)
-    resolve(head, params, grid)  # which refuses what the head does not have
-    members = head.members or (head,)
+    members = each_member(head, params, grid)
     voices = []
-    for i, member in enumerate(members):
-        own = {name: value for name, value in params.items() if member.takes(name)}
-        its = None if grid is None else {name: grid[name] for name in member.grid}
+    for i, (member, given, own) in enumerate(members):
         part = share(progress, i, 1, len(members))
-        voices.append(_fit_all(table, member, parts, held_out, its, seed, own, part))
+        voices.append(_fit_all(table, member, parts, held_out, own or None, seed, given, part))
     proba = _together(voices)
     y, groups = table.y[rows], table.groups[rows]
     points, right = [], []

@@ -21,7 +21,14 @@ from .runs.prior import run_prior
 from .runs.run import Run
 from .scoring.calibrate import UNKNOWN, Rejection, choose_threshold
 from .scoring.intervals import variance_of_folds
-from .scoring.prevalence import LEAST, PriorEstimate, estimate_prior, label_weights, move_prior
+from .scoring.prevalence import (
+    LEAST,
+    PriorEstimate,
+    estimate_prior,
+    label_weights,
+    move_prior,
+    share_the_rest,
+)
 
 AUTO = "auto"
 
@@ -74,8 +81,7 @@ def stated_prior(
                 f"the shares sum to {1 - left:g}: nothing is left for {names}.",
                 "Shares of all classes sum to 1; those not named share what is left.",
             )
-        others = np.where(rest, learned, 0)
-        shares[rest] = left * (others / others.sum() if others.any() else rest / rest.sum())[rest]
+        shares = share_the_rest(shares, learned)
     elif abs(left) > 1e-6:
         raise DataError(
             f"the shares sum to {1 - left:g}, not to 1.",

@@ -26,7 +26,7 @@ from .runs.uses import Uses, count_use
 from .scoring.classes import ClassReport, class_reports
 from .scoring.ece import calibration_error
 from .scoring.metrics import Metric, confusion_matrix, image_loss, score
-from .scoring.prevalence import PrevalenceShift, move_prior, prevalence_shift
+from .scoring.prevalence import PrevalenceShift, move_prior, prevalence_shift, share_the_rest
 from .sources import Source, describe, mean_views, name_of, plain
 from .table import Features, load_table
 
@@ -184,13 +184,11 @@ def _shift(
     shift = prevalence_shift(y, groups, learned, n_learned)
     if shift is None:
         return None, None
-    others = np.where(np.arange(len(learned)) == shift.label, 0, learned)
-    if not others.any():
+    if not np.delete(learned, shift.label).any():
         return shift, None
-    share = stated_share(shift, len(y))
-    prior = (1 - share) * others / others.sum()
-    prior[shift.label] = share
-    moved = move_prior(proba, learned, prior)
+    stated = np.full(len(learned), np.nan)
+    stated[shift.label] = stated_share(shift, len(y))
+    moved = move_prior(proba, learned, share_the_rest(stated, learned))
     return shift, float(image_loss(moved[np.arange(len(y)), y]).mean())
 
 

@@ -13,7 +13,7 @@ from .runs.best import stands_for_itself
 from .runs.run import Run
 from .scoring.equivalence import images_needed, verdict
 from .scoring.metrics import LOWER_IS_BETTER, METRICS, Metric
-from .scoring.paired import Difference, compare_with_first
+from .scoring.paired import Difference, compare_with_first, first_alike
 from .scoring.selection import correct_for_choice
 
 
@@ -102,7 +102,7 @@ def rank_runs(
     order = sorted(range(len(runs)), key=lambda k: _merit(runs[k], metric), reverse=True)
     runs, draws = [runs[k] for k in order], [draws[k] for k in order]
     differences = compare_with_first(metric, y, draws, groups, n_folds=n_folds)
-    pairs = math.comb(len({p.tobytes() for p in draws}), 2)
+    pairs = math.comb(len(set(first_alike(draws))), 2)
     rows = [ComparedRun(runs[0], runs[0].metrics[metric], differences[0])]
     for run, difference in zip(runs[1:], differences[1:], strict=True):
         told = verdict(difference, rope)

@@ -107,10 +107,13 @@ def plain(source: Source) -> Source:
     return {key: value for key, value in source.items() if key != MEAN}
 
 
-def view_specs(source: Source) -> list[FeatureSpec]:
-    """Return the specs whose features are averaged, that of the plain image first."""
+def view_specs(source: Source, views: int = 0) -> list[FeatureSpec]:
+    """Return the specs of a source and of its views, that of the plain image first.
+
+    The views are those that are averaged, or where none are, as many as `views` says.
+    """
     spec = FeatureSpec.from_json(source["spec"])
-    return [replace(spec, view=k) for k in range(mean_views(source) + 1)]
+    return [replace(spec, view=k) for k in range((mean_views(source) or views) + 1)]
 
 
 def mean_of(features: Iterable[np.ndarray]) -> np.ndarray:

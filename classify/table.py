@@ -339,21 +339,16 @@ def _embedded(
     """Return which images have all their features, shape (N,) bool."""
     digests, found = part.digest_bytes(), np.ones(len(part), bool)
     for source in sources:
-        for spec in _specs(source, views):
+        for spec in view_specs(source, views):
             found &= FeatureStore(workspace.cache, spec.json).has(digests)
     return found
-
-
-def _specs(source: Source, views: int) -> list[FeatureSpec]:
-    """Return the specs that are needed of a source, if `views` are learned from."""
-    return view_specs(source if mean_views(source) else averaged([source], views)[0])
 
 
 def _gather(workspace: Workspace, part: Manifest, sources: list[Source], views: int) -> np.ndarray:
     """Return the features (N (1 + views), D) of all sources side by side, in one array."""
     columns: list[list[np.ndarray]] = []
     for source in sources:
-        specs = _specs(source, views)
+        specs = view_specs(source, views)
         found = (_features(workspace, part, source, spec, len(specs) - 1) for spec in specs)
         columns.append([mean_of(found)] if mean_views(source) else list(found))
     if len(columns) == 1 and not views:

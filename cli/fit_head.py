@@ -192,7 +192,9 @@ def all_as_text(fitted: HeadsFit) -> str:
 
 def _views(run: Run) -> str:
     """Return over how many augmented views of an image a run averages; "" if it sees it once."""
-    views = max(source.get("mean_views", 0) for source in run.sources)
+    from ..classify.sources import mean_views
+
+    views = max(map(mean_views, run.sources))
     return f"mean of {views} views" if views else ""
 
 

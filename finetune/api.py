@@ -35,7 +35,7 @@ from .result import FinetuneResult, Outcome
 from .seed import PARITY_IMAGES, SeededNetwork, attach_head, check_parity
 from .settings import Epoch, Settings, Training
 from .train import average_weights, log_loss, train, training_key
-from .verdict import Verdict, Worth, checked_keep, cross_fit, judge, weigh
+from .verdict import Verdict, Worth, checked_keep, judge_epochs
 
 
 @dataclass
@@ -322,7 +322,10 @@ def _once(
     start = [weight.numpy() for weight in network.top.trainable_variables]
     training = fit(network, held)
     point, candidates = _candidates(network, boundary, held, start, training, average)
-    head, tuned, verdict = _judge(held, training.logits[0], candidates, seed, keep)
+    at_start = training.logits[0] * held.temperature  # it is calibrated already: taken back
+    head, tuned, verdict = judge_epochs(
+        held.y, held.groups, at_start, candidates, held.proba, keep, seed
+    )
     proba = _keep(network, verdict, start, held, candidates, (head, tuned))
     return Outcome(training, head, tuned, verdict, proba, point)
 
@@ -375,20 +378,6 @@ def _candidates(
     if average and training.best_epoch:
         return average_weights(network.top, start, boundary.reader(held.rows), held.y)
     return None, np.stack(training.logits)[1:]
-
-
-def _judge(
-    held: HeldOut, at_start: np.ndarray, candidates: np.ndarray, seed: int, keep: str
-) -> tuple[Worth, Worth, Verdict]:
-    """Score head and network in one way, and compare; without a trained epoch both are the head."""
-    y, groups = held.y, held.groups
-    logits = at_start * held.temperature  # it is calibrated already: taken back
-    raw, proba = cross_fit(y, logits[None], groups, seed)
-    head = tuned = weigh(y, raw, proba if held.proba is None else held.proba, groups)
-    if len(candidates):
-        tuned = weigh(y, *cross_fit(y, candidates, groups, seed), groups)
-    keep = keep if len(candidates) else "head"
-    return head, tuned, judge(y, head.proba, tuned.proba, groups, keep)
 
 
 def _keep(

@@ -27,7 +27,7 @@ from .result import Outcome
 from .seed import SeededNetwork, attach_head
 from .settings import Epoch, Settings, Training
 from .train import Activations, Loop, log_loss
-from .verdict import cross_fit, judge, weigh
+from .verdict import judge_epochs
 
 if TYPE_CHECKING:
     import keras
@@ -93,13 +93,10 @@ def train_folds(
     """
     logits, trainings = _train_each(network, cut, held, run, fit, log)
     y, groups, fold = held.y, held.groups, held.fold
-    at_start = logits[:1] * held.temperature  # calibration taken back, as it is made anew
-    raw, proba = cross_fit(y, at_start, groups, fold=fold)
-    head = tuned = weigh(y, raw, proba if held.proba is None else held.proba, groups, fold)
-    if len(logits) > 1:
-        tuned = weigh(y, *cross_fit(y, logits[1:], groups, fold=fold), groups, fold)
-    keep = keep if len(logits) > 1 else "head"
-    verdict = judge(y, head.proba, tuned.proba, groups, keep, len(trainings))
+    at_start = logits[0] * held.temperature  # calibration taken back, as it is made anew
+    head, tuned, verdict = judge_epochs(
+        y, groups, at_start, logits[1:], held.proba, keep, fold=fold
+    )
     pooled, kept = pool_trainings(y, logits, trainings), head
     if verdict.kept == "finetuned":
         again(pooled.best_epoch)

@@ -164,6 +164,47 @@ def _parts(y: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray:
         return halve_groups(groups, seed)
 
 
+def judge_epochs(
+    y: np.ndarray,
+    groups: np.ndarray,
+    at_start: np.ndarray,
+    candidates: np.ndarray,
+    told: np.ndarray | None = None,
+    keep: str = "better",
+    seed: int = 0,
+    fold: np.ndarray | None = None,
+) -> tuple[Worth, Worth, Verdict]:
+    """Score head and network in one way, and compare; without a trained epoch both are the head.
+
+    Parameters
+    ----------
+    y, groups : ndarray of shape (M,), int
+    at_start : ndarray of shape (M, C)
+        Logits of the head, before any calibration.
+    candidates : ndarray of shape (E, M, C)
+        Those of the network, by epoch.
+    told : ndarray of shape (M, C), optional
+        Calibrated probabilities that the head's own run has, where it has them.
+    keep : {"better", "finetuned", "head"}, default="better"
+    seed : int, default=0
+        Of the halves that are cross-fitted.
+    fold : ndarray of shape (M,), int, optional
+        Of several trainings, which held each image out: these are cross-fitted instead.
+
+    Returns
+    -------
+    head, finetuned : Worth
+    verdict : Verdict
+    """
+    raw, proba = cross_fit(y, at_start[None], groups, seed, fold)
+    head = tuned = weigh(y, raw, proba if told is None else told, groups, fold)
+    if len(candidates):
+        tuned = weigh(y, *cross_fit(y, candidates, groups, seed, fold), groups, fold)
+    keep = keep if len(candidates) else "head"
+    n_folds = 1 if fold is None else len(np.unique(fold))
+    return head, tuned, judge(y, head.proba, tuned.proba, groups, keep, n_folds)
+
+
 def judge(
     y: np.ndarray,
     head: np.ndarray,

@@ -115,10 +115,16 @@ class GridEngine:
         return (fields.reshape(len(batch), 48) / 255).astype(np.float32)
 
 
+@pytest.fixture(scope="session")
+def make_grid() -> type[GridEngine]:
+    """Return what makes a light engine."""
+    return GridEngine
+
+
 @pytest.fixture
-def grid() -> GridEngine:
+def grid(make_grid) -> GridEngine:
     """Return a light engine."""
-    return GridEngine()
+    return make_grid()
 
 
 Tlx = Callable[..., "subprocess.CompletedProcess[str]"]

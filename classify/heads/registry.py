@@ -22,6 +22,8 @@ from .external import head_of, is_estimator
 from .head import GridPoint, Head, Problems
 from .weighting import class_weights
 
+Member = tuple[Head, dict[str, Any], dict[str, list[float]]]  # with its options and its grid
+
 ALIASES = {"auto": "vote"}  # what else a head is called: the one to take without a look at others
 
 
@@ -123,6 +125,36 @@ def resolve(
         for each in values:
             option.check(head.name, each)
     return searched, fixed
+
+
+def each_member(
+    head: Head,
+    given: Mapping[str, Any],
+    grid: Mapping[str, Sequence[float]] | None = None,
+) -> list[Member]:
+    """Return the heads that one is made of, each with its own options and grid; else it alone.
+
+    Parameters
+    ----------
+    head : Head
+    given, grid : mapping
+        See `resolve`, which refuses what the head does not have.
+
+    Examples
+    --------
+    >>> members = each_member(get_head("vote"), {"C": 1.0}, None)
+    >>> [(member.name, given, list(grid)) for member, given, grid in members]
+    [('logreg', {'C': 1.0}, ['C']), ('lda', {}, ['shrinkage'])]
+    """
+    searched = resolve(head, given, grid)[0]
+    return [
+        (
+            member,
+            {name: value for name, value in given.items() if member.takes(name)},
+            {name: searched[name] for name in member.grid},
+        )
+        for member in head.members or (head,)
+    ]
 
 
 def points(grid: Mapping[str, Sequence[float]]) -> int:

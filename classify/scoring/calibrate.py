@@ -21,7 +21,8 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -295,9 +296,10 @@ def choose_threshold(
     group = np.unique(groups, return_inverse=True)[1][order]
     confidence = confidence[order]
     weight = (np.ones(len(y)) if weights is None else weights / weights.max())[order]
-    n, bound = _accepted(confidence, wrong, group, weight, error, delta)
+    accepted = functools.partial(_accepted, confidence, wrong, group, weight, delta)
+    n, bound = accepted(error)
     if not n:
-        least = _least(confidence, wrong, group, weight, error, delta)
+        least = _least(lambda more: accepted(more)[0] > 0, error)
         raise FitError(
             f"no confidence promises an error of at most {error:g}: with {_counting(weight)}, "
             f"the least that can be promised is {least:g}.",
@@ -318,8 +320,8 @@ def _accepted(
     wrong: np.ndarray,
     group: np.ndarray,
     weight: np.ndarray,
-    error: float,
     delta: float,
+    error: float,
 ) -> tuple[int, float]:
     """Return how many images are accepted, and the bound of their error; 0 and 1 if none are."""
     N = len(wrong)
@@ -354,20 +356,12 @@ def _starts(group: np.ndarray, weight: np.ndarray, error: float, delta: float) -
     return {}
 
 
-def _least(
-    confidence: np.ndarray,
-    wrong: np.ndarray,
-    group: np.ndarray,
-    weight: np.ndarray,
-    error: float,
-    delta: float,
-) -> float:
-    """Return the least error, in thousandths, that some confidence promises."""
+def _least(promises: Callable[[float], bool], error: float) -> float:
+    """Return the least error above `error`, in thousandths, that some confidence promises."""
     low, high = int(error * 1000), 1000
     while high - low > 1:
         middle = (low + high) // 2
-        found = _accepted(confidence, wrong, group, weight, middle / 1000, delta)[0]
-        low, high = (low, middle) if found else (middle, high)
+        low, high = (low, middle) if promises(middle / 1000) else (middle, high)
     return high / 1000
 
 

@@ -24,8 +24,6 @@ class Choice:
 
     Attributes
     ----------
-    loss : float
-        What chose it, the least one: the sum over the rows that the inner fits held out.
     params : dict
         The point.
     proba : dict of int to ndarray
@@ -34,7 +32,6 @@ class Choice:
         Of the fit that is kept.
     """
 
-    loss: float
     params: dict[str, Any]
     proba: dict[int, np.ndarray]
     head: Any
@@ -65,16 +62,17 @@ def choose(
         By the number of the fit.
     """
     chosen: dict[int, Choice] = {}
+    least: dict[int, float] = {}
     for number, point in enumerate(path):
         proba = [_held_out(point, k, fit.held_out, table) for k, fit in enumerate(plan.fits)]
         total = np.array([_loss(table, *each) for each in zip(plan.fits, proba, strict=True)])
         for k in {*plan.scored, plan.kept}:
             inner = plan.fits[k].inner
             loss = float(total[inner].sum()) if inner else abs(number - n_points // 2)
-            if k not in chosen or loss < chosen[k].loss:
+            if k not in chosen or loss < least[k]:
                 held = {i: proba[i] for i in {*plan.calibrating(k), k}}
                 head = point.head(k) if k == plan.kept else None
-                chosen[k] = Choice(loss, point.params, held, head)
+                chosen[k], least[k] = Choice(point.params, held, head), loss
     return chosen
 
 
@@ -114,7 +112,6 @@ def vote(table: Features, plan: Plan, members: Sequence[dict[int, Choice]]) -> d
         fits = plan.fits[k].inner if calibrated else []
         own = [_calibrated(table, plan, choices[k], fits) for choices in members]
         out[k] = Choice(
-            sum(choice.loss for choice in own),
             {name: value for choice in own for name, value in choice.params.items()},
             {i: softmax(np.mean([c.proba[i] for c in own], axis=0)) for i in own[0].proba},
             average([choice.head for choice in own]) if k == plan.kept else None,

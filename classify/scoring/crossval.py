@@ -20,6 +20,7 @@ whose heads learned from its images; it is blind to the image, and not wholly so
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -31,7 +32,7 @@ from ...errors import DataError
 from ...progress import Progress, share, silent
 from ...reprs import html_table
 from ..heads.head import Head
-from ..heads.registry import fit_grid, get_head, points, resolve
+from ..heads.registry import Member, each_member, fit_grid, get_head, points
 from ..sources import Source
 from ..table import Features
 from .calibrate import (
@@ -308,21 +309,23 @@ def _evaluate(
 ) -> Evaluation:
     started = time.perf_counter()
     table, n = tables[0], len(tables)
-    searched = resolve(model, params, grid)[0]
+    members = each_member(model, params, grid)
+    n_points = math.prod(points(own) for _, _, own in members)
     plan = make_plan(
         table,
         n_folds,
         seed,
-        search=points(searched) > 1 or n > 1,
+        search=n_points > 1 or n > 1,
         max_per_class=max_per_class,
         draw=draw,
     )
     parts = [share(progress, i, 1, n) for i in range(n)]
     found = [
-        _search(each, plan, model, searched, params, seed, part)
-        for each, part in zip(tables, parts, strict=True)
+        _search(each, plan, members, seed, part) for each, part in zip(tables, parts, strict=True)
     ]
-    taken, report = choose_features(tables, plan, found)
+    taken, report = dict.fromkeys(found[0], 0), None
+    if n > 1:
+        taken, report = choose_features(tables, plan, found)
     chosen, used = {k: found[i][k] for k, i in taken.items()}, tables[taken[plan.kept]]
 
     rows = np.concatenate([plan.fits[k].held_out for k in plan.scored])
@@ -351,16 +354,14 @@ def _evaluate(
         temperature=temperature,
         predict_seconds=_predict_seconds(head, used.X[rows[:_TIMED]]),
         sources=used.sources,
-        features_chosen=report if n > 1 else None,
+        features_chosen=report,
     )
 
 
 def _search(
     table: Features,
     plan: Plan,
-    model: Head,
-    grid: dict[str, list[float]],
-    params: dict[str, Any],
+    members: list[Member],
     seed: int,
     progress: Progress,
 ) -> dict[int, Choice]:
@@ -368,16 +369,13 @@ def _search(
     weights = np.zeros((len(plan.fits), len(table)), np.float32)
     for weight, fit in zip(weights, plan.fits, strict=True):
         weight[fit.train] = 1
-    members = model.members or (model,)
-    costs = [member.cost for member in members]
+    costs = [member.cost for member, _, _ in members]
     found = []
-    for i, member in enumerate(members):
-        also: dict[str, Any] = {k: v for k, v in params.items() if member.takes(k)}
-        also |= {"groups": table.groups, "seed": seed}
+    for i, (member, given, grid) in enumerate(members):
+        also: dict[str, Any] = {**given, "groups": table.groups, "seed": seed}
         also |= {"progress": share(progress, sum(costs[:i]), costs[i], sum(costs))}
-        own = {name: grid[name] for name in member.grid}
-        path = fit_grid(member, table.X, table.y, weights, own or None, **also)
-        found.append(choose(table, plan, path, points(own)))
+        path = fit_grid(member, table.X, table.y, weights, grid or None, **also)
+        found.append(choose(table, plan, path, points(grid)))
     return vote(table, plan, found)
 
 

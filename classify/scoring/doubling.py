@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .intervals import Metric, Z, standard_error
+from .intervals import Metric, Z, standard_error, variance_of_folds
 
 _EXPONENTS = np.linspace(0.05, 2, 40)
 _RESAMPLES = 1000
@@ -147,7 +147,7 @@ def gain_of_doubling(
     R = len(half)
     difference = whole.mean(axis=0) - half.mean(axis=0)
     measured = float(difference.mean())
-    scored = standard_error(difference - measured, group) * np.sqrt(2 - 1 / n_folds)
+    scored = standard_error(difference - measured, group) * np.sqrt(variance_of_folds(n_folds))
     learned = half.mean(axis=1).std(ddof=1) * np.sqrt(1 / 2 + 1 / R)
     margin = float(np.hypot(Z * scored, stdtrit(R - 1, 0.975) * learned))
     # Where no image has changed sides, three of so many might have, and none been seen to.

@@ -128,10 +128,7 @@ def compare_with_first(
         Each minus the first. p-values are corrected by Holm's method [4]_ for all pairs of
         classifiers, of which those with the same probabilities count as one.
     """
-    same_as: list[int] = []
-    for k, p in enumerate(probabilities):
-        is_same = (i for i in sorted(set(same_as)) if np.array_equal(p, probabilities[i]))
-        same_as.append(next(is_same, k))
+    same_as = first_alike(probabilities)
     pairs = list(combinations(sorted(set(same_as)), 2))
     found = [
         compare_paired(metric, y, probabilities[k], probabilities[i], groups, n_folds=n_folds)
@@ -145,6 +142,21 @@ def compare_with_first(
     }
     from_first[0] = Difference(0.0, 0.0, 0.0, 1.0)
     return [from_first[k] for k in same_as]
+
+
+def first_alike(probabilities: Sequence[np.ndarray]) -> list[int]:
+    """Return for each classifier the first one that has the same probabilities.
+
+    Examples
+    --------
+    >>> first_alike([np.array([0.1]), np.array([0.2]), np.array([0.1])])
+    [0, 1, 0]
+    """
+    same_as: list[int] = []
+    for k, p in enumerate(probabilities):
+        is_same = (i for i in sorted(set(same_as)) if np.array_equal(p, probabilities[i]))
+        same_as.append(next(is_same, k))
+    return same_as
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -165,6 +165,28 @@ def label_weights(y: np.ndarray, prior: np.ndarray) -> np.ndarray:
     return _ratio(prior, share)[y]
 
 
+def share_the_rest(stated: np.ndarray, learned: np.ndarray) -> np.ndarray:
+    """Return shares (C,) of which some are stated; the others share what is left.
+
+    They do so in the proportions that were learned, or evenly if nothing was learned of them.
+
+    Parameters
+    ----------
+    stated : ndarray of shape (C,)
+        NaN where nothing is stated.
+    learned : ndarray of shape (C,)
+
+    Examples
+    --------
+    >>> share_the_rest(np.array([0.1, np.nan, np.nan]), np.array([0.2, 0.6, 0.2])).round(3).tolist()
+    [0.1, 0.675, 0.225]
+    """
+    rest = np.isnan(stated)
+    others = np.where(rest, learned, 0)
+    others = others / others.sum() if others.any() else rest / max(rest.sum(), 1)
+    return np.where(rest, (1 - np.nansum(stated)) * others, stated)
+
+
 def _fit_shares(
     ratios: np.ndarray, weight: np.ndarray, start: np.ndarray
 ) -> tuple[np.ndarray, float]:

@@ -36,10 +36,7 @@ def mean_area(y: np.ndarray, probabilities: np.ndarray) -> tuple[float, np.ndarr
     those that have both; None if there are none.
     """
     areas = _areas(y, probabilities)
-    if not areas:
-        return None
-    values, parts = zip(*areas.values(), strict=True)
-    return float(np.mean(values)), np.sum(parts, axis=0) / len(parts)
+    return _mean(areas) if areas else None
 
 
 def roc_auc(y: np.ndarray, probabilities: np.ndarray, group: np.ndarray) -> Metric | None:
@@ -62,8 +59,7 @@ def roc_auc(y: np.ndarray, probabilities: np.ndarray, group: np.ndarray) -> Metr
     areas = _areas(y, probabilities)
     if not areas:
         return None
-    value = float(np.mean([area for area, _ in areas.values()]))
-    influence = np.sum([part for _, part in areas.values()], axis=0) / len(areas)
+    value, influence = _mean(areas)
     smaller, sizes = np.array(
         [_size(area, group[y == c], group[y != c]) for c, (area, _) in areas.items()]
     ).T
@@ -113,6 +109,11 @@ def _areas(y: np.ndarray, probabilities: np.ndarray) -> dict[int, tuple[float, n
     C = probabilities.shape[1]
     ranked = [c for c in ([1] if C == 2 else range(C)) if 0 < np.count_nonzero(y == c) < len(y)]
     return {c: _area(y == c, probabilities[:, c]) for c in ranked}
+
+
+def _mean(areas: dict[int, tuple[float, np.ndarray]]) -> tuple[float, np.ndarray]:
+    values, parts = zip(*areas.values(), strict=True)
+    return float(np.mean(values)), np.sum(parts, axis=0) / len(parts)
 
 
 def _weighted(found: list[tuple[float, int]]) -> float:

@@ -21,23 +21,12 @@ from tlx.embed.pipeline import embed_images
 from tlx.errors import DataError, UnknownNameError
 
 
-class Light:
-    """An engine without a network: mean colours over a grid of 4 by 4 fields."""
-
-    name, note, output_shape = "grid", "", (48,)
-
-    def __call__(self, batch):
-        side = batch.shape[1] // 4
-        fields = batch.reshape(len(batch), 4, side, 4, side, 3).mean((2, 4))
-        return (fields.reshape(len(batch), 48) / 255).astype("float32")
-
-
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory, class_folders) -> Path:
+def photos(tmp_path_factory, class_folders, make_grid) -> Path:
     """Return a folder with ``holiday/`` of 2 x 12 images, embedded, and one run."""
     folder = tmp_path_factory.mktemp("photos")
     class_folders(folder / "holiday", {"amber": 12, "blue": 12})
-    embed_images(folder / "holiday", workspace=folder / ".tlx", engine=Light())
+    embed_images(folder / "holiday", workspace=folder / ".tlx", engine=make_grid())
     fit_head(workspace=folder / ".tlx")
     return folder
 

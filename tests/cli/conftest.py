@@ -23,21 +23,8 @@ from tlx.workspace import Workspace
 CLASSES = ("amber", "blue", "coral")
 
 
-class Light:
-    """An engine without a network: mean colours over a grid of 4 by 4 fields."""
-
-    name = "grid"
-    note = ""
-    output_shape = (48,)
-
-    def __call__(self, batch: np.ndarray) -> np.ndarray:
-        side = batch.shape[1] // 4
-        fields = batch.reshape(len(batch), 4, side, 4, side, 3).mean((2, 4))
-        return (fields.reshape(len(batch), 48) / 255).astype(np.float32)
-
-
 @pytest.fixture(scope="session")
-def shared_project(tmp_path_factory, class_folders, run_tlx) -> Path:
+def shared_project(tmp_path_factory, class_folders, run_tlx, make_grid) -> Path:
     """Return a folder with ``data/`` of 3 x 12 images, cached light features and one run.
 
     One image of blue lies under amber, so that there is something to get wrong.
@@ -47,17 +34,17 @@ def shared_project(tmp_path_factory, class_folders, run_tlx) -> Path:
     class_folders(folder / "more", {"blue": 13})
     shutil.move(folder / "more" / "blue" / "0012.png", data / "amber" / "wrong.png")
     shutil.rmtree(folder / "more")
-    embed_images(data, workspace=folder / ".tlx", engine=Light())
+    embed_images(data, workspace=folder / ".tlx", engine=make_grid())
     run_tlx("fit-head", cwd=folder)
     return folder
 
 
 @pytest.fixture
-def project(shared_project, tmp_path) -> Path:
+def project(shared_project, tmp_path, make_grid) -> Path:
     """Return a copy of the shared project, to be changed."""
     copy = Path(shutil.copytree(shared_project, tmp_path / "project"))
     (copy / ".tlx" / "datasets" / "data.h5").unlink()  # it tells of the other folder
-    embed_images(copy / "data", workspace=copy / ".tlx", engine=Light())
+    embed_images(copy / "data", workspace=copy / ".tlx", engine=make_grid())
     return copy
 
 

@@ -148,9 +148,7 @@ def test_activations_are_computed_once_for_all_folds(tuned, stages):
     assert tuned.boundary["bytes"] == again.boundary["bytes"]
 
 
-def test_no_epochs_give_exactly_the_head_of_all_images(workspace, stages):
-    found = tune(workspace, settings=Settings(epochs=0), keep="finetuned")
-    assert found.verdict.kept == "head"
+def assert_predicts_as_its_head(found, workspace, stages):
     files = sorted((stages / "data").rglob("*.png"))[:5]
     proba = [
         [list(row.probabilities.values()) for row in rows]
@@ -159,18 +157,17 @@ def test_no_epochs_give_exactly_the_head_of_all_images(workspace, stages):
         )
     ]
     assert proba[0] == proba[1]
+
+
+def test_no_epochs_give_exactly_the_head_of_all_images(workspace, stages):
+    found = tune(workspace, settings=Settings(epochs=0), keep="finetuned")
+    assert found.verdict.kept == "head"
+    assert_predicts_as_its_head(found, workspace, stages)
 
 
 def test_a_head_that_is_kept_is_that_of_all_images_after_training_too(workspace, stages):
     found = tune(workspace, keep="head")
-    files = sorted((stages / "data").rglob("*.png"))[:5]
-    proba = [
-        [list(row.probabilities.values()) for row in rows]
-        for rows in (
-            predict_images(run, files, workspace=workspace) for run in ("logreg-1", found.run)
-        )
-    ]
-    assert proba[0] == proba[1]
+    assert_predicts_as_its_head(found, workspace, stages)
 
 
 def test_after_ctrl_c_the_same_command_goes_on_with_the_folds_that_are_done(workspace, tuned):
