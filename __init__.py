@@ -13,6 +13,7 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from . import heads
+    from .classify.audit import audit_run
     from .classify.compare import compare_heads
     from .classify.curve import learning_curve
     from .classify.evaluate import evaluate_run
@@ -30,6 +31,7 @@ _HOME = {
     "Features": ".classify.table",
     "ImageEmbedder": ".embed.embedder",
     "TlxError": ".errors",
+    "audit_run": ".classify.audit",
     "compare_heads": ".classify.compare",
     "embed_images": ".embed.pipeline",
     "evaluate_features": ".classify.fit",
@@ -50,6 +52,7 @@ __all__ = [
     "ImageEmbedder",
     "TlxError",
     "__version__",
+    "audit_run",
     "compare_heads",
     "embed_images",
     "evaluate_features",

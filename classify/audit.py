@@ -1,0 +1,122 @@
+"""Look through a data set for what is wrong with its images and labels."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ..arguments import says_nearest_argument
+from ..errors import DataError, UnknownNameError
+from ..workspace import Workspace, several
+from .findings.evidence import Evidence
+from .findings.finding import SEVERITIES, Finding
+from .findings.registry import kinds
+from .runs.best import best_run, load_run
+from .runs.run import Run
+from .sources import name_of
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What was found in a data set.
+
+    Attributes
+    ----------
+    dataset : str
+    runs : tuple of Run
+        Whose predictions were looked at, the one that is judged first; may be empty.
+    findings : tuple of Finding
+        The gravest first.
+    evidence : Evidence
+        What they were made from.
+    """
+
+    dataset: str
+    runs: tuple[Run, ...]
+    findings: tuple[Finding, ...]
+    evidence: Evidence
+
+
+@says_nearest_argument
+def audit_run(
+    run: str | Run | Iterable[str | Run] | None = None,
+    dataset: str | None = None,
+    *,
+    workspace: str | os.PathLike[str] = ".tlx",
+    only: str | Iterable[str] = (),
+) -> Audit:
+    """Find what is wrong with the images and labels of a data set, from what is cached.
+
+    No image is opened.
+
+    Parameters
+    ----------
+    run : str, Run or iterable of these, optional
+        Whose out-of-fold probabilities are looked at; by default the best run. Several runs vote.
+    dataset : str, optional
+        Its name; by default that of the run, or without one the data set embedded last.
+    workspace : path, default=".tlx"
+    only : str or iterable of str, optional
+        Names of the kinds of findings to look for; by default all.
+
+    Returns
+    -------
+    Audit
+
+    Raises
+    ------
+    DataError
+        If nothing is embedded, or runs are of different data sets.
+    UnknownNameError
+        If there is no such run, data set or kind of finding.
+
+    Examples
+    --------
+    >>> import tlx
+    >>> tlx.audit_run(only="conflict").findings
+    ()
+    """
+    place = Workspace(workspace)
+    wanted = several(only)
+    for name in wanted:
+        if name not in kinds():
+            raise UnknownNameError.nearest("finding", name, kinds())
+    evidence = gather_evidence(run, dataset, place)
+    found = [
+        finding
+        for kind in kinds().values()
+        if (not wanted or kind.name in wanted) and (evidence.runs or not kind.needs_run)
+        for finding in kind.find(evidence)
+    ]
+    found.sort(key=lambda finding: SEVERITIES.index(finding.severity))
+    return Audit(evidence.manifest.name, evidence.runs, tuple(found), evidence)
+
+
+def gather_evidence(
+    run: str | Run | Iterable[str | Run] | None, dataset: str | None, workspace: Workspace
+) -> Evidence:
+    """Return what findings are made from; see `audit_run`."""
+    if run is None:
+        runs = _best(workspace, dataset)
+    else:
+        given = [run] if isinstance(run, str | Run) else list(run)
+        runs = tuple(r if isinstance(r, Run) else load_run(r, workspace) for r in given)
+    names = {one.info.dataset for one in runs} | ({dataset} if dataset else set())
+    if len(names) > 1:
+        raise DataError(
+            f"these are of {len(names)} data sets: {', '.join(sorted(names))}.",
+            "Look at one at a time.",
+        )
+    manifest = workspace.load_manifest(names.pop() if names else None)
+    features = name_of(runs[0].info.sources) if runs else None
+    return Evidence(workspace, manifest, features, runs)
+
+
+def _best(workspace: Workspace, dataset: str | None) -> tuple[Run, ...]:
+    """Return the best run of the data set that is meant; none if it has none."""
+    name = workspace.load_manifest(dataset).name
+    try:
+        return (best_run(workspace, name),)
+    except (DataError, UnknownNameError):
+        return ()

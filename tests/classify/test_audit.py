@@ -1,0 +1,36 @@
+import pytest
+
+from tlx.classify.audit import audit_run
+from tlx.errors import DataError, UnknownNameError
+
+
+@pytest.fixture
+def zoo(place, add_dataset, draw):
+    return add_dataset("zoo", *draw(40))
+
+
+def test_a_data_set_without_runs_is_looked_at_too(zoo):
+    found = audit_run(workspace=zoo)
+    assert (found.dataset, found.runs) == ("zoo", ())
+
+
+def test_a_kind_that_there_is_not_is_named(zoo):
+    with pytest.raises(UnknownNameError, match="conflict"):
+        audit_run(workspace=zoo, only="conflikt")
+
+
+def test_by_default_the_best_run_is_judged(zoo):
+    import tlx
+
+    run = tlx.fit_head("lda", workspace=zoo)
+    assert [one.id for one in audit_run(workspace=zoo).runs] == [run.id]
+
+
+def test_runs_of_two_data_sets_are_not_judged_together(zoo, add_dataset, draw):
+    import tlx
+
+    first = tlx.fit_head("lda", workspace=zoo)
+    add_dataset("park", *draw(40))
+    second = tlx.fit_head("lda", dataset="park", workspace=zoo)
+    with pytest.raises(DataError, match="2 data sets: park, zoo"):
+        audit_run([first, second], workspace=zoo)
