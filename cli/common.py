@@ -165,8 +165,8 @@ def next_command(command: str, *paths: object) -> str:
 
 
 _COMMAND = re.compile(
-    r"\btlx (?:(?:cache|runs) [a-z]+|(?:embed|fit-head|compare|finetune|evaluate|learning-curve"
-    r"|predict|runs)\b)(?! --workspace)"
+    r"\btlx (?:(?:cache|runs) [a-z]+|(?:embed|fit-head|compare|audit|report|finetune|evaluate"
+    r"|learning-curve|predict|runs)\b)(?! --workspace)"
 )
 
 

@@ -11,6 +11,7 @@ import typer
 
 from .._version import __version__
 from . import (
+    audit,
     backbones,
     cache,
     compare,
@@ -75,6 +76,12 @@ for name, function, short, example in (
         "tlx fit-head --model logreg",
     ),
     ("compare", compare.compare, "Rank runs on the same images.", "tlx compare --plot heads.png"),
+    (
+        "audit",
+        audit.audit,
+        "Find what is wrong with the images and labels.",
+        "tlx audit --output findings.csv",
+    ),
     (
         "finetune",
         finetune.finetune,

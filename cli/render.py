@@ -278,6 +278,19 @@ def counts(numbers: Mapping[str, int]) -> str:
     return f"{len(numbers)} classes of {least if least == most else f'{least} to {most}'} images"
 
 
+def spreadsheet_text(text: str) -> str:
+    """Return a cell of a CSV file that no spreadsheet takes for a formula.
+
+    An apostrophe before it says so, as OWASP advises under "CSV Injection".
+
+    Examples
+    --------
+    >>> spreadsheet_text("photos/1.jpg"), spreadsheet_text("=1+1.jpg")
+    ('photos/1.jpg', "'=1+1.jpg")
+    """
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text
+
+
 def local_minute(moment: str) -> str:
     """Return an ISO time to the minute, in the time zone of this machine.
 

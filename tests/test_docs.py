@@ -11,6 +11,7 @@ import pytest
 import typer.main
 
 import tlx
+from tlx.classify.findings.registry import kinds
 from tlx.cli.main import app
 
 ROOT = Path(tlx.__file__).parent
@@ -65,3 +66,9 @@ def test_commands_and_their_options_exist(page):
 def test_the_readme_has_every_command():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert not {name for name in COMMAND.commands if f"`tlx {name}" not in text}
+
+
+@pytest.mark.parametrize("kind", kinds().values(), ids=lambda kind: kind.name)
+def test_every_kind_of_finding_has_its_section(kind):
+    text = (ROOT / "docs" / "findings.md").read_text(encoding="utf-8")
+    assert f"\n## {kind.code} {kind.name}\n" in text
