@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .embed.pipeline import embed_images
     from .errors import TlxError
     from .finetune.api import finetune_head
+    from .relabel import relabel_images
 
 _HOME = {
     "Features": ".classify.table",
@@ -45,6 +46,7 @@ _HOME = {
     "load_features": ".classify.table",
     "load_run": ".classify.runs.best",
     "predict_images": ".classify.predict",
+    "relabel_images": ".relabel",
 }
 
 __all__ = [
@@ -66,6 +68,7 @@ __all__ = [
     "load_features",
     "load_run",
     "predict_images",
+    "relabel_images",
 ]
 
 

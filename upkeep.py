@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
+from .cache.corrections import Corrections
 from .cache.export import Exported, export_file
 from .cache.files import remove_stale_temporaries
 from .cache.maintain import (
@@ -38,7 +39,7 @@ from .workspace import Workspace, check_slug
 
 @dataclass
 class Verification:
-    """What a full read found: of each spec, and of each manifest that cannot be read."""
+    """What a full read found: of each spec, and what manifests and corrections cannot be read."""
 
     specs: list[SpecReport]
     manifests: list[str]
@@ -61,6 +62,8 @@ class Merged:
         Data sets that were added.
     left_out : list of str
         Data sets that are here already, and stay as they are; their new features are there.
+    corrections : dict of str to int
+        Corrections of labels that came in, by data set.
     problems : list of str
         Files that were refused.
     """
@@ -68,6 +71,7 @@ class Merged:
     images: dict[str, int] = field(default_factory=dict)
     datasets: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
+    corrections: dict[str, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
 
@@ -93,6 +97,11 @@ def verify_cache(workspace: Workspace, progress: Progress = silent) -> Verificat
             Manifest.load(path)
         except FileNotFoundError:
             continue
+        except FormatError as error:
+            broken.append(error.cause)
+    for path in (workspace.root / "corrections").glob("*.json"):
+        try:
+            workspace.corrections(path.stem)
         except FormatError as error:
             broken.append(error.cause)
     return Verification(specs, broken)
@@ -203,7 +212,9 @@ def merge_workspace(workspace: Workspace, other: Workspace, progress: Progress =
     merged.problems += refused.values()
     for path in paths:
         if path not in refused:
-            _merge_manifest(workspace, path, merged)
+            name = _merge_manifest(workspace, path, merged)
+            if name is not None:
+                _merge_corrections(workspace, name, other, path.stem, merged)
     return merged
 
 
@@ -345,7 +356,8 @@ def _merge_spec(
         store.rewrite(added)
 
 
-def _merge_manifest(workspace: Workspace, path: Path, merged: Merged) -> None:
+def _merge_manifest(workspace: Workspace, path: Path, merged: Merged) -> str | None:
+    """Take in a data set of another workspace, and return its name here; None if it is refused."""
     try:
         when = path.stat().st_mtime_ns
         theirs = Manifest.load(path)
@@ -353,10 +365,10 @@ def _merge_manifest(workspace: Workspace, path: Path, merged: Merged) -> None:
         if theirs.name != path.stem:
             raise FormatError(f"{path} says that it is data set {theirs.name!r}.")
     except FileNotFoundError:
-        return
+        return None
     except (DataError, FormatError) as error:
         merged.problems.append(error.cause)
-        return
+        return None
     root_hash = hashlib.sha256(os.fsencode(theirs.root)).hexdigest()[:6]
     for name in (theirs.name, f"{theirs.name}-{root_hash}"):
         target = workspace.manifest_path(name)
@@ -366,7 +378,25 @@ def _merge_manifest(workspace: Workspace, path: Path, merged: Merged) -> None:
                 # The default is the data set embedded last, which a merge is no reason to change.
                 os.utime(target, ns=(when, when))
             merged.datasets.append(name)
-            return
+            return name
         if Manifest.load(target).root == theirs.root:
-            break
+            merged.left_out.append(theirs.name)
+            return name
     merged.left_out.append(theirs.name)
+    return None
+
+
+def _merge_corrections(
+    workspace: Workspace, name: str, other: Workspace, its_name: str, merged: Merged
+) -> None:
+    """Take in corrections of a data set that there are none of here; those here stay."""
+    try:
+        theirs = other.corrections(its_name).by_path
+        ours = workspace.corrections(name).by_path
+    except FormatError as error:
+        merged.problems.append(error.cause)
+        return
+    if new := theirs.keys() - ours.keys():
+        both = Corrections(name, {**theirs, **ours})
+        both.save(workspace.corrections_path(name))
+        merged.corrections[name] = len(new)

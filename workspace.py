@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from .cache.corrections import Corrected, Corrections
 from .cache.hdf5 import NewerFormatError
 from .cache.manifest import Manifest
 from .errors import DataError, FormatError, UnknownNameError
@@ -68,6 +69,30 @@ class Workspace:
         """Return where the manifest of data set `name` is."""
         return self.root / "datasets" / f"{name}.h5"
 
+    def corrections_path(self, name: str) -> Path:
+        """Return where the corrections of labels of data set `name` are, if it has any."""
+        return self.root / "corrections" / f"{name}.json"
+
+    def corrections(self, name: str) -> Corrections:
+        """Return what was decided of the images of data set `name` by ``tlx relabel``.
+
+        Raises
+        ------
+        FormatError
+            If the file is damaged or foreign.
+        """
+        return Corrections.load(self.corrections_path(name), name)
+
+    def correct(self, manifest: Manifest) -> Corrected:
+        """Return a manifest as the folders have it with the corrections of its labels in it.
+
+        Raises
+        ------
+        FormatError
+            See `corrections`.
+        """
+        return self.corrections(manifest.name).correct(manifest)
+
     def find_dataset(self, source: Path, name: str | None = None) -> Known:
         """Return the name under which `source` is, or will be, known, and what is known of it.
 
@@ -112,7 +137,22 @@ class Workspace:
         return [p.stem for p in sorted(visible, key=lambda p: (p.stat().st_mtime_ns, p.name))]
 
     def load_manifest(self, name: str | None = None) -> Manifest:
-        """Return the manifest of data set `name`; of the latest one by default.
+        """Return the manifest of data set `name`, of the latest one by default, corrected.
+
+        Labels are those that ``tlx relabel`` gave, where it did. It is not to be saved: the file
+        has what the folders say.
+
+        Raises
+        ------
+        FormatError
+            If its corrections cannot be read, or it cannot.
+        DataError, UnknownNameError
+            See `load_snapshot`.
+        """
+        return self.correct(self.load_snapshot(name)).manifest
+
+    def load_snapshot(self, name: str | None = None) -> Manifest:
+        """Return the manifest of data set `name` as `tlx embed` left it, without corrections.
 
         Raises
         ------

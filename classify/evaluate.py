@@ -237,7 +237,7 @@ def _manifest(
     if seen.previous is None:
         with _latest_stays(workspace):
             manifest.save(workspace.manifest_path(manifest.name))
-    return manifest
+    return workspace.correct(manifest).manifest
 
 
 def _fill(workspace: Workspace, run: Run, source: Source, engine: str | Engine) -> SpecFill:

@@ -237,6 +237,9 @@ def merge_text(merged: Merged) -> str:
         lines.append(f"new data sets: {', '.join(merged.datasets)} (choose one with --dataset)")
     if merged.left_out:
         lines.append(f"here already, left as they are: {', '.join(merged.left_out)}")
+    if merged.corrections:
+        of = ", ".join(f"{name} {n}" for name, n in merged.corrections.items())
+        lines.append(f"new corrections of labels: {of}")
     return "\n".join(lines + [f"refused: {problem}" for problem in merged.problems])
 
 

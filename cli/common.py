@@ -166,7 +166,7 @@ def next_command(command: str, *paths: object) -> str:
 
 _COMMAND = re.compile(
     r"\btlx (?:(?:cache|runs) [a-z]+|(?:embed|fit-head|compare|audit|report|finetune|evaluate"
-    r"|learning-curve|predict|runs)\b)(?! --workspace)"
+    r"|learning-curve|predict|relabel|runs)\b)(?! --workspace)"
 )
 
 

@@ -22,6 +22,7 @@ from . import (
     fit_head,
     learning_curve,
     predict,
+    relabel,
     runs,
 )
 from .common import DEFAULT_WORKSPACE, JsonOption, WarningsOfTheLibrary, WorkspaceOption
@@ -106,6 +107,12 @@ for name, function, short, example in (
         predict.predict,
         "Say which class photos belong to.",
         "tlx predict best holiday/*.jpg --output labels.csv",
+    ),
+    (
+        "relabel",
+        relabel.relabel,
+        "Correct labels; no image file is touched.",
+        "tlx relabel corrections.csv",
     ),
     ("demo", demo.demo, "Try it all on handwritten digits.", "tlx demo digits/"),
 ):

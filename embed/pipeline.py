@@ -295,6 +295,7 @@ def embed_specs(
     workspace = Workspace(workspace)
     seen = look(workspace, source, name, rehash)
     manifest, previous, own = seen.scan.manifest, seen.previous, list(seen.scan.manifest.split)
+    corrections = workspace.corrections(manifest.name)  # damaged: told before the work
     if validation_fraction:
         check_fraction(manifest, validation_fraction)  # before the work, not after it
     if previous is not None and validation_fraction != 0:
@@ -317,7 +318,9 @@ def embed_specs(
         notes = _split(manifest, own, previous, validation_fraction, seed)
     finally:
         saver.save()
-    results = [_result(seen, one, faults, notes, started) for one in fills]
+    corrected = corrections.correct(manifest)
+    notes += corrections.told(corrected)
+    results = [_result(seen, corrected.manifest, one, faults, notes, started) for one in fills]
     _check(results[0], strict)
     return results
 
@@ -346,15 +349,20 @@ def _split(
 
 
 def _result(
-    seen: Look, one: SpecFill, faults: dict[int, str], notes: list[str], started: float
+    seen: Look,
+    corrected: Manifest,
+    one: SpecFill,
+    faults: dict[int, str],
+    notes: list[str],
+    started: float,
 ) -> EmbedResult:
-    """Sum up a pass for one of its specs."""
+    """Sum up a pass for one of its specs; splits and classes are those of corrected labels."""
     manifest = seen.scan.manifest
     reasons = dict(enumerate(manifest.error)) | faults
-    usable = manifest.usable
-    usable[list(faults)] = False
-    splits = Counter(s for s, ok in zip(manifest.split, usable, strict=True) if ok and s)
-    labels = manifest.label[usable]
+    usable, used = manifest.usable, corrected.usable
+    usable[list(faults)] = used[list(faults)] = False
+    splits = Counter(s for s, ok in zip(manifest.split, used, strict=True) if ok and s)
+    labels = corrected.label[used]
     return EmbedResult(
         dataset=manifest.name,
         images=len(manifest),
@@ -366,10 +374,10 @@ def _result(
         ],
         spec=one.spec,
         dim=math.prod(one.stores[0].feature_shape() or (0,)),
-        classes={name: int((labels == i).sum()) for i, name in enumerate(manifest.class_names)},
+        classes={name: int((labels == i).sum()) for i, name in enumerate(corrected.class_names)},
         splits=dict(splits),
         validation_fraction=manifest.validation_fraction,
-        conflicts=_conflicts(manifest),
+        conflicts=_conflicts(corrected),
         seconds=time.perf_counter() - started,
         engine=one.engine.name if one.engine and sum(one.embedded) else None,
         scan=seen.scan,

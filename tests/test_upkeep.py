@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import h5py
 import pytest
 from cache_helpers import arrays, digest, holds, manifest_of, store_of
 
@@ -11,6 +12,7 @@ from tlx.cache.shard import read_digests
 from tlx.cache.spec import FeatureSpec
 from tlx.classify.fit import fit_head
 from tlx.errors import DataError, FormatError, UnknownNameError
+from tlx.relabel import relabel_images
 from tlx.upkeep import (
     cache_info,
     compact_cache,
@@ -91,6 +93,13 @@ class TestVerify:
         store = store_in(place.cache, range(10))
         flip(store.shards()[0])
         assert not verify_cache(place).ok
+
+    def test_damaged_corrections_are_found(self, place):
+        save(place, range(5))
+        relabel_images({"0.jpg": "dog"}, workspace=place, apply=True)
+        assert verify_cache(place).ok
+        flip(place.corrections_path("data"))
+        assert "corrections of labels" in verify_cache(place).manifests[0]
 
     def test_a_damaged_manifest_is_found(self, place):
         save(place, range(10))
@@ -296,8 +305,42 @@ class TestMerge:
         with pytest.raises(DataError, match="this very workspace"):
             merge_workspace(place, Workspace(place.root / "."))
 
+    def test_corrections_come_in_and_those_here_stay(self, place, other):
+        for workspace in (place, other):
+            save(workspace, range(5))
+        relabel_images({"0.jpg": "dog"}, workspace=place, apply=True)
+        relabel_images({"0.jpg": None, "2.jpg": "dog"}, workspace=other, apply=True)
+        assert merge_workspace(place, other).corrections == {"data": 1}
+        found = place.corrections("data").by_path
+        assert {path: one.label for path, one in found.items()} == {"0.jpg": "dog", "2.jpg": "dog"}
+        assert merge_workspace(place, other).corrections == {}
+
+    def test_corrections_of_a_data_set_that_gets_another_name_come_along(self, place, other):
+        save(place, range(5))
+        save(other, range(5), root="/elsewhere/data")
+        relabel_images({"0.jpg": "dog"}, workspace=other, apply=True)
+        (name,) = merge_workspace(place, other).datasets
+        assert place.load_manifest(name).label[0] == 1
+        assert place.load_manifest("data").label[0] == 0
+
+    def test_damaged_corrections_are_refused_and_the_rest_taken(self, place, other):
+        save(other, range(5))
+        relabel_images({"0.jpg": "dog"}, workspace=other, apply=True)
+        flip(other.corrections_path("data"))
+        merged = merge_workspace(place, other)
+        assert "corrections of labels" in merged.problems[0]
+        assert merged.datasets == ["data"]
+
 
 class TestExport:
+    def test_labels_are_those_that_were_corrected(self, place, tmp_path):
+        store_in(place.cache, range(3))
+        save(place, range(3))
+        relabel_images({"0.jpg": "dog", "1.jpg": None}, workspace=place, apply=True)
+        assert export_features(place, tmp_path / "a.h5").images == 2
+        with h5py.File(tmp_path / "a.h5") as file:
+            assert file["label"][:].tolist() == [1, 0]
+
     def test_the_spec_can_be_chosen(self, place, tmp_path):
         store_in(place.cache, range(3))
         store_in(place.cache, range(3), spec=OTHER_SPEC)

@@ -85,3 +85,9 @@ class Evidence:
             probabilities = said.all_draws.mean(axis=0, dtype=float)
             found.append(Scored(run, rows[rows >= 0], probabilities[rows >= 0]))
         return tuple(found)
+
+    @cached_property
+    def decided(self) -> frozenset[str]:
+        """Paths of the images that a person looked at and decided about with ``tlx relabel``."""
+        corrections = self.workspace.corrections(self.manifest.name)
+        return frozenset(corrections.by_path) - corrections.correct(self.manifest).stale.keys()

@@ -15,6 +15,7 @@ from tlx.classify.runs.prior import run_prior
 from tlx.classify.scoring.prevalence import move_prior
 from tlx.embed.pipeline import embed_images
 from tlx.errors import DataError, UnknownNameError
+from tlx.relabel import relabel_images
 
 
 @pytest.fixture
@@ -131,6 +132,15 @@ def test_the_data_set_of_the_training_is_left_as_it_was(split_run, tmp_path, gri
     assert found.chosen_on > 0
     assert path.read_bytes() == before
     assert "validation" in fit_head("logreg", workspace=tmp_path / ".tlx").info.protocol
+
+
+def test_a_known_folder_is_scored_on_its_corrected_labels(split_run, tmp_path, grid) -> None:
+    data, run = split_run
+    before = evaluate_run(run, data, workspace=tmp_path / ".tlx", engine=grid)
+    relabel_images({"amber/0000.png": None}, workspace=tmp_path / ".tlx", apply=True)
+    for named in (data, "photos"):
+        found = evaluate_run(run, named, workspace=tmp_path / ".tlx", engine=grid)
+        assert found.n == before.n - 1
 
 
 def test_new_images_of_a_known_folder_are_scored_in_their_split(
