@@ -13,6 +13,7 @@ import difflib
 import io
 import os
 import shlex
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -170,7 +171,7 @@ def relabel_images(
             by_path.pop(path, None)  # as the folders say: nothing is left to correct
         else:
             digest = snapshot.digest[row].tobytes().hex()
-            by_path[path] = Correction(path, one.action, target, source, digest)
+            by_path[path] = Correction(path, one.action, target, source, digest, time.time())
     if apply and (changed or kept):
         Corrections(snapshot.name, by_path).save(place.corrections_path(snapshot.name))
     return Relabelling(snapshot.name, changed, kept, same, apply, corrected.stale)

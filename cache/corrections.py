@@ -4,8 +4,8 @@ One file a data set, canonical JSON in ASCII (see `tlx.cache.identity`)::
 
     format       "tlx-corrections"       version   1
     dataset      name of the data set
-    corrections  objects with the five texts of `Correction`, sorted by path; label is null for an
-                 image that is left out, from is null for one that has no label in the folders
+    corrections  objects with what `Correction` has, sorted by path; label is null for an image
+                 that is left out, from is null for one that has no label in the folders
     sha256       of the canonical JSON of all the others
 
 No image and no manifest is changed by it: a manifest is corrected as it is read, so that another
@@ -55,6 +55,8 @@ class Correction:
         Its label in the folders when this was decided; None if it had none.
     digest : str
         SHA-256 of the image that was looked at, in hexadecimal.
+    time : float
+        When it was applied, in seconds since 1970.
     """
 
     path: str
@@ -62,6 +64,7 @@ class Correction:
     label: str | None
     source: str | None
     digest: str
+    time: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -245,6 +248,7 @@ def _from_json(entry: dict[str, Any]) -> Correction:
         label=entry["label"],
         source=entry["from"],
         digest=entry["digest"],
+        time=float(entry["time"]),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from textwrap import fill
 from typing import TYPE_CHECKING, Annotated, Any
@@ -33,6 +34,7 @@ from .render import (
 )
 
 if TYPE_CHECKING:
+    from ..classify.corrected import SinceBefore
     from ..classify.fit import HeadsFit
     from ..classify.runs.run import Run
 
@@ -111,6 +113,7 @@ def fit_head(
     Never opens an image. With a validation split it trains on train and scores on validation, else
     it uses nested cross-validation.
     """
+    from ..classify.corrected import since_before
     from ..classify.fit import fit_head as fit
     from ..classify.fit import fit_heads
 
@@ -126,13 +129,15 @@ def fit_head(
     if models == ["all"] or len(models) > 1:
         with progress("Fitting heads", counted=False) as show:
             fitted = fit_heads(models, progress=show, **given)
-        emit(all_as_dict(fitted)) if as_json else say(all_as_text(fitted))
+        befores = [since_before(run, workspace) for run in fitted.runs]
+        emit(all_as_dict(fitted, befores)) if as_json else say(all_as_text(fitted, befores))
         for failed, error in fitted.failures.items():
             note(f"{failed} could not be fitted: {error}")
         return
     with progress(f"Fitting {models[0]}", counted=False) as show:
         run = fit(models[0], progress=show, **given)
-    emit(as_dict(run)) if as_json else say(as_text(run))
+    before = since_before(run, workspace)
+    emit(with_before(run, before)) if as_json else say(as_text(run, before))
 
 
 def _models(values: list[str]) -> list[str]:
@@ -151,17 +156,22 @@ def _split(values: list[str]) -> list[str]:
     return [part.strip() for value in values for part in value.split(",") if part.strip()]
 
 
-def all_as_dict(fitted: HeadsFit) -> dict[str, Any]:
+def with_before(run: Run, before: SinceBefore | None) -> dict[str, Any]:
+    """Return the JSON object of a run, with what corrections changed since the run before."""
+    return {**as_dict(run), "before": None if before is None else asdict(before)}
+
+
+def all_as_dict(fitted: HeadsFit, befores: Sequence[SinceBefore | None]) -> dict[str, Any]:
     """Return the JSON object of several heads."""
     return {
-        "runs": [as_dict(run) for run in fitted.runs],
+        "runs": [with_before(*pair) for pair in zip(fitted.runs, befores, strict=True)],
         "failures": [{"model": m, "reason": str(e)} for m, e in fitted.failures.items()],
         "seconds": fitted.seconds,
         "best_corrected": asdict(fitted.best_corrected),
     }
 
 
-def all_as_text(fitted: HeadsFit) -> str:
+def all_as_text(fitted: HeadsFit, befores: Sequence[SinceBefore | None] = ()) -> str:
     """Return the heads as a table, the best first, and where their runs are."""
     rows = []
     for run in fitted.runs:
@@ -179,6 +189,7 @@ def all_as_text(fitted: HeadsFit) -> str:
         "",
         table(header, rows, best=0),
         "",
+        *(line for before in befores if before for line in [before_text(before), ""]),
         *_flattery(fitted),
         *_chosen(fitted),
         *(f"run {run.id} in {run.folder}" for run in fitted.runs),
@@ -243,7 +254,21 @@ def as_dict(run: Run) -> dict[str, Any]:
     }
 
 
-def as_text(run: Run) -> str:
+def before_text(before: SinceBefore) -> str:
+    """Return what corrections changed since the run before, in a sentence or two."""
+    labels = f"{before.corrected} label{'s' * (before.corrected != 1)} corrected"
+    images = f"{before.left_out} image{'s' * (before.left_out != 1)} left out"
+    what = " and ".join([labels] * bool(before.corrected) + [images] * bool(before.left_out))
+    gain = before.difference
+    points = f"{100 * gain.value:+.1f} points, {100 * gain.low:.1f} to {100 * gain.high:.1f}"
+    return fill(
+        f"Since {before.run}: {what}. Accuracy on the {before.n} images that both were scored on, "
+        f"with the labels of now: {before.before:.4f} -> {before.now:.4f} ({points}).",
+        80,
+    )
+
+
+def as_text(run: Run, before: SinceBefore | None = None) -> str:
     """Return what a person wants to read."""
     info = run.info
     how = ", ".join(filter(None, [info.protocol, _parameters(run), _views(run)]))
@@ -257,6 +282,7 @@ def as_text(run: Run) -> str:
         if info.features_chosen
         else fill(f"Features: {run.features}.", 80),
         *([_FIRST_ONLY] if info.recipe and info.recipe.draws > 1 else []),
+        *([before_text(before)] if before else []),
         "",
         class_table(run.per_class()),
         "",

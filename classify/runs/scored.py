@@ -78,10 +78,15 @@ class Scored:
     @property
     def recipe(self) -> str:
         """What tells one head from another, whatever it was fitted on."""
-        info = self.run.info
-        own = info.recipe
-        fixed = (own.grid, own.fixed) if own else None
-        return repr((info.model, name_of(info.sources), info.views, info.tta, fixed))
+        return recipe_of(self.run)
+
+
+def recipe_of(run: Run) -> str:
+    """Return what tells the head of a run from another, whatever it was fitted on."""
+    info = run.info
+    own = info.recipe
+    fixed = (own.grid, own.fixed) if own else None
+    return repr((info.model, name_of(info.sources), info.views, info.tta, fixed))
 
 
 def _names(info: RunInfo) -> str:

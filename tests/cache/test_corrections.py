@@ -162,6 +162,7 @@ def reseal(file, **changes):
         {"digest": "0"},
         {"action": "burn"},
         {"path": ""},
+        {"time": "now"},
     ],
 )
 def test_a_file_whose_entries_cannot_be_is_refused(file, change):
