@@ -131,7 +131,8 @@ Tlx = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def _environment(cache: Path) -> dict[str, str]:
-    hidden = ("PYTEST_", "COV_", "TF_CPP_")
+    # A process of a test keeps what it compiled, as one of a user does.
+    hidden = ("PYTEST_", "COV_", "TF_CPP_", "PYTHONDONTWRITEBYTECODE")
     kept = {k: v for k, v in os.environ.items() if not k.startswith(hidden)}
     return {**kept, "TLX_CACHE_DIR": str(cache), "COLUMNS": "100", "PYTHONUTF8": "1"}
 

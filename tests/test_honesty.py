@@ -14,6 +14,15 @@ import tlx
 BENCHMARKS = Path(tlx.__file__).parent / "benchmarks"
 TOPICS = sorted(p.stem for p in (BENCHMARKS / "claims").glob("*.py") if p.stem[0] != "_")
 TOPICS.remove("common")
+SLOW = {
+    "choice_of_best",
+    "finetuning",
+    "intervals",
+    "layers",
+    "learning_curve",
+    "repeated_folds",
+    "vote",
+}
 
 
 @pytest.fixture
@@ -24,7 +33,9 @@ def honesty(monkeypatch):
         del sys.modules[name]
 
 
-@pytest.mark.parametrize("topic", TOPICS)
+@pytest.mark.parametrize(
+    "topic", [pytest.param(t, marks=pytest.mark.slow) if t in SLOW else t for t in TOPICS]
+)
 def test_every_claim_holds_with_few_draws(honesty, topic):
     common = importlib.import_module("claims.common")
     rng = np.random.default_rng(0)

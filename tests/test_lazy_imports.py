@@ -44,11 +44,13 @@ model.fit(keras.ops.ones((4, 8, 8, 3)), keras.ops.ones((4, 2)), verbose=0)
 """
 
 
+@pytest.mark.slow
 def test_a_training_says_nothing_whatever_log_level_is_set():
     done = run(TRAINING, TF_CPP_MIN_LOG_LEVEL="0")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+@pytest.mark.slow
 def test_who_asks_for_it_gets_the_log():
     code = "from tlx.lazy_imports import import_tensorflow, set_verbose\nset_verbose()\n"
     assert run(code + "import_tensorflow()", TF_CPP_MIN_LOG_LEVEL="0").stderr != ""

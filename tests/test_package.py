@@ -136,6 +136,7 @@ def test_doctests(environment, source_files):
     assert run_examples(environment, *sorted(names - {"tlx.finetune.api"})) >= 10
 
 
+@pytest.mark.slow
 def test_snippets_of_the_page_about_python(environment):
     assert run_examples(environment, str(ROOT / "docs" / "python.md")) >= 3
 

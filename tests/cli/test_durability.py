@@ -209,6 +209,7 @@ def kill_often(
     return killed
 
 
+@pytest.mark.slow
 def test_a_run_killed_again_and_again_ends_as_an_undisturbed_one(
     undisturbed, start, run_tlx, tmp_path
 ):
@@ -308,6 +309,7 @@ def digest(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()
 
 
+@pytest.mark.slow
 def test_four_at_once_on_overlapping_folders(undisturbed, start, run_tlx, tmp_path):
     assert crowd(undisturbed, start, run_tlx, tmp_path, 12) >= 1
 

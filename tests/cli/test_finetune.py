@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from tlx.cli.finetune import epoch_line
 from tlx.finetune.settings import Epoch
 
@@ -31,6 +33,7 @@ def test_one_epoch_of_the_real_backbone_has_the_promised_keys(real_project, run_
     assert result["kept"] == ("finetuned" if result["verdict"]["better"] else "head")
 
 
+@pytest.mark.slow
 def test_no_epoch_keeps_the_head_under_the_name_asked_for(real_project, run_tlx, tmp_path):
     where = ("--workspace", str(real_project.folder / ".tlx"))
     options = ("--unfreeze", "5", "--epochs", "0", "--name", "as-it-is", *where)

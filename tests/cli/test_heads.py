@@ -67,6 +67,7 @@ def with_new_head(tmp_path, python, project):
     return run
 
 
+@pytest.mark.slow
 def test_a_head_is_added_by_adding_a_file(with_new_head):
     text = " ".join(with_new_head(arguments=["fit-head", "--help"]).split())
     assert "logreg, majority, ridge, svm or vote" in text

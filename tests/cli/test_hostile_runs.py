@@ -133,6 +133,7 @@ def assert_keys_are_checked(run: Path, ask: Callable, commands: tuple, n_values:
         assert listed == ({"logreg-1", "logreg-2"} if good else {"logreg-2"})
 
 
+@pytest.mark.slow
 def test_each_key_of_another_type_is_refused(run, answers):
     """One each of null, a list, a number without end and a text."""
     assert_keys_are_checked(run, answers, QUICK, 1)

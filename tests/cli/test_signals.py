@@ -139,6 +139,7 @@ def test_a_forked_child_has_ordinary_signals(start):
     assert end(process) == (0, f"{int(signal.SIGTERM)}\n", "")
 
 
+@pytest.mark.slow
 def test_a_background_job_of_a_script_fits_until_it_is_terminated(wide_project, environment):
     """With SIGINT ignored, and most likely within a call of NumPy's."""
     process = subprocess.Popen(

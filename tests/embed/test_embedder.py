@@ -281,6 +281,7 @@ def test_pandas_comes_in_and_out(embedder, photos):
     np.testing.assert_array_equal(X, embedder.transform(frame[["path"]]))
 
 
+@pytest.mark.slow
 def test_search_in_processes_with_the_network_and_the_features_of_the_command(
     tlx, python, tmp_path, class_folders
 ):

@@ -119,6 +119,7 @@ def test_no_epochs_give_exactly_the_head(embedded, files):
     assert np.array_equal(proba_of(head), proba_of(same))
 
 
+@pytest.mark.slow
 def test_no_epochs_export_a_model_with_the_probabilities_of_the_head(embedded, files):
     found = finetune_head(workspace=embedded, settings=Settings(epochs=0), engine="tensorflow")
     model = import_keras().models.load_model(found.run.folder / "model.keras")
@@ -127,6 +128,7 @@ def test_no_epochs_export_a_model_with_the_probabilities_of_the_head(embedded, f
     np.testing.assert_allclose(np.asarray(model(pixels, training=False)), head, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_activations_are_computed_once(tuned, copy):
     again = finetune_head(workspace=copy, settings=QUICK, engine="none of these")
     assert again.verdict.kept == "head"  # as nobody asked for the network
@@ -187,6 +189,7 @@ def test_predicting_gives_what_was_measured(tuned, embedded, files):
     assert np.mean(right) == tuned.training.epochs[tuned.training.best_epoch].val_accuracy
 
 
+@pytest.mark.slow
 def test_a_run_that_was_moved_still_predicts(tuned, embedded, files, tmp_path):
     moved = load_run(str(shutil.copytree(tuned.run.folder, tmp_path / "moved")), tmp_path)
     here, there = (
@@ -260,6 +263,7 @@ def test_images_held_out_by_folds_are_unseen_by_head_and_network(photos, tmp_pat
     assert "fitted again without the held-out images" in told[1]
 
 
+@pytest.mark.slow
 def test_a_dense_head_is_a_seed_too(copy):
     fit_head("dense", workspace=copy)
     found = finetune_head(
@@ -268,6 +272,7 @@ def test_a_dense_head_is_a_seed_too(copy):
     assert found.parity <= 1e-3
 
 
+@pytest.mark.slow
 def test_a_few_shot_head_that_is_kept_tells_what_it_learned_from_itself(copy):
     seed = fit_head("logreg", workspace=copy, C=1e-3, max_per_class=4, repeats=2, name="few")
     options = {"workspace": copy, "engine": "tensorflow", "settings": Settings(epochs=0)}
@@ -288,6 +293,7 @@ def test_a_fine_tuned_run_is_refused_with_its_seed(tuned, embedded):
         finetune_head(tuned.run.id, workspace=embedded)
 
 
+@pytest.mark.slow
 def test_mirrored_on_one_device_uses_it_and_says_so(copy):
     told = []
     found = finetune_head(

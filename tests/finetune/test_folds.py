@@ -111,6 +111,7 @@ def test_the_network_that_is_kept_learned_from_all_images_for_the_best_epochs(tu
     assert len(tuned.run.predictions().trained_on) == N
 
 
+@pytest.mark.slow
 def test_the_network_that_is_kept_started_from_the_head_of_all_images(workspace, stages):
     # One step of a rate near nothing: what is kept is what it started from, but for temperature.
     found = tune(workspace, keep="finetuned", settings=Settings(epochs=1, lr=1e-9))
@@ -165,11 +166,13 @@ def test_no_epochs_give_exactly_the_head_of_all_images(workspace, stages):
     assert_predicts_as_its_head(found, workspace, stages)
 
 
+@pytest.mark.slow
 def test_a_head_that_is_kept_is_that_of_all_images_after_training_too(workspace, stages):
     found = tune(workspace, keep="head")
     assert_predicts_as_its_head(found, workspace, stages)
 
 
+@pytest.mark.slow
 def test_after_ctrl_c_the_same_command_goes_on_with_the_folds_that_are_done(workspace, tuned):
     epochs = []
 

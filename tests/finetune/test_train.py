@@ -122,6 +122,7 @@ def test_each_epoch_leaves_its_logits_of_the_held_out_images(top, data):
     assert [log_loss(data[3], logits) for logits in found.logits] == pytest.approx(told, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_patience_ends_a_training_that_does_not_help(top, data):
     found = train(top, *data, Settings(epochs=50, lr=3.0, patience=2))
     assert len(found.epochs) < 20
@@ -140,6 +141,7 @@ def test_statistics_stay_and_scale_and_shift_are_trained(top, data):
     assert changed == {"gamma", "beta"}
 
 
+@pytest.mark.slow
 def test_equal_seeds_give_equal_results(top, data):
     start = weights(top)
     results = []
@@ -150,6 +152,7 @@ def test_equal_seeds_give_equal_results(top, data):
     assert results[0] == pytest.approx(results[1], abs=1e-7)
 
 
+@pytest.mark.slow
 def test_a_killed_training_ends_as_an_undisturbed_one(top, data, tmp_path):
     settings = Settings(epochs=4, lr=1e-2, patience=9)
     start, path = weights(top), tmp_path / "state.npz"
@@ -174,6 +177,7 @@ def test_a_killed_training_ends_as_an_undisturbed_one(top, data, tmp_path):
         np.testing.assert_allclose(a, b, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_training_that_ended_before_its_result_was_safe_is_not_repeated(top, data, tmp_path):
     settings, path = Settings(epochs=3, lr=1e-2, patience=9), tmp_path / "state.npz"
     train(top, *data, settings, checkpoint=path)
@@ -207,6 +211,7 @@ def test_ctrl_c_keeps_the_best_epoch_and_the_checkpoint(top, data, tmp_path):
     assert log_loss(data[3], predict_logits(top, data[2])) == pytest.approx(best, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_the_average_is_never_worse_than_either_end(top, data):
     start = weights(top)
     before = log_loss(data[3], predict_logits(top, data[2]))
@@ -219,6 +224,7 @@ def test_the_average_is_never_worse_than_either_end(top, data):
     assert after <= min(before, found.epochs[found.best_epoch].val_loss) + 1e-6
 
 
+@pytest.mark.slow
 def test_label_smoothing_and_class_weights_change_what_is_minimised(top, data):
     start, losses = weights(top), []
     for options in ({}, {"label_smoothing": 0.2}, {"class_weight": "balanced"}):

@@ -33,6 +33,7 @@ def keras_probabilities(data: bytes, X: np.ndarray, folder) -> np.ndarray:
     return p if p.shape[1] > 1 else np.concatenate([1 - p, p], axis=1)
 
 
+@pytest.mark.slow
 def test_a_hidden_layer_learns_what_no_line_can(tmp_path):
     """XOR, at scales that only scaled features bear; kept as arrays and as a Keras model."""
     rng = np.random.default_rng(0)

@@ -104,7 +104,7 @@ def test_interval_is_about_that_of_a_bootstrap(metric: str) -> None:
     found = compare_paired(metric, y, a, b, np.arange(200))
     rng = np.random.default_rng(1)
     values = []
-    for _ in range(300):
+    for _ in range(200):
         rows = rng.integers(0, 200, 200)
         values.append(score(y[rows], a[rows])[metric].value - score(y[rows], b[rows])[metric].value)
     low, high = np.quantile(values, [0.025, 0.975])
@@ -120,12 +120,12 @@ def test_p_value_is_about_that_of_flipping_images_one_by_one(metric: str) -> Non
     found = compare_paired(metric, y, a, b, np.arange(120))
     rng = np.random.default_rng(1)
     as_far = 0
-    for _ in range(500):
+    for _ in range(200):
         swap = rng.random(120)[:, None] < 0.5
         p, q = np.where(swap, b, a), np.where(swap, a, b)
         value = score(y, p)[metric].value - score(y, q)[metric].value
         as_far += abs(value) >= abs(found.value)
-    assert found.p_value == pytest.approx(as_far / 500, abs=0.07)
+    assert found.p_value == pytest.approx(as_far / 200, abs=0.1)
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -193,6 +193,7 @@ def test_over_draws_it_is_the_mean_of_each_image_that_is_compared():
     assert dataclasses.astuple(thrice) == pytest.approx(dataclasses.astuple(once))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", METRICS)
 def test_of_seven_equal_classifiers_few_data_sets_claim_any_to_be_worse(metric: str) -> None:
     """The best is chosen on the same images. Of 60 with true rates of 5%, 7 are in 98%."""

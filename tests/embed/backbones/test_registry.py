@@ -112,6 +112,7 @@ def with_new_family(tmp_path, python):
     return lambda code: python(add + code, cwd=tmp_path)
 
 
+@pytest.mark.slow
 def test_a_family_is_added_by_adding_a_file(with_new_family, tmp_path, class_folders):
     class_folders(tmp_path / "data", {"cats": 3, "dogs": 3})
     (tmp_path / "mine.toy").write_text("weights")
