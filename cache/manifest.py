@@ -1,6 +1,6 @@
 """The manifest: a snapshot of a data set, which is all that tlx remembers of its images.
 
-Layout, format 2 (N images), one HDF5 data set a column, after the user block described in
+Layout, format 3 (N images), one HDF5 data set a column, after the user block described in
 `tlx.cache.hdf5`, whose hash covers the whole file::
 
     path     (N,) string   relative to the root, or as the CSV gives it
@@ -11,6 +11,7 @@ Layout, format 2 (N images), one HDF5 data set a column, after the user block de
     group    (N,) string   images that belong together, "" for none
     width, height (N,) int32  pixels, 0 while unknown
     error    (N,) string   why the image cannot be used, "" if it can
+    brightness, …, thumb (N, …)  how it looks: the fields of `tlx.cache.pictures.PICTURE`
     class_names (C,) string
     sources  (S,) string   JSON of each spec embedded for this data set, the latest last
     attributes of the file: format, version, name, root, decoder, validation_fraction, split_seed,
@@ -47,9 +48,10 @@ from .hdf5 import (
     texts_of,
 )
 from .identity import canonical_json, fingerprint_of
+from .pictures import PICTURE, measured, unmeasured
 
 FORMAT = "tlx-manifest"
-VERSION = 2
+VERSION = 3
 # From 1 to 2: the share and seed of a split that tlx made are kept. A file of format 1 has neither,
 # and what split it has stays as it is, without a rule for new images: fraction None, seed 0.
 
@@ -75,6 +77,8 @@ class Manifest:
     size, mtime_ns : ndarray of shape (N,), int64
     label, width, height : ndarray of shape (N,), int32
     digest : ndarray of shape (N, 32), uint8
+    pictures : ndarray of shape (N,), `tlx.cache.pictures.PICTURE`
+        How the images look, as far as they were measured.
     decoder : int
         Revision of the decoder that found the errors.
     sources : list of dict
@@ -100,6 +104,7 @@ class Manifest:
     width: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
     height: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
     error: list[str] = field(default_factory=list)
+    pictures: np.ndarray = field(default_factory=lambda: unmeasured(0))
     decoder: int = 0
     sources: list[dict[str, Any]] = field(default_factory=list)
     validation_fraction: float | None = 0.0
@@ -112,6 +117,9 @@ class Manifest:
             self.width = np.zeros(n, np.int32)
             self.height = np.zeros(n, np.int32)
             self.error = [""] * n
+            self.pictures = unmeasured(n)
+        if len(self.pictures) != n:
+            self.pictures = unmeasured(n)
 
     def __len__(self) -> int:
         return len(self.path)
@@ -128,10 +136,19 @@ class Manifest:
         good[[bool(error) for error in self.error]] = False
         return good
 
+    @property
+    def measured(self) -> np.ndarray:
+        """Of which images it is known how they look, shape (N,) bool."""
+        return measured(self.pictures)
+
     def digest_bytes(self) -> list[bytes]:
         """Return each image's digest as 32 bytes."""
         flat = self.digest.tobytes()
         return [flat[i : i + 32] for i in range(0, len(flat), 32)]
+
+    def measured_digests(self) -> set[bytes]:
+        """Return the digests of images of which it is known how they look."""
+        return {d for d, known in zip(self.digest_bytes(), self.measured, strict=True) if known}
 
     def file(self, index: int) -> str:
         """Return the path under which image `index` can be opened."""
@@ -155,11 +172,24 @@ class Manifest:
             & (previous.size[rows] == self.size)
             & (previous.mtime_ns[rows] == self.mtime_ns)
         )
-        for name in ("digest", "width", "height"):
+        for name in ("digest", "width", "height", "pictures"):
             getattr(self, name)[same] = getattr(previous, name)[rows[same]]
         for row in np.flatnonzero(same):
             if not self.error[row]:
                 self.error[row] = previous.error[rows[row]]
+
+    def adopt_pictures(self, other: Manifest) -> None:
+        """Take over how images look of which `other`, or this one itself, has a copy measured."""
+        there = np.flatnonzero(other.measured)
+        lacking = np.flatnonzero(self.hashed & ~self.measured)
+        if not len(there) or not len(lacking):
+            return
+        digests = other.digest_bytes()
+        known = {digests[row]: row for row in there}
+        digests = self.digest_bytes()
+        for row in lacking:
+            if (found := known.get(digests[row])) is not None:
+                self.pictures[row] = other.pictures[found]
 
     def record_source(self, fingerprint: str, spec_json: str, weights: str) -> None:
         """Note that `fingerprint` is the latest spec embedded for this data set."""
@@ -193,6 +223,8 @@ class Manifest:
             for name, dtype in _NUMBERS.items():
                 file.create_dataset(name, data=getattr(self, name).astype(dtype))
             file.create_dataset("digest", data=self.digest)
+            for name in PICTURE.names or ():
+                file.create_dataset(name, data=self.pictures[name])
             # Not an attribute: those hold at most 64 KiB.
             file.create_dataset("sources", data=text_array(map(canonical_json, self.sources)))
             data = sealed_image(file, FORMAT, VERSION)
@@ -226,7 +258,7 @@ class Manifest:
         for name in _STRINGS:
             values = getattr(self, name)
             columns[name] = [values[row] for row in rows]
-        for name in (*_NUMBERS, "digest"):
+        for name in (*_NUMBERS, "digest", "pictures"):
             columns[name] = getattr(self, name)[rows]
         return dataclasses.replace(self, **columns)
 
@@ -242,6 +274,7 @@ def _parse(path: Path, file: Any) -> Manifest:
     for name, dtype in _NUMBERS.items():
         columns[name] = read_column(path, file, name, dtype, (n,))
     columns["digest"] = read_column(path, file, "digest", np.uint8, (n, 32))
+    columns["pictures"] = _read_pictures(path, file, n)
     classes = texts_of(read_column(path, file, "class_names", "S", (-1,)))
     label = columns["label"]
     lengths = {len(column) for column in columns.values()}
@@ -256,6 +289,17 @@ def _parse(path: Path, file: Any) -> Manifest:
         **_read_split(path, file, columns["split"]),
         **columns,
     )
+
+
+def _read_pictures(path: Path, file: Any, n: int) -> np.ndarray:
+    """Return how the images look; before format 3 that was not measured."""
+    pictures = unmeasured(n)
+    if int(read_attribute(path, file, "version")) < 3:
+        return pictures
+    for name in PICTURE.names or ():
+        kind = PICTURE[name]
+        pictures[name] = read_column(path, file, name, kind.base, (n, *kind.shape))
+    return pictures
 
 
 def _read_split(path: Path, file: Any, split: list[str]) -> dict[str, Any]:

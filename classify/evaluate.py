@@ -229,6 +229,7 @@ def _manifest(
         manifest,
         [_fill(workspace, run, source, engine) for source in run.sources],
         progress=progress,
+        measure=seen.previous is None,  # of another's data set nothing is kept
     )
     manifest.split = own
     if seen.previous is not None:

@@ -43,6 +43,8 @@ class Outcome:
         As the file system said when the bytes were read; mtime -1 if they changed meanwhile.
     width, height : int
         Pixels; 0 if it was not decoded.
+    picture : void or None
+        What it looks like, one `tlx.cache.pictures.PICTURE`, if that was measured.
     error : str
         Why it lacks a feature, "" if it has them all.
     fault : bool
@@ -58,6 +60,7 @@ class Outcome:
     mtime_ns: int = -1
     width: int = 0
     height: int = 0
+    picture: np.void | None = None
     error: str = ""
     fault: bool = False
     features: list[np.ndarray | None] = field(default_factory=list)
@@ -99,7 +102,11 @@ def extract(
     return extract_all(files, [Target(spec, open_engine, known)])
 
 
-def extract_all(files: Iterable[str | bytes], targets: Sequence[Target]) -> Iterator[Outcome]:
+def extract_all(
+    files: Iterable[str | bytes],
+    targets: Sequence[Target],
+    measured: Collection[bytes] | None = None,
+) -> Iterator[Outcome]:
     """Yield what becomes of each file, roughly in their order.
 
     Each file is read and hashed once, and decoded from memory once for all targets that do not
@@ -112,6 +119,9 @@ def extract_all(files: Iterable[str | bytes], targets: Sequence[Target]) -> Iter
         Paths, or what image files hold. It is read as far ahead as images are decoded.
     targets : sequence of Target
         One or more.
+    measured : collection of bytes, optional
+        Digests of images of which it is known what they look like: all others are measured, and
+        decoded for that alone if no target lacks them. By default none is measured.
 
     Yields
     ------
@@ -125,7 +135,7 @@ def extract_all(files: Iterable[str | bytes], targets: Sequence[Target]) -> Iter
     """
     batches = [_Batch(number, target) for number, target in enumerate(targets)]
     copies = _Copies()
-    for decoded in _decode_ahead(files, targets):
+    for decoded in _decode_ahead(files, targets, measured):
         for number in decoded.pixels:
             batches[number].waiting.append(decoded)
         if not decoded.pixels:
@@ -179,8 +189,8 @@ class _Copies:
 class _Claims:
     """Which digests a thread has taken, so that no image is decoded twice."""
 
-    def __init__(self, targets: Sequence[Target]) -> None:
-        self._targets = targets
+    def __init__(self, targets: Sequence[Target], measured: Collection[bytes] | None) -> None:
+        self._targets, self._measured = targets, measured
         self._taken: set[bytes] = set()
         self._lock = threading.Lock()
 
@@ -192,13 +202,21 @@ class _Claims:
             self._taken.add(digest)
         return [n for n, target in enumerate(self._targets) if digest not in target.known]
 
+    def measures(self, digest: bytes) -> bool:
+        """Tell whether this image is to be measured."""
+        return self._measured is not None and digest not in self._measured
 
-def _decode_ahead(files: Iterable[str | bytes], targets: Sequence[Target]) -> Iterator[_Decoded]:
+
+def _decode_ahead(
+    files: Iterable[str | bytes],
+    targets: Sequence[Target],
+    measured: Collection[bytes] | None,
+) -> Iterator[_Decoded]:
     """Yield the files in order, read and decoded in threads, a bounded number ahead."""
     threads = os.cpu_count() or 1
     bytes_each = sum(3 * target.spec.image_size**2 for target in targets)
     ahead = max(threads, min(_LOOKAHEAD, _LOOKAHEAD_BYTES // bytes_each))
-    claims = _Claims(targets)
+    claims = _Claims(targets, measured)
     pending: deque[Future[_Decoded]] = deque()
     executor = ThreadPoolExecutor(threads, thread_name_prefix="tlx-decode")
     try:
@@ -222,11 +240,13 @@ def _prepare(index: int, file: str | bytes, targets: Sequence[Target], claims: _
         wanted = claims.take(outcome.digest)
         if wanted is None:
             decoded.is_copy = True
-        elif wanted:
-            framings = [_framing(targets[number].spec, outcome.digest) for number in wanted]
-            pictures = decode_images(data, framings)
+        elif wanted or claims.measures(outcome.digest):
+            specs = [targets[number].spec for number in wanted or [0]]
+            framings = [_framing(spec, outcome.digest) for spec in specs]
+            pictures = decode_images(data, framings, claims.measures(outcome.digest))
             outcome.width, outcome.height = pictures[0].width, pictures[0].height
-            decoded.pixels = {n: p.pixels for n, p in zip(wanted, pictures, strict=True)}
+            outcome.picture = pictures[0].picture
+            decoded.pixels = {n: p.pixels for n, p in zip(wanted, pictures, strict=False)}
     except ImageError as error:
         outcome.error = error.cause
     except MemoryError:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -75,6 +76,22 @@ def look(
     return Look(found, previous, known.problem)
 
 
+class Filled(NamedTuple):
+    """What became of the images of a manifest.
+
+    Attributes
+    ----------
+    faults : dict of int to str
+        Images without features by a fault of the machine, and the reason. The manifest keeps it
+        only of files that were never read: those are tried again, and no other spec loses them.
+    measured : int
+        Images whose features were there, and that were decoded only to see what they look like.
+    """
+
+    faults: dict[int, str]
+    measured: int
+
+
 class SpecFill:
     """The features of one spec and of its augmented views: what is stored, and what computes more.
 
@@ -133,8 +150,10 @@ def fill(
     save_if_due: Callable[[], None] = lambda: None,
     checkpoint_seconds: float = SEAL_SECONDS,
     progress: Progress = lambda done, total: None,
-) -> dict[int, str]:
-    """Compute and store what `fills` lack of the images of a manifest.
+    measure: bool = True,
+    previous: Manifest | None = None,
+) -> Filled:
+    """Compute and store what `fills` lack of the images of a manifest, and measure its pictures.
 
     Parameters
     ----------
@@ -147,18 +166,24 @@ def fill(
         At most this many seconds of work are lost if the process is killed.
     progress : callable, optional
         Called with the number of images done and their total.
+    measure : bool, default=True
+        See what the pictures look like of which it is not known, even if no feature lacks.
+    previous : Manifest, optional
+        What was measured before of the same bytes is taken from here.
 
     Returns
     -------
-    dict of int to str
-        Images without features by a fault of the machine, and the reason. The manifest keeps it
-        only of files that were never read: those are tried again, and no other spec loses them.
+    Filled
     """
     targets = [target for one in fills for target in one.targets()]
-    rows = _rows_to_read(manifest, targets)
+    rows = _rows_to_read(manifest, targets, measure)
     faults: dict[int, str] = {}
+    measured = 0
     if not len(rows):
-        return faults
+        return Filled(faults, measured)
+    known = None
+    if measure:
+        known = set() if previous is None else previous.measured_digests()
     files = [manifest.file(row) for row in rows]
     places = [(one, k) for one in fills for k in range(len(one.stores))]
     progress(0, len(rows))
@@ -167,17 +192,23 @@ def fill(
             stack.enter_context(one.stores[k].writer(checkpoint_seconds, save_if_due))
             for one, k in places
         ]
-        for done, outcome in enumerate(extract_all(files, targets), 1):
+        for done, outcome in enumerate(extract_all(files, targets, known), 1):
             row = int(rows[outcome.index])
             if outcome.fault:
                 faults[row] = outcome.error
             _note(manifest, row, outcome)
+            if outcome.picture is not None and all(f is None for f in outcome.features):
+                measured += 1
+                save_if_due()  # no writer seals anything that would
             for (one, k), writer, feature in zip(places, writers, outcome.features, strict=True):
                 if feature is not None and outcome.digest is not None:
                     writer.add(outcome.digest, feature)
                     one.embedded[k] += 1
             progress(done, len(rows))
-    return faults
+    for other in (previous, manifest):  # copies of a file are decoded once
+        if other is not None:
+            manifest.adopt_pictures(other)
+    return Filled(faults, measured)
 
 
 def _note(manifest: Manifest, row: int, outcome: Outcome) -> None:
@@ -191,17 +222,19 @@ def _note(manifest: Manifest, row: int, outcome: Outcome) -> None:
     manifest.size[row], manifest.mtime_ns[row] = outcome.size, outcome.mtime_ns
     if outcome.width:
         manifest.width[row], manifest.height[row] = outcome.width, outcome.height
+    if outcome.picture is not None:
+        manifest.pictures[row] = outcome.picture
 
 
-def _rows_to_read(manifest: Manifest, targets: Sequence[Target]) -> np.ndarray:
-    """Return the rows of images that are not known to be bad and lack a feature."""
-    hashed = manifest.hashed
+def _rows_to_read(manifest: Manifest, targets: Sequence[Target], measure: bool) -> np.ndarray:
+    """Return the rows of images that are not known to be bad, and lack a feature or a measure."""
+    settled = manifest.hashed & (manifest.measured | (not measure))
     return np.array(
         [
             row
             for row, digest in enumerate(manifest.digest_bytes())
             if not manifest.error[row]
-            and not (hashed[row] and all(digest in target.known for target in targets))
+            and not (settled[row] and all(digest in target.known for target in targets))
         ],
         np.intp,
     )

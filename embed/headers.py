@@ -46,6 +46,8 @@ _MAGIC = {
 _JPEG_MARKER = re.compile(rb"\xff[\x02-\xcf\xd9-\xfe]")  # those with a length, and the end
 EXIF = b"Exif\0\0"
 ORIENTATION = 274  # the EXIF tag
+_MODEL, _PHOTO, _TAKEN = 272, 34665, 36867  # camera; where the tags of the photo are; its time
+_TEXT_BYTES = 64  # at most so many of a tag's text are read
 _TAG_UNITS = (0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 0, 0, 8, 8, 8)  # bytes, by TIFF type
 _BYTE_TYPES = (1, 2, 6, 7)
 _OFFSET_TAGS = (273, 279, 324, 325)  # strip and tile offsets and sizes: numbers whatever the type
@@ -161,21 +163,64 @@ def _check_tags(tiff: bytes, what: str) -> None:
         raise ImageError(f"{what} tags of absurd size")
 
 
-def _tags(tiff: bytes) -> np.ndarray:
-    """Return the entries of the first directory of a TIFF or EXIF block; none if unreadable."""
-    order: Any = {b"II": "<", b"MM": ">"}.get(tiff[:2], "<")
+def _tags(tiff: bytes, start: int | None = None) -> np.ndarray:
+    """Return the entries of the directory at `start` of a TIFF or EXIF block; none if unreadable.
+
+    By default that is the first directory.
+    """
+    order: Any = _order(tiff)
     big = tiff[2:4] in (b"+\0", b"\0+")
     header, counter, wide = (8, "Q", "u8") if big else (4, "H", "u4")
     entry = np.dtype([("tag", "u2"), ("type", "u2"), ("count", wide), ("value", f"V{header}")])
     entry = entry.newbyteorder(order)
     try:
-        (start,) = struct.unpack_from(order + ("Q" if big else "I"), tiff, header)
+        if start is None:
+            (start,) = struct.unpack_from(order + ("Q" if big else "I"), tiff, header)
         (count,) = struct.unpack_from(order + counter, tiff, start)
     except (struct.error, OverflowError):
         return np.zeros(0, entry)
     start += struct.calcsize(counter)
     fitting = min(count, (len(tiff) - start) // entry.itemsize)
     return np.frombuffer(tiff, entry, fitting, start) if fitting else np.zeros(0, entry)
+
+
+def _order(tiff: bytes) -> str:
+    return {b"II": "<", b"MM": ">"}.get(tiff[:2], "<")
+
+
+def camera_and_time(exif: bytes) -> tuple[str, str]:
+    """Return the camera's model and when it took the photo, "" for what an EXIF block lacks.
+
+    Read here and not by Pillow, which copies every tag that a hostile file may declare.
+
+    Parameters
+    ----------
+    exif : bytes
+        The block, or a whole TIFF file.
+    """
+    exif = exif.removeprefix(EXIF)
+    if not exif:
+        return "", ""
+    first = _tags(exif)
+    photo = first[first["tag"] == _PHOTO]
+    inner = _tags(exif, _number(exif, photo[0]["value"])) if len(photo) else first[:0]
+    return _text(exif, first, _MODEL), _text(exif, inner, _TAKEN)
+
+
+def _number(tiff: bytes, value: Any) -> int:
+    return int.from_bytes(value.tobytes(), "little" if _order(tiff) == "<" else "big")
+
+
+def _text(tiff: bytes, tags: np.ndarray, tag: int) -> str:
+    """Return the text of a tag, without what follows its end; "" if there is none."""
+    found = tags[(tags["tag"] == tag) & (tags["type"] == 2)]
+    if not len(found):
+        return ""
+    count, value = min(int(found[0]["count"]), _TEXT_BYTES), found[0]["value"].tobytes()
+    if int(found[0]["count"]) > len(value):
+        start = _number(tiff, found[0]["value"])
+        value = tiff[start : start + count]
+    return value[:count].split(b"\0")[0].decode("utf-8", "replace").strip()
 
 
 def orientation(exif: bytes) -> int:

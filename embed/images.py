@@ -16,7 +16,7 @@ import logging
 import math
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,11 +28,13 @@ from .headers import (
     FORMATS,
     MAX_PIXELS,
     ORIENTATION,
+    camera_and_time,
     check_header,
     check_pixels,
     format_of,
     orientation,
 )
+from .measure import SIDE, measure_picture
 from .views import View
 
 DECODER_REVISION = 1  # raise it when the pixels that come out may change: it is part of the spec
@@ -71,11 +73,14 @@ class Decoded(NamedTuple):
         RGB, 0 to 255. May be read-only.
     width, height : int
         Size of the original in pixels, as a viewer shows it: after the EXIF orientation.
+    picture : void or None
+        What it looks like, one `tlx.cache.pictures.PICTURE`, where that was asked for.
     """
 
     pixels: np.ndarray
     width: int
     height: int
+    picture: np.void | None = None
 
 
 def decode_image(
@@ -195,10 +200,11 @@ class Framing(NamedTuple):
         return whole, (self.size, self.size)
 
 
-def decode_images(data: bytes, framings: Sequence[Framing]) -> list[Decoded]:
+def decode_images(data: bytes, framings: Sequence[Framing], measure: bool = False) -> list[Decoded]:
     """Decode one file and frame it in several ways; see `decode_image`, which gives the same.
 
-    A JPEG is decoded once for each scale that its framings ask for, any other file once.
+    A JPEG is decoded once for each scale that its framings ask for, any other file once. With
+    `measure` the first result tells as well what the picture looks like.
 
     Raises
     ------
@@ -219,7 +225,12 @@ def decode_images(data: bytes, framings: Sequence[Framing]) -> list[Decoded]:
     try:
         with _pillow_warnings_ignored():
             check_header(data)
-            return [_frame(data, framing, loaded) for framing in framings]
+            framed = [_frame(data, framing, loaded) for framing in framings]
+            if measure:
+                seen = dict(zip(framings, framed, strict=True))
+                picture = _measured(data, seen, next(iter(loaded.values())))
+                framed[0] = framed[0]._replace(picture=picture)
+            return framed
     except (ImageError, MemoryError):
         raise
     except Exception as error:
@@ -238,6 +249,7 @@ class _Picture(NamedTuple):
     width: int
     height: int
     turn: Image.Transpose | None
+    exif: bytes
 
 
 def _frame(data: bytes, framing: Framing, loaded: dict[float, _Picture]) -> Decoded:
@@ -250,7 +262,7 @@ def _frame(data: bytes, framing: Framing, loaded: dict[float, _Picture]) -> Deco
             image.load()
             # After loading: some versions of Pillow turn a TIFF then.
             loaded[scale] = _picture(image, *image.size)
-    flat, width, height, turn = loaded[scale]
+    flat, width, height, turn, _ = loaded[scale]
     box, target = framing.place(width, height)
     if reduced:
         # The box keeps its fractions: at 1/8, the last block of a side that is no multiple of 8 is
@@ -291,7 +303,20 @@ def _reduce(data: bytes, framing: Framing, loaded: dict[float, _Picture]) -> flo
 def _picture(image: Any, width: int, height: int) -> _Picture:
     exif = image.info.get("exif", b"")
     turn = None if image.format == "TIFF" else _UPRIGHT.get(orientation(exif))
-    return _Picture(_flatten(image), width, height, turn)
+    return _Picture(_flatten(image), width, height, turn, exif)
+
+
+def _measured(data: bytes, framed: Mapping[Framing, Decoded], picture: _Picture) -> np.void:
+    """Measure a picture that is decoded already, as the default network sees it."""
+    whole = [f for f in framed if (f.size, f.fit, f.view) == (SIDE, "squash", None)]
+    if whole:
+        pixels = framed[whole[0]].pixels
+    else:
+        small = picture.flat.resize((SIDE, SIDE), Image.Resampling.BILINEAR, reducing_gap=_GAP)
+        small = small if picture.turn is None else small.transpose(picture.turn)
+        pixels = np.asarray(small.convert("RGB"))
+    kind = format_of(data[:16]) or ""
+    return measure_picture(pixels, kind, *camera_and_time(data if kind == "TIFF" else picture.exif))
 
 
 def _padded(width: int, height: int, size: int) -> tuple[int, int]:

@@ -25,6 +25,8 @@ from .images import DECODER_REVISION
 from .memory import check_image_size
 from .splits import check_fraction, keep_split, split_by_digest
 
+_MEASURED = "measured {n:,} {pictures} for tlx audit: brightness, sharpness, colour and a thumbnail"
+
 
 @dataclass(repr=False)
 class EmbedResult:
@@ -308,16 +310,21 @@ def embed_specs(
     ]
     saver = ManifestSaver(manifest, workspace.manifest_path(manifest.name), checkpoint_seconds)
     try:
-        faults = fill(
+        faults, measured = fill(
             manifest,
             fills,
             save_if_due=saver.save_if_due,
             checkpoint_seconds=checkpoint_seconds,
             progress=progress,
+            previous=previous,
         )
         notes = _split(manifest, own, previous, validation_fraction, seed)
     finally:
         saver.save()
+    if measured:
+        notes.append(
+            _MEASURED.format(n=measured, pictures="picture" if measured == 1 else "pictures")
+        )
     corrected = corrections.correct(manifest)
     notes += corrections.told(corrected)
     results = [_result(seen, corrected.manifest, one, faults, notes, started) for one in fills]

@@ -67,6 +67,19 @@ class Evidence:
         return np.array([place[path] for path in self.table.paths], np.int64)
 
     @cached_property
+    def pictures(self) -> np.ndarray:
+        """How the N images look, shape (N,) `tlx.cache.pictures.PICTURE`."""
+        return self.manifest.pictures[self.rows]
+
+    @cached_property
+    def measured(self) -> np.ndarray:
+        """Of which of the N images it is known how they look, shape (N,) bool.
+
+        Those that were embedded before tlx measured pictures are, after the next `tlx embed`.
+        """
+        return self.manifest.measured[self.rows]
+
+    @cached_property
     def scored(self) -> tuple[Scored, ...]:
         """What the runs say of the images; only of those that are still in the data set."""
         place = {

@@ -76,6 +76,16 @@ def test_manifests_of_version_2_stay_readable():
     found = Manifest.load(DATA / "manifest-2.h5")
     assert found.split == ["train", "validation", ""]
     assert (found.validation_fraction, found.split_seed) == (0.25, 7)
+    assert not found.measured.any()
+
+
+def test_manifests_of_version_3_stay_readable():
+    found = Manifest.load(DATA / "manifest-3.h5")
+    assert found.measured.tolist() == [True, False, False]
+    first = found.pictures[0]
+    assert (first["brightness"], first["sharpness"]) == (1 / 16, 5 / 16)
+    assert (first["format"], first["camera"], first["taken"]) == (b"JPEG", b"Pixel 8", 1.7e9)
+    assert first["thumb"].ravel().tolist() == list(range(256))
 
 
 @pytest.mark.parametrize("name", ["shard-1.h5", "shard-1-maps.h5"])

@@ -23,9 +23,19 @@ def round_trip(manifest, folder):
 def same(one, two):
     for field in dataclasses.fields(Manifest):
         a, b = getattr(one, field.name), getattr(two, field.name)
+        if field.name == "pictures":  # NaN where they are not measured
+            a, b = a.tobytes(), b.tobytes()
         if not (np.array_equal(a, b) if isinstance(a, np.ndarray) else a == b):
             return False
     return True
+
+
+def look(manifest, *rows):
+    """Say of some images that they were measured."""
+    for row in rows:
+        manifest.pictures["brightness"][row] = (row + 1) / 8
+        manifest.pictures["camera"][row] = b"Pixel 8"
+        manifest.pictures["thumb"][row] = row + 1
 
 
 def scanned_again(manifest):
@@ -41,6 +51,7 @@ def test_everything_comes_back(tmp_path):
     manifest.split[1], manifest.group[3] = "test", "patient 7"
     manifest.width[:], manifest.height[:] = 640, 480
     manifest.decoder = 3
+    look(manifest, 3)
     manifest.validation_fraction, manifest.split_seed = 0.25, 7
     manifest.record_source(fingerprint_of(SPEC), SPEC, "imagenet")
     assert same(round_trip(manifest, tmp_path), manifest)
@@ -123,8 +134,8 @@ def test_every_flipped_byte_is_noticed(tmp_path):
 def test_a_manifest_of_a_newer_tlx_is_told_apart(tmp_path):
     path = tmp_path / "data.h5"
     manifest_of(range(5)).save(path)
-    path.write_bytes(path.read_bytes().replace(b"tlx-manifest 2", b"tlx-manifest 3", 1))
-    with pytest.raises(NewerFormatError, match=r"(?s)format 3.*pip install --upgrade"):
+    path.write_bytes(path.read_bytes().replace(b"tlx-manifest 3", b"tlx-manifest 4", 1))
+    with pytest.raises(NewerFormatError, match=r"(?s)format 4.*pip install --upgrade"):
         Manifest.load(path)
 
 
@@ -223,6 +234,32 @@ def test_adopt_keeps_an_error_that_the_scan_just_found():
     assert now.error[0] == "not a regular file"
 
 
+def test_adopt_takes_over_how_unchanged_files_look():
+    previous = manifest_of(range(4))
+    look(previous, 0, 2)
+    now = scanned_again(previous)
+    previous.size[2] += 1
+    now.adopt(previous)
+    assert now.measured.tolist() == [True, False, False, False]
+    assert now.pictures[0].tobytes() == previous.pictures[0].tobytes()
+
+
+def test_a_copy_looks_as_its_original_does():
+    manifest = manifest_of([0, 1, 0, 2])
+    look(manifest, 0)
+    manifest.adopt_pictures(manifest)
+    assert manifest.measured.tolist() == [True, False, True, False]
+
+
+def test_adopt_pictures_keeps_what_is_measured_already():
+    one, other = manifest_of(range(2)), manifest_of([1, 0])
+    look(one, 0)
+    look(other, 0, 1)
+    one.adopt_pictures(other)
+    assert one.pictures["brightness"].tolist() == [0.125, 0.125]
+    assert one.measured_digests() == set(digests(range(2)))
+
+
 def test_usable_images_were_read_and_have_no_error():
     manifest = manifest_of(range(3))
     manifest.digest[0], manifest.error[1] = 0, "not an image"
@@ -230,6 +267,9 @@ def test_usable_images_were_read_and_have_no_error():
 
 
 def test_a_subset_keeps_the_order_asked_for():
-    part = manifest_of(range(5)).subset(np.array([3, 1]))
+    whole = manifest_of(range(5))
+    look(whole, 1)
+    part = whole.subset(np.array([3, 1]))
+    assert part.measured.tolist() == [False, True]
     assert part.path == ["3.jpg", "1.jpg"]
     assert part.digest_bytes() == digests([3, 1])

@@ -7,9 +7,11 @@ import os
 import numpy as np
 import pytest
 
+from tlx.cache.pictures import unmeasured
 from tlx.embed import extract as extract_module
 from tlx.embed import images
 from tlx.errors import DataError, TlxError
+from tlx.workspace import Workspace
 
 
 def reasons(result) -> dict[str, str]:
@@ -171,7 +173,7 @@ def test_a_fault_of_the_machine_is_not_remembered(embed, data, manifest, monkeyp
     embed()
     real = images.decode_images
 
-    def decode(data, framings):
+    def decode(data, framings, measure):
         if framings[0].size == 64:
             raise MemoryError
         return real(data, framings)
@@ -193,3 +195,74 @@ def test_a_file_that_may_not_be_read_now_keeps_its_features(embed, data, manifes
     deny(data / "cats" / "0000.png", 0)
     assert reasons(embed(image_size=64)) == {"cats/0000.png": "permission denied"}
     assert manifest().usable.all()
+
+
+# What pictures look like
+
+
+def test_pictures_are_measured_while_they_are_embedded(embed, data, manifest):
+    result = embed()
+    assert manifest().measured.all()
+    assert result.notes == []
+
+
+def test_pictures_embedded_before_are_measured_by_the_next_run(embed, manifest, forget, grid):
+    embed()
+    forget()
+    seen = grid.seen
+    result = embed()
+    assert manifest().measured.all()
+    assert (result.embedded, grid.seen) == (0, seen)
+    (note,) = result.notes
+    assert note.startswith("measured 11 pictures for tlx audit")
+    assert embed().notes == []
+
+
+def test_a_copy_is_measured_with_its_original(embed, data, manifest):
+    (data / "dogs" / "again.png").write_bytes((data / "cats" / "0000.png").read_bytes())
+    embed()
+    assert manifest().measured.all()
+
+
+def test_a_renamed_picture_is_not_measured_again(embed, data, manifest, monkeypatch):
+    embed()
+    monkeypatch.setattr(extract_module, "decode_images", None)
+    (data / "cats" / "0000.png").rename(data / "cats" / "renamed.png")
+    assert embed(rehash=True).notes == []
+    assert manifest().measured.all()
+
+
+def test_measuring_saves_as_it_goes_on(embed, manifest, forget):
+    embed()
+    forget()
+    known = []
+    embed(
+        checkpoint_seconds=0.0, progress=lambda done, total: known.append(manifest().measured.sum())
+    )
+    assert known == list(range(12))
+
+
+def test_what_an_interrupted_run_measured_is_kept(embed, manifest, forget):
+    embed()
+    forget()
+
+    def stop(done, total):
+        if done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        embed(progress=stop)
+    assert manifest().measured.sum() == 5
+    assert embed().notes[0].startswith("measured 6 pictures")
+
+
+@pytest.fixture
+def forget(manifest, tmp_path):
+    """Return a function that makes the manifest one of a tlx that measured nothing."""
+
+    def run():
+        known = manifest()
+        known.pictures = unmeasured(len(known))
+        known.save(Workspace(tmp_path / "ws").manifest_path(known.name))
+
+    return run

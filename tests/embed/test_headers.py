@@ -9,7 +9,13 @@ import pytest
 from image_helpers import encode, photo, picture, png_chunk, png_header, reason, tiff_of_tags
 from PIL import Image
 
-from tlx.embed.headers import FORMATS, MAX_PIXELS, format_of, looks_like_image
+from tlx.embed.headers import (
+    FORMATS,
+    MAX_PIXELS,
+    camera_and_time,
+    format_of,
+    looks_like_image,
+)
 from tlx.embed.images import decode_image
 
 # Recognising files
@@ -116,3 +122,41 @@ def test_exif_tags_that_overlap_into_gigabytes_are_refused():
 def test_a_tiff_of_millions_of_strips_is_refused():
     strips = tiff_of_tags([(256, 3, 1, 8), (257, 3, 1, 8), (273, 4, 2**21, 100)])
     assert reason(strips + bytes(2**23)) == "TIFF tags of absurd size"
+
+
+# What cameras write down
+
+
+def photo_tags() -> Image.Exif:
+    exif = Image.Exif()
+    exif[272] = "Pixel 8"
+    exif.get_ifd(34665)[36867] = "2026:11:30 18:05:00"
+    return exif
+
+
+def test_camera_and_time_are_read_from_exif():
+    assert camera_and_time(photo_tags().tobytes()) == ("Pixel 8", "2026:11:30 18:05:00")
+
+
+def test_a_tiff_is_its_own_exif():
+    data = encode(picture(), "TIFF", exif=photo_tags())  # which Pillow writes without the time
+    assert camera_and_time(data) == ("Pixel 8", "")
+
+
+def test_a_short_text_is_in_the_tag_itself():
+    exif = Image.Exif()
+    exif[272] = "X1"
+    assert camera_and_time(exif.tobytes()) == ("X1", "")
+
+
+def test_camera_and_time_of_damaged_exif_are_empty_or_cut_but_no_error():
+    data = photo_tags().tobytes()
+    for place in range(len(data)):
+        camera_and_time(data[:place])
+        camera_and_time(data[:place] + b"\xff" + data[place + 1 :])
+    assert camera_and_time(b"") == camera_and_time(b"Exif\0\0II*\0") == ("", "")
+
+
+def test_a_text_of_a_gigabyte_is_not_read():
+    tiff = tiff_of_tags([(272, 2, 2**30, 0)])
+    assert len(camera_and_time(tiff + bytes([65]) * 1000)[0]) <= 64
