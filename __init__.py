@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .errors import TlxError
     from .finetune.api import finetune_head
     from .relabel import relabel_images
+    from .report.write import write_report
 
 _HOME = {
     "Features": ".classify.table",
@@ -47,6 +48,7 @@ _HOME = {
     "load_run": ".classify.runs.best",
     "predict_images": ".classify.predict",
     "relabel_images": ".relabel",
+    "write_report": ".report.write",
 }
 
 __all__ = [
@@ -69,6 +71,7 @@ __all__ = [
     "load_run",
     "predict_images",
     "relabel_images",
+    "write_report",
 ]
 
 

@@ -153,7 +153,7 @@ def as_text(found: Comparison, refit: bool) -> str:
         lines += ["", "There is nothing to compare it with yet."]
         other = "logreg" if found.best.info.model == "lda" else "lda"
         return "\n".join([*lines, next_command(f"tlx fit-head --model {other}")])
-    return "\n".join([*lines, "", next_command("tlx predict {} PHOTO.jpg", found.best.id)])
+    return "\n".join([*lines, "", next_command("tlx report")])
 
 
 def _ranking(found: Comparison) -> str:

@@ -196,7 +196,7 @@ def all_as_text(fitted: HeadsFit, befores: Sequence[SinceBefore | None] = ()) ->
         *(f"{model} failed: {error.args[0]}" for model, error in fitted.failures.items()),
         "",
         f"{fitted.seconds:.1f} s for all heads",
-        next_command("tlx compare"),
+        next_command("tlx report"),
     ]
     return "\n".join(lines)
 
@@ -294,7 +294,7 @@ def as_text(run: Run, before: SinceBefore | None = None) -> str:
     lines += [
         "",
         f"run {run.id} in {run.folder} ({info.seconds:.1f} s)",
-        next_command("tlx predict {} PHOTO.jpg", run.id),
+        next_command("tlx report"),
     ]
     return "\n".join(lines)
 

@@ -23,6 +23,7 @@ from . import (
     learning_curve,
     predict,
     relabel,
+    report,
     runs,
 )
 from .common import DEFAULT_WORKSPACE, JsonOption, WarningsOfTheLibrary, WorkspaceOption
@@ -113,6 +114,12 @@ for name, function, short, example in (
         relabel.relabel,
         "Correct labels; no image file is touched.",
         "tlx relabel corrections.csv",
+    ),
+    (
+        "report",
+        report.report,
+        "Write one page that shows it all.",
+        "tlx report --open",
     ),
     ("demo", demo.demo, "Try it all on handwritten digits.", "tlx demo digits/"),
 ):

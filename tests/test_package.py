@@ -169,7 +169,8 @@ def wheel(tmp_path_factory) -> Path:
 def test_wheel_holds_the_packages_and_nothing_else(wheel, source_files):
     names = zipfile.ZipFile(wheel).namelist()
     expected = {str(Path("tlx") / path.relative_to(ROOT)) for path in source_files} | {
-        "tlx/py.typed"
+        "tlx/py.typed",
+        *(f"tlx/report/page.{kind}" for kind in ("css", "html", "js")),
     }
     assert {name for name in names if ".dist-info/" not in name} == expected
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)

@@ -43,7 +43,7 @@ def test_text_ranks_explains_and_says_what_is_left_out(fitted, run_tlx) -> None:
     assert "p: random signs of what images add against the best, corrected for all 3" in text
     assert "Choosing the best of 3 by accuracy flatters" in text
     assert "other     nested 2-fold instead of nested 5-fold" in text
-    assert "Next: tlx predict" in text
+    assert text.endswith("\nNext: tlx report\n")
     assert max(map(len, text.splitlines())) <= 100
 
 

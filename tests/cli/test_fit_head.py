@@ -60,7 +60,7 @@ def test_text(project, tlx):
     assert re.search(r"^class +images +recall +precision +F1$", text, re.MULTILINE)
     assert "true \\ predicted  amber  blue  coral" in text
     assert "run logreg-2 in " in text
-    assert "Next: tlx predict logreg-2 PHOTO.jpg" in text
+    assert text.endswith("\nNext: tlx report\n")
 
 
 def test_text_says_of_whom_the_figures_of_cross_validation_are(project, tlx):

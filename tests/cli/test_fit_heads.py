@@ -45,7 +45,7 @@ def test_several_heads_as_a_ranked_table(project, tlx):
     assert "run ridge-1 in " in text
     assert " s for all heads" in text
     assert "Choosing the best of 3 by accuracy flatters" in text
-    assert "Next: tlx compare" in text
+    assert "Next: tlx report" in text
 
 
 def test_a_head_that_fails_is_told_and_the_others_are_kept(project, tlx):

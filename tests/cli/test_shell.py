@@ -137,7 +137,7 @@ def test_completion_can_be_shown(tlx):
 def test_what_comes_next_has_the_workspace(two_workspaces, run_tlx):
     few = ["--workspace", "few"]
     fitted = run_tlx("fit-head", *few, "--name", "again", cwd=two_workspaces).stdout
-    assert fitted.endswith("Next: tlx predict --workspace few again PHOTO.jpg\n")
+    assert fitted.endswith("Next: tlx report --workspace few\n")
     compared = run_tlx("compare", *few, cwd=two_workspaces).stdout
     assert "\nNext: tlx fit-head --workspace few --model lda" in compared
     (two_workspaces / "few" / "runs" / "again" / "run.json").write_text("{")

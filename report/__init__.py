@@ -1,0 +1,1 @@
+"""Runs and findings to one HTML page that needs no server: what there is, and what to do next."""

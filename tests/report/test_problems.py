@@ -1,0 +1,81 @@
+import pytest
+
+from tlx.classify.findings.finding import Finding, Flagged
+from tlx.report import problems
+from tlx.report.album import Album
+
+
+@pytest.fixture
+def album(audit):
+    return Album(audit.evidence.manifest)
+
+
+def finding(name="suspect-label", code="TLX101", n=1, advice="Look at it.", **more):
+    images = tuple(Flagged("amber/wrong.png", "amber", **more) for _ in range(n))
+    return Finding(code, name, "warning", f"{n} found.", advice, images=images)
+
+
+def test_each_kind_has_its_section():
+    kinds = {"suspect-label": "suspects", "near-duplicate": "duplicates", "leak": "duplicates"}
+    for name, section in kinds.items():
+        assert problems.section_of(finding(name)) == section
+    assert problems.section_of(finding("blurred", "TLX304")) == "odd"
+    assert problems.section_of(finding("imbalance", "TLX502")) == ""
+
+
+def test_the_overview_shows_some_and_the_section_all(album):
+    one = finding(n=30)
+    assert (len(problems.preview(one, album).shown), problems.preview(one, album).left) == (8, 22)
+    (all_of_it,) = problems.whole([one, finding("leak")], "suspects", album)
+    assert (len(all_of_it.shown), all_of_it.left) == (30, 0)
+
+
+def test_a_photo_says_what_is_suggested(album):
+    (shown,) = problems.preview(finding(suggested="teal", score=0.987), album).shown
+    (card,) = shown.cards
+    assert (card.path, card.label, card.suggested, card.score) == (
+        "amber/wrong.png", "amber", "teal", "0.99",
+    )  # fmt: skip
+
+
+def test_what_belongs_together_stands_side_by_side(album):
+    (shown,) = problems.preview(finding("conflict", other="teal/0005.png"), album).shown
+    assert [(card.path, card.label) for card in shown.cards] == [
+        ("amber/wrong.png", "amber"),
+        ("teal/0005.png", "teal"),
+    ]
+
+
+def test_the_command_is_the_one_that_the_advice_names(album):
+    advice = "Group them: tlx fit-head --near-duplicates group."
+    assert problems.preview(finding("bursts", advice=advice), album).command == (
+        "tlx fit-head --near-duplicates group"
+    )
+    assert problems.preview(finding(), album).command == "tlx relabel corrections.csv"
+    assert problems.preview(finding("weak-slice", "TLX403"), album).command == ""
+
+
+def test_suspects_stand_beside_what_is_most_like_them(album, audit):
+    table = audit.evidence.table
+    (one,) = problems.whole([finding(suggested="teal")], "suspects", album)
+    (shown,) = problems.with_neighbours(one, table, album).shown
+    assert [group.label for group in shown.neighbours] == list(table.class_names)
+    assert {len(group.cards) for group in shown.neighbours} == {3}
+    assert not any(card.can_be_fixed for group in shown.neighbours for card in group.cards)
+
+
+def test_neighbours_are_neither_itself_nor_its_copies(audit):
+    table = audit.evidence.table
+    row = table.paths.index("amber/both.png")
+    (found,) = problems.nearest_of_each_class(table, [row])
+    copy = table.paths.index("teal/0005.png")
+    assert not {row, copy} & {k for rows in found.values() for k in rows}
+    for name, rows in found.items():
+        assert {table.class_names[table.y[k]] for k in rows} == {name}
+
+
+def test_a_suspect_that_is_gone_is_shown_without_neighbours(album, audit):
+    gone = Finding("TLX101", "suspect-label", "note", "t", "a", images=(Flagged("gone.png", "x"),))
+    (one,) = problems.whole([gone], "suspects", album)
+    (shown,) = problems.with_neighbours(one, audit.evidence.table, album).shown
+    assert shown.neighbours == ()
