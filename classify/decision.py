@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 
 from ..errors import DataError, UnknownNameError
 from .costs import Costs, costs_of, named_numbers
+from .runs.neighbours import read_neighbours
 from .runs.predictions import Predictions
 from .runs.prior import run_prior
 from .runs.run import Run
@@ -29,6 +30,7 @@ from .scoring.prevalence import (
     move_prior,
     share_the_rest,
 )
+from .strangers import Neighbours
 
 AUTO = "auto"
 
@@ -109,6 +111,8 @@ class Decision:
         How frequent they are; None to leave the probabilities as they are.
     rejection : Rejection or None
     costs : Costs or None
+    neighbours : Neighbours or None
+        What tells strangers; None if the run has nothing that does.
     scored : Predictions or None
         Of the run: what a prevalence is estimated with, where that was asked for.
     estimate : PriorEstimate or None
@@ -122,6 +126,7 @@ class Decision:
     prior: np.ndarray | None = None
     rejection: Rejection | None = None
     costs: Costs | None = None
+    neighbours: Neighbours | None = None
     scored: Predictions | None = None
     estimate: PriorEstimate | None = None
     too_little: str = ""
@@ -154,14 +159,20 @@ class Decision:
             return probabilities
         return move_prior(probabilities, self.learned, self.prior)
 
-    def choose(self, moved: np.ndarray) -> np.ndarray:
-        """Return the classes (N,) that images are taken for; C stands for ``"unknown"``."""
+    def choose(self, moved: np.ndarray, stranger: np.ndarray | None = None) -> np.ndarray:
+        """Return the classes (N,) that images are taken for; C stands for ``"unknown"``.
+
+        With a rejection also for a stranger, where `stranger` (N,) has the p-values of that.
+        """
         if self.costs is not None:
             return self.costs.choose(moved)
         best = moved.argmax(axis=1)
         if self.rejection is None:
             return best
-        return np.where(moved.max(axis=1) >= self.rejection.threshold, best, moved.shape[1])
+        rejected = moved.max(axis=1) < self.rejection.threshold
+        if stranger is not None and self.rejection.strangers is not None:
+            rejected |= stranger <= self.rejection.strangers
+        return np.where(rejected, moved.shape[1], best)
 
 
 def make_decision(
@@ -211,6 +222,7 @@ def make_decision(
         prior=shares,
         rejection=reject,
         costs=None if cost is None else costs_of(cost, run.class_names, positive),
+        neighbours=read_neighbours(run),
         scored=run.predictions() if prior == AUTO else None,
     )
 
@@ -219,7 +231,8 @@ def rejection(run: Run, error: float, prior: np.ndarray | None = None) -> Reject
     """Choose the confidence of a run above which at most `error` of the predictions are wrong.
 
     It is chosen on the images that the run was scored on, by heads that had not seen them: see
-    `tlx.classify.scoring.calibrate.choose_threshold`.
+    `tlx.classify.scoring.calibrate.choose_threshold`. Those of them that would be taken for
+    strangers are left out, as they will be where the run predicts.
 
     Parameters
     ----------
@@ -254,4 +267,12 @@ def rejection(run: Run, error: float, prior: np.ndarray | None = None) -> Reject
             )
         probabilities = move_prior(probabilities, run_prior(run), prior)
         weights = label_weights(y, prior)
-    return choose_threshold(y, probabilities, scored.group, error, weights=weights)
+    neighbours = read_neighbours(run)
+    if neighbours is None:
+        return choose_threshold(y, probabilities, scored.group, error, weights=weights)
+    known = ~neighbours.are_strangers
+    weights = np.ones(len(y)) if weights is None else weights
+    kept = y[known], probabilities[known], scored.group[known]
+    found = choose_threshold(*kept, error, weights=weights[known])
+    coverage = found.coverage * float(weights[known].sum() / weights.sum())
+    return replace(found, coverage=coverage, strangers=neighbours.level)

@@ -388,7 +388,8 @@ def _fit(
     table, *others = tables
     options = {**options, "n_folds": folds, "seed": seed}
     evaluation = evaluate_head(table, model, others=others, **options)
-    return save_evaluation(workspace, table, evaluation, seed=seed, name=name, trusted=trusted)
+    used = next(one for one in tables if one.sources == evaluation.sources)
+    return save_evaluation(workspace, used, evaluation, seed=seed, name=name, trusted=trusted)
 
 
 def _rank(run: Run) -> tuple[float, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -28,9 +29,11 @@ from .decision import AUTO, Decision, make_decision
 from .runs.backbone import run_backbone
 from .runs.best import load_run
 from .runs.checks import head_probabilities
+from .runs.neighbours import stranger_p_values
 from .runs.run import Run
 from .scoring.calibrate import UNKNOWN, Rejection
 from .sources import MAX_VIEWS, Source, averaged, mean_of, mean_views, view_specs
+from .strangers import Neighbours
 
 _BLOCK = 1024  # files whose features are held at a time
 
@@ -53,6 +56,9 @@ class Prediction:
         Why it could not be read, "" if it could.
     expected_cost : float or None
         Of the label, where costs were given.
+    stranger : float or None
+        The share of the images that the run was scored on which resemble those that it learned from
+        as little, this one among them: see `tlx.classify.strangers`. None if the run does not tell.
     """
 
     path: str
@@ -61,6 +67,7 @@ class Prediction:
     probabilities: dict[str, float] | None = None
     error: str = ""
     expected_cost: float | None = None
+    stranger: float | None = None
 
     def __repr__(self) -> str:
         path = shortened(self.path, 200)
@@ -105,6 +112,7 @@ def predict_images(
     reject : float or Rejection, optional
         Call images ``"unknown"`` of which the run is too little sure, so that at most this share of
         the others is wrong: see `tlx.classify.decision.rejection`, whose result it may be as well.
+        So are images that resemble nothing the run learned from, where it can tell.
     prior : mapping of str to float, or "auto", optional
         How frequent the classes are among such images, if not as among those that the run learned
         from: ``{"cats": 0.05}``; classes not named share what is left. Probabilities, labels and
@@ -169,10 +177,13 @@ def label_images(
     sources = run.sources if tta is None else averaged(run.info.sources, tta)
     seen = _seen(run, sources, Workspace(workspace).cache, engine)
     head = run.head()
-    known: dict[bytes, np.ndarray] = {}  # probabilities of the images so far
+    # Over other views than its own it was not measured how far images are.
+    neighbours = decision.neighbours if tta in (None, run.info.tta) else None
+    known: dict[bytes, _Judged] = {}  # of the images so far
     outcomes: list[tuple[bytes | None, str]] = [(None, "")] * len(files)
     for block in _blocks(files, seen, progress):
-        known.update(_probabilities(run, head, seen, [o for o in block if o.digest not in known]))
+        new = [outcome for outcome in block if outcome.digest not in known]
+        known.update(_judge(run, head, neighbours, seen, new))
         for outcome in block:
             outcomes[outcome.index] = outcome.digest, outcome.error
     decision = decision.settled(_stack(known, len(run.class_names)))
@@ -269,10 +280,21 @@ def _blocks(
         yield block
 
 
-def _probabilities(
-    run: Run, head: Any, seen: list[list[_Source]], outcomes: list[Outcome]
-) -> dict[bytes, np.ndarray]:
-    """Return the probabilities (C,) of each image that could be read."""
+class _Judged(NamedTuple):
+    """What a run says of an image: its probabilities (C,), and the p-value of a stranger."""
+
+    probabilities: np.ndarray
+    stranger: float
+
+
+def _judge(
+    run: Run,
+    head: Any,
+    neighbours: Neighbours | None,
+    seen: list[list[_Source]],
+    outcomes: list[Outcome],
+) -> dict[bytes, _Judged]:
+    """Return what is said of each image that could be read."""
     # The first of byte-identical files is the one that has the features computed now.
     images = {o.digest: o for o in reversed(outcomes) if o.digest is not None and not o.error}
     if not images:
@@ -281,7 +303,12 @@ def _probabilities(
     numbers = itertools.count()  # of the targets, in the order of `_blocks`
     for looks in seen:
         columns.append(mean_of(_features(one.store, images, next(numbers)) for one in looks))
-    return dict(zip(images, head_probabilities(run.folder, head, np.hstack(columns)), strict=True))
+    X = np.hstack(columns)
+    stranger = np.full(len(X), np.nan)
+    if neighbours is not None:
+        stranger = stranger_p_values(run, neighbours, X)
+    judged = zip(head_probabilities(run.folder, head, X), stranger.tolist(), strict=True)
+    return dict(zip(images, itertools.starmap(_Judged, judged), strict=True))
 
 
 def _features(store: FeatureStore, images: dict[bytes, Outcome], target: int) -> np.ndarray:
@@ -300,30 +327,33 @@ def _failed(path: str, error: str) -> Prediction:
 class _Labels:
     """What a decision makes of the images known: rows by their digest."""
 
-    def __init__(self, known: dict[bytes, np.ndarray], decision: Decision) -> None:
+    def __init__(self, known: dict[bytes, _Judged], decision: Decision) -> None:
         self._place = {digest: i for i, digest in enumerate(known)}
         self._names = (*decision.class_names, UNKNOWN)
         self._moved = decision.moved(_stack(known, len(decision.class_names)))
-        self._chosen = decision.choose(self._moved)
+        self._stranger = np.array([judged.stranger for judged in known.values()])
+        self._chosen = decision.choose(self._moved, self._stranger)
         costs = decision.costs
         self._expected = None if costs is None else costs.expected(self._moved)
 
     def row(self, path: str, digest: bytes) -> Prediction:
         """Return the prediction of one image."""
         i = self._place[digest]
-        p, chosen = self._moved[i], int(self._chosen[i])
+        p, chosen, stranger = self._moved[i], int(self._chosen[i]), float(self._stranger[i])
         return Prediction(
             path,
             label=self._names[chosen],
             confidence=float(p[chosen] if chosen < len(p) else p.max()),
             probabilities=dict(zip(self._names, map(float, p), strict=False)),
             expected_cost=None if self._expected is None else float(self._expected[i, chosen]),
+            stranger=None if math.isnan(stranger) else stranger,
         )
 
 
-def _stack(known: dict[bytes, np.ndarray], C: int) -> np.ndarray:
+def _stack(known: dict[bytes, _Judged], C: int) -> np.ndarray:
     """Return the probabilities of all images, shape (N, C)."""
-    return np.stack([*known.values()]) if known else np.zeros((0, C))
+    found = [judged.probabilities for judged in known.values()]
+    return np.stack(found) if found else np.zeros((0, C))
 
 
 def find_images(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[str]:

@@ -32,7 +32,9 @@ from .render import counts, percent, table
 if TYPE_CHECKING:
     from ..classify.decision import Decision
     from ..classify.predict import Prediction
+    from ..classify.runs.run import Run
     from ..classify.scoring.calibrate import Rejection
+    from ..classify.strangers import Neighbours
 
 
 _REASONS = 5  # that are told apart
@@ -65,7 +67,8 @@ def predict(
         typer.Option(
             metavar="ERROR",
             help="Say 'unknown' where the run is too little sure, so that at most this share "
-            "of the other predictions is wrong: 0.01, say.",
+            "of the other predictions is wrong: 0.01, say. So it says of images that are like "
+            "nothing it learned from.",
         ),
     ] = None,
     prior: Annotated[
@@ -125,6 +128,10 @@ def predict(
     if decision.rejection is not None:
         result["reject"] = asdict(decision.rejection)
         note(rejection_text(decision.rejection, found))
+        if decision.neighbours is None:
+            note(not_looked_text(loaded))
+    elif decision.neighbours is not None and (told := strangers_text(decision.neighbours, found)):
+        note(told)
     if decision.costs is not None:
         result["cost"] = cost_dict(decision, found)
         note(cost_text(result["cost"]))
@@ -132,7 +139,7 @@ def predict(
         as_csv = output.suffix.lower() == ".csv"
         costs = decision.costs is not None
         text = (
-            to_csv(found, loaded.class_names, costs=costs)
+            to_csv(found, loaded.class_names, costs=costs, strangers=reject is not None)
             if as_csv
             else json.dumps(result, indent=1)
         )
@@ -140,7 +147,7 @@ def predict(
     if as_json:
         emit(result)
     elif output is None:
-        say(as_text(found) + "\n")
+        say(as_text(found, decision.rejection) + "\n")
     tell = note if as_json or output is not None else say
     tell(summary_text(found) + (f", written to {output}" if output is not None else ""))
     if any(row.error for row in found):
@@ -149,17 +156,25 @@ def predict(
         raise typer.Exit(1)
 
 
-def as_text(found: list[Prediction]) -> str:
-    """Return the predictions as a table."""
+def as_text(found: list[Prediction], chosen: Rejection | None = None) -> str:
+    """Return the predictions as a table; strangers that were rejected say that they are."""
     rows = [
         [row.path, row.label or "-", "-" if row.confidence is None else f"{row.confidence:.3f}"]
         for row in found
     ]
-    if not any(row.error for row in found):
-        return table(["path", "label", "confidence"], rows)
+    head = ["path", "label", "confidence"]
     for cells, row in zip(rows, found, strict=True):
-        cells.append(row.error)
-    return table(["path", "label", "confidence", "error"], rows)
+        if chosen is not None and _is_stranger(row, chosen.strangers):
+            cells[1] += ": like nothing it learned from"
+    if any(row.error for row in found):
+        head.append("error")
+        for cells, row in zip(rows, found, strict=True):
+            cells.append(row.error)
+    return table(head, rows)
+
+
+def _is_stranger(row: Prediction, level: float | None) -> bool:
+    return level is not None and row.stranger is not None and row.stranger <= level
 
 
 def summary_text(found: list[Prediction]) -> str:
@@ -192,14 +207,47 @@ def rejection_text(chosen: Rejection, found: list[Prediction]) -> str:
     """Return what was rejected, and what is promised of the rest."""
     from ..classify.scoring.calibrate import UNKNOWN
 
-    unknown = sum(row.label == UNKNOWN for row in found)
+    rejected = [row for row in found if row.label == UNKNOWN]
+    strange = sum(_is_stranger(row, chosen.strangers) for row in rejected)
+    unsure = len(rejected) - strange
+    who = f"{strange} {'is' if strange == 1 else 'are'}" if unsure else "they are"
+    reasons = [f"{who} like nothing the run learned from"] if strange else []
+    if unsure or not strange:
+        whose = f"the confidence of {unsure}" if strange else "their confidence"
+        reasons.append(f"{whose} is below {chosen.threshold:.3f}")
     text = (
-        f"{unknown} of {len(found)} predictions are {UNKNOWN!r}: their confidence is below "
-        f"{chosen.threshold:.3f}. Of the images that the run was scored on, "
-        f"{percent(chosen.coverage)} reach it, and {percent(chosen.observed)} of those are wrong "
-        f"(with 95% confidence at most {percent(chosen.bound)})."
+        f"{len(rejected)} of {len(found)} predictions are {UNKNOWN!r}: {', '.join(reasons)}. "
+        f"Of the images that the run was scored on, {percent(chosen.coverage)} are accepted, and "
+        f"{percent(chosen.observed)} of those are wrong (with 95% confidence at most "
+        f"{percent(chosen.bound)})."
+    )
+    if chosen.strangers is not None:
+        text += f" Of images like those, {percent(chosen.strangers)} are taken for strangers."
+    return textwrap.fill(text, 80)
+
+
+def strangers_text(neighbours: Neighbours, found: list[Prediction]) -> str:
+    """Return that many images are strangers; "" if there are no more than chance brings."""
+    looked = [row for row in found if row.stranger is not None]
+    strange = sum(_is_stranger(row, neighbours.level) for row in looked)
+    usual = neighbours.level * len(looked)
+    if strange <= usual + 3 * usual**0.5:
+        return ""
+    text = (
+        f"{strange} of {len(found)} images {'is' if strange == 1 else 'are'} like nothing this run "
+        "learned from: --reject 0.05 names them."
     )
     return textwrap.fill(text, 80)
+
+
+def not_looked_text(run: Run) -> str:
+    """Return why a rejection does not look for images that are like nothing the run knows."""
+    why = (
+        "its network gives images other embeddings than those kept."
+        if run.info.finetune is not None
+        else "an older tlx fitted it. To have them looked for, fit it again."
+    )
+    return textwrap.fill(f"Run {run.id} does not tell images of something else: {why}", 80)
 
 
 def prior_dict(decision: Decision) -> dict[str, Any]:
@@ -274,25 +322,32 @@ def cost_text(told: dict[str, Any]) -> str:
     return textwrap.fill(text, 80)
 
 
-def to_csv(found: list[Prediction], class_names: tuple[str, ...], *, costs: bool = False) -> str:
+def to_csv(
+    found: list[Prediction],
+    class_names: tuple[str, ...],
+    *,
+    costs: bool = False,
+    strangers: bool = False,
+) -> str:
     """Return the predictions as CSV: path, label, confidence, error, and a column a class.
 
-    With `costs` there is one more, ``expected_cost``, before the classes.
+    With `costs` there is one more, ``expected_cost``, before the classes; with `strangers`
+    ``stranger``.
     """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    added = ["expected_cost"] if costs else []
+    added = ["expected_cost"] * costs + ["stranger"] * strangers
     writer.writerow(["path", "label", "confidence", "error", *added, *class_names])
     for row in found:
         probabilities = row.probabilities or {}
-        expected = "" if row.expected_cost is None else f"{row.expected_cost:.6g}"
+        more = [row.expected_cost] * costs + [row.stranger] * strangers
         writer.writerow(
             [
                 row.path,
                 row.label or "",
                 "" if row.confidence is None else f"{row.confidence:.6f}",
                 row.error,
-                *([expected] if costs else []),
+                *("" if value is None else f"{value:.6g}" for value in more),
                 *(f"{probabilities[c]:.6f}" if probabilities else "" for c in class_names),
             ]
         )

@@ -32,6 +32,7 @@ from ..heads.external import EstimatorPredictor
 from ..heads.saved_estimator import how_to_save, keep_estimator
 from ..scoring.crossval import Evaluation
 from ..table import Features
+from .neighbours import NEIGHBOURS, neighbours_bytes, neighbours_of
 from .predictions import PREDICTIONS, Predictions, predictions_bytes
 from .prior import learned_prior
 from .run import Run, RunInfo, read_run
@@ -51,6 +52,7 @@ def save_evaluation(
 ) -> Run:
     """Keep an evaluated head as a run: see `save_run`; `seed` is recorded.
 
+    `table` has the features that the head takes.
     A classifier of scikit-learn's kind is kept only if all its types are in `trusted`.
     """
     rows, C = evaluation.rows, len(table.class_names)
@@ -58,6 +60,8 @@ def save_evaluation(
     estimator, parts = None, evaluation.head.parts()
     if isinstance(inner := getattr(evaluation.head, "head", None), EstimatorPredictor):
         estimator, parts = keep_estimator(inner, trusted or ())
+    if parts:  # it will predict
+        parts = {**parts, NEIGHBOURS: neighbours_bytes(neighbours_of(table, evaluation))}
     predictions = Predictions(
         path=[table.paths[row] for row in rows],
         digest=table.digest[rows],

@@ -60,6 +60,9 @@ class Rejection:
         Upper confidence bound of that error, at most `error`.
     n : int
         Accepted images.
+    strangers : float or None
+        Share of images like those scored that are taken for strangers, and not accepted however
+        confident the run is of them; None if strangers are not looked for.
     """
 
     error: float
@@ -68,6 +71,7 @@ class Rejection:
     observed: float
     bound: float
     n: int
+    strangers: float | None = None
 
 
 def fit_temperature(y: np.ndarray, probabilities: np.ndarray) -> float:

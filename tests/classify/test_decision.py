@@ -7,6 +7,8 @@ import pytest
 
 from tlx.classify.decision import make_decision, rejection, stated_prior
 from tlx.classify.fit import fit_head
+from tlx.classify.runs.neighbours import read_neighbours
+from tlx.classify.scoring.calibrate import choose_threshold
 from tlx.classify.scoring.prevalence import move_prior
 from tlx.errors import DataError, FitError, UnknownNameError
 
@@ -80,13 +82,43 @@ def test_a_rejection_is_for_the_prevalence_that_is_stated(run) -> None:
     assert found is not None
     scored = run.predictions()
     moved = move_prior(scored.probabilities, np.array([0.5, 0.5]), prior)
-    accepted = moved.max(axis=1) >= found.threshold
+    neighbours = read_neighbours(run)
+    assert neighbours is not None
+    accepted = (moved.max(axis=1) >= found.threshold) & ~neighbours.are_strangers
     wrong = moved.argmax(axis=1) != scored.label
     weight = np.where(scored.label == 0, 0.2, 0.8)
     assert found.coverage == pytest.approx(np.average(accepted, weights=weight))
     observed = np.average(wrong[accepted], weights=weight[accepted])
     assert found.observed == pytest.approx(observed)
     assert found.observed < found.bound <= 0.2
+
+
+def test_strangers_are_unknown_however_sure_the_run_is(run) -> None:
+    p = np.array([[0.999, 0.001], [0.999, 0.001], [0.501, 0.499]])
+    decision = make_decision(run, reject=0.2)
+    assert decision.rejection is not None
+    assert decision.rejection.strangers == 0.01
+    assert decision.choose(p, np.array([0.01, 0.011, 1])).tolist() == [2, 0, 2]
+    assert decision.choose(p, np.full(3, np.nan)).tolist() == [0, 0, 2]
+    assert decision.choose(p).tolist() == [0, 0, 2]
+    assert make_decision(run).choose(p, np.zeros(3)).tolist() == [0, 0, 0]
+
+
+def test_a_rejection_is_chosen_without_the_strangers_among_the_scored(run) -> None:
+    neighbours, scored = read_neighbours(run), run.predictions()
+    assert neighbours is not None
+    known = ~neighbours.are_strangers
+    assert (~known).sum() == 2
+    found = rejection(run, 0.2)
+    expected = choose_threshold(
+        scored.label[known], scored.probabilities[known], scored.group[known], 0.2
+    )
+    assert (found.threshold, found.n, found.bound) == (
+        expected.threshold,
+        expected.n,
+        expected.bound,
+    )
+    assert found.coverage == pytest.approx(found.n / 300)
 
 
 def test_an_error_may_be_a_number_of_numpy(run) -> None:

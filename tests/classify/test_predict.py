@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tlx.classify.decision import make_decision, rejection
 from tlx.classify.fit import fit_head, fit_heads
@@ -17,6 +20,7 @@ from tlx.classify.predict import (
     label_images,
     predict_images,
 )
+from tlx.classify.runs.best import load_run
 from tlx.embed.pipeline import embed_images
 from tlx.errors import DataError, UnknownNameError
 
@@ -69,13 +73,46 @@ def test_no_paths_at_all_is_an_error(photos):
 
 
 def test_a_rejection_may_be_given_as_chosen(photos):
-    from tlx.classify.runs.best import load_run
-
     run = load_run("best", photos / ".tlx")
     data = [photos / "holiday"]
     by_number = predict_images(run, data, workspace=photos / ".tlx", reject=0.4)
     by_object = predict_images(run, data, workspace=photos / ".tlx", reject=rejection(run, 0.4))
     assert by_number == by_object
+
+
+@pytest.fixture
+def alien(tmp_path) -> Path:
+    """Return an image unlike amber and blue: all in one corner."""
+    pixels = np.zeros((32, 32, 3), np.uint8)
+    pixels[:8, :8] = 255
+    Image.fromarray(pixels).save(tmp_path / "alien.png")
+    return tmp_path / "alien.png"
+
+
+def test_what_is_like_nothing_learned_from_is_unknown(photos, alien, monkeypatch, make_grid):
+    monkeypatch.setattr("tlx.classify.predict.load_engine", lambda *args: make_grid())
+    found = predict_images("best", [alien, photos / "holiday"], workspace=photos / ".tlx")
+    assert found[0].label != "unknown"
+    assert found[0].stranger == 1 / 25
+    assert all((row.stranger or 0) > 1 / 25 for row in found[1:])
+    rejected = predict_images("best", alien, workspace=photos / ".tlx", reject=0.4)
+    assert (rejected[0].label, rejected[0].stranger) == ("unknown", 1 / 25)
+    assert rejected[0].probabilities == found[0].probabilities
+
+
+def test_a_run_of_before_rejects_as_before(photos, alien, tmp_path, monkeypatch, make_grid):
+    monkeypatch.setattr("tlx.classify.predict.load_engine", lambda *args: make_grid())
+    shutil.copytree(photos / ".tlx", tmp_path / ".tlx")
+    (folder,) = (tmp_path / ".tlx" / "runs").iterdir()
+    info = json.loads((folder / "run.json").read_text())
+    del info["parts"]["neighbours.h5"]
+    (folder / "run.json").write_text(json.dumps(info))
+    (folder / "neighbours.h5").unlink()
+    (row,) = predict_images("best", alien, workspace=tmp_path / ".tlx", reject=0.4)
+    assert row.stranger is None
+    decision = make_decision(load_run("best", tmp_path / ".tlx"), reject=0.4)
+    assert decision.rejection is not None
+    assert decision.rejection.strangers is None
 
 
 def test_labels_are_counted_without_failures():
@@ -137,8 +174,6 @@ def test_with_costs_the_label_is_the_cheapest(photos):
 
 
 def test_an_estimated_prevalence_is_told_beside_the_labels(photos, tmp_path):
-    from tlx.classify.runs.best import load_run
-
     run = load_run("best", photos / ".tlx")
     (tmp_path / "no.png").write_bytes(b"")
     files = [*find_images(photos / "holiday"), str(tmp_path / "no.png")]

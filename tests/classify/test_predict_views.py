@@ -54,6 +54,9 @@ def test_rejection_goes_with_the_views_that_were_scored(seen_twice):
     with pytest.raises(DataError, match="wrong over 1 augmented views was not measured") as caught:
         predict_images("tta", data, workspace=place, reject=0.4, tta=1)
     assert "tlx fit-head --tta 1" in caught.value.remedy
+    assert all(row.stranger for row in found)
+    other = predict_images("tta", data, workspace=place, tta=1)
+    assert all(row.stranger is None for row in other)  # of these views no distance was taken
     with pytest.raises(DataError, match="over 0 augmented views"):
         predict_images("tta", data, workspace=place, reject=0.4, tta=0)
 

@@ -26,7 +26,7 @@ def test_json_has_the_keys_of_the_contract(shared_project, run_tlx):
     assert result["run"] == "logreg-1"
     (row,) = result["predictions"]
     contract = {"path", "label", "confidence", "probabilities", "error"}
-    assert set(row) == contract | {"expected_cost"}
+    assert set(row) == contract | {"expected_cost", "stranger"}
     assert (row["path"], row["label"], row["error"]) == ("data/blue/0000.png", "blue", "")
     assert row["confidence"] == row["probabilities"]["blue"]
     assert sum(row["probabilities"].values()) == pytest.approx(1)

@@ -9,8 +9,18 @@ from pathlib import Path
 import numpy as np
 
 from tlx.classify.decision import rejection
-from tlx.classify.predict import predict_images
+from tlx.classify.predict import Prediction, predict_images
 from tlx.classify.runs.best import load_run
+from tlx.classify.scoring.calibrate import Rejection
+from tlx.classify.strangers import Neighbours
+from tlx.cli.predict import as_text, not_looked_text, rejection_text, strangers_text, to_csv
+
+CHOSEN = Rejection(0.05, 0.8, 0.9, 0.01, 0.04, 360, strangers=0.01)
+FOUND = [
+    Prediction("ant.jpg", "unknown", 0.99, {"cat": 0.01, "dog": 0.99}, stranger=0.0025),
+    Prediction("fog.jpg", "unknown", 0.6, {"cat": 0.4, "dog": 0.6}, stranger=0.3),
+    Prediction("dog.jpg", "dog", 0.9, {"cat": 0.1, "dog": 0.9}, stranger=0.5),
+]
 
 
 def test_images_below_the_threshold_are_unknown(shared_project) -> None:
@@ -50,3 +60,39 @@ def test_not_together_with_augmented_views(shared_project, run_tlx) -> None:
         "predict", "best", "data", "--reject", 0.4, "--tta", 2, cwd=shared_project, code=1
     ).stderr
     assert "Leave out --tta or --reject, or measure it: tlx fit-head --tta 2" in told
+
+
+def test_strangers_are_told_apart_from_what_is_unsure() -> None:
+    ant, fog, dog = as_text(FOUND, CHOSEN).splitlines()[1:]
+    assert "unknown: like nothing it learned from" in ant
+    assert fog.split() == ["fog.jpg", "unknown", "0.600"]
+    assert dog.split() == ["dog.jpg", "dog", "0.900"]
+    told = " ".join(rejection_text(CHOSEN, FOUND).split())
+    assert told.startswith(
+        "2 of 3 predictions are 'unknown': 1 is like nothing the run learned from, the confidence "
+        "of 1 is below 0.800."
+    )
+    assert told.endswith("Of images like those, 1.0% are taken for strangers.")
+    assert "1 of 1 predictions are 'unknown': they are like nothing" in rejection_text(
+        CHOSEN, FOUND[:1]
+    )
+
+
+def test_the_csv_has_the_p_values_of_a_rejection() -> None:
+    rows = list(csv.DictReader(to_csv(FOUND, ("cat", "dog"), strangers=True).splitlines()))
+    assert [row["stranger"] for row in rows] == ["0.0025", "0.3", "0.5"]
+    assert "stranger" not in to_csv(FOUND, ("cat", "dog")).splitlines()[0]
+
+
+def test_many_strangers_are_named_without_a_rejection() -> None:
+    kept = Neighbours(np.zeros((1, 2), np.float16), np.ones(399, np.float32))
+    told = strangers_text(kept, FOUND)
+    assert told.startswith("1 of 3 images is like nothing this run learned from: --reject 0.05")
+    assert strangers_text(kept, FOUND[1:]) == ""
+    usual = [FOUND[2]] * 399 + [FOUND[0]] * 8  # chance brings four, and now and then eight
+    assert strangers_text(kept, usual) == ""
+
+
+def test_a_run_of_before_says_that_it_tells_no_strangers(shared_project) -> None:
+    run = load_run("best", shared_project / ".tlx")
+    assert "does not tell images of something else: an older tlx" in not_looked_text(run)

@@ -50,7 +50,8 @@ def test_loading_a_run_and_its_head_opens_each_part_once(two_runs, run_id):
         run.predict_proba(np.zeros((1, 8), np.float32))
 
     found = opened(two_runs.runs / run_id, act)
-    assert found == {"run.json": 1, "head.h5": 1, "predictions.h5": 1}
+    parts = ("run.json", "head.h5", "predictions.h5", "neighbours.h5")
+    assert found == dict.fromkeys(parts, 1)
 
 
 @pytest.mark.parametrize("run_id", RUNS)
