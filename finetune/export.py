@@ -15,11 +15,13 @@ import numpy as np
 from ..cache.spec import FeatureSpec
 from ..classify.heads.dense import DensePredictor
 from ..classify.heads.linear import LinearPredictor
+from ..classify.runs.neighbours import NEIGHBOURS, neighbours_bytes
 from ..classify.runs.predictions import EPOCHS, Predictions, epochs_bytes
 from ..classify.runs.prior import learned_prior, run_prior
 from ..classify.runs.run import Finetuning, Run, RunInfo
 from ..classify.runs.store import save_run
 from ..classify.scoring.metrics import confusion_matrix
+from ..classify.strangers import find_neighbours
 from ..lazy_imports import import_keras
 from ..workspace import Workspace
 from .prepare import MODEL, HeldOut
@@ -158,6 +160,8 @@ def save_network(
         finetune=Finetuning(seed_run.id, kept, report),  # its temperature is in the last layer
     )
     parts = {**head.parts(), MODEL_FILE: data, EPOCHS: epochs_bytes(result.training.logits)}
+    if not tuned:  # a network gives images other embeddings, and those that it learned from best
+        parts |= _neighbours(held, trained_on)
     return save_run(workspace, info, parts, predictions, name, replaces=replaces)
 
 
@@ -174,6 +178,16 @@ def _learned(
     learner = (MODEL, asdict(settings)) if tuned else (before.model, before.params)
     prior = learned_prior(table.y[held.train], len(table.class_names), *learner)
     return table.digest[held.train], prior
+
+
+def _neighbours(held: HeldOut, trained_on: np.ndarray) -> dict[str, bytes]:
+    """Return what tells strangers among the frozen embeddings, as a part of the run."""
+    table, digests = held.table, set(map(bytes, trained_on))
+    learned = np.flatnonzero([bytes(digest) in digests for digest in table.digest])
+    if not len(learned):
+        return {}
+    found = find_neighbours(table.X, table.y, table.groups, learned, held.rows)
+    return {NEIGHBOURS: neighbours_bytes(found)}
 
 
 def _note(spec: FeatureSpec, held: HeldOut, result: FinetuneResult) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from tlx.classify.evaluate import evaluate_run
 from tlx.classify.fit import fit_head
 from tlx.classify.predict import predict_images
 from tlx.classify.runs.best import load_run
+from tlx.classify.runs.neighbours import read_neighbours
 from tlx.classify.table import load_table
 from tlx.embed.backbones.registry import get_backbone
 from tlx.embed.images import decode_image
@@ -117,6 +118,13 @@ def test_no_epochs_give_exactly_the_head(embedded, files):
     assert found.verdict.kept == "head"
     head, same = (predict_images(run, files, workspace=embedded) for run in ("logreg-1", found.run))
     assert np.array_equal(proba_of(head), proba_of(same))
+    # And tell strangers alike.
+    assert [row.stranger for row in head] == [row.stranger for row in same]
+    assert all(row.stranger for row in same)
+
+
+def test_a_network_that_is_kept_tells_no_strangers(tuned):
+    assert read_neighbours(tuned.run) is None
 
 
 @pytest.mark.slow
