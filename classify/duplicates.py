@@ -1,0 +1,168 @@
+"""Near-duplicates of a data set: looked for once, kept in the workspace, joined and counted.
+
+Finding them takes a second for a thousand images, so what was found is kept: a file that is named
+by the method, the features and the images.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..cache.files import write_atomic
+from ..cache.hdf5 import USER_BLOCK, memory_file, open_checked, read_column, sealed_image
+from ..cache.identity import canonical_json
+from ..cache.manifest import Manifest
+from ..errors import FormatError, StorageError, UnknownNameError
+from ..workspace import Workspace
+from .near import METHOD, NearPairs, find_near_pairs
+from .sources import mean_views
+from .table import Features
+
+HANDLING = ("ignore", "group")
+_FORMAT, _VERSION = "tlx-near", 1
+_KEPT = 16  # files; of those looked at less recently than these the pairs are found anew
+
+
+@dataclass(frozen=True, eq=False)
+class Duplicates:
+    """The near-duplicates among the plain images of one or several tables. N rows.
+
+    Attributes
+    ----------
+    image : ndarray of shape (N,), int64
+        Number of each row's image: rows of one file have the same.
+    pairs : NearPairs
+        Of such numbers, the most similar pair first.
+    """
+
+    image: np.ndarray
+    pairs: NearPairs
+
+    def join(self, groups: np.ndarray) -> np.ndarray:
+        """Return the groups (N,) with those joined that have near-duplicates of each other."""
+        from scipy.sparse import coo_array
+        from scipy.sparse.csgraph import connected_components
+
+        first = np.unique(self.image, return_index=True)[1]
+        names, group = np.unique(groups, return_inverse=True)
+        a, b = group[first[self.pairs.first]], group[first[self.pairs.second]]
+        edges = coo_array((np.ones(len(a)), (a, b)), shape=(len(names), len(names)))
+        return connected_components(edges, directed=False)[1][group].astype(np.int64)
+
+    def learned(self, scored: np.ndarray, learned: np.ndarray) -> int:
+        """Return how many of the rows `scored` are near-duplicates of any of the rows `learned`."""
+        is_learned = np.zeros(self.image.max(initial=-1) + 1, bool)
+        is_learned[self.image[learned]] = True
+        flattered = np.zeros_like(is_learned)
+        a, b = self.pairs.first, self.pairs.second
+        flattered[a[is_learned[b]]] = True
+        flattered[b[is_learned[a]]] = True
+        return int(flattered[self.image[scored]].sum())
+
+    def across(self, rows: np.ndarray, fold: np.ndarray, trained_on: np.ndarray) -> int:
+        """Return how many scored rows are near-duplicates of one that their head learned from.
+
+        Parameters
+        ----------
+        rows, fold : ndarray of shape (M,), int
+            What was scored, and by which fit.
+        trained_on : ndarray of int
+            What was learned from if there is one fit alone; each of several folds is scored by what
+            learned from the others.
+        """
+        folds = np.unique(fold)
+        if len(folds) < 2:
+            return self.learned(rows, trained_on)
+        return sum(self.learned(rows[fold == k], rows[fold != k]) for k in folds)
+
+
+def find_duplicates(workspace: Workspace, *parts: tuple[Manifest, Features]) -> Duplicates:
+    """Find the near-duplicates among the plain images of tables, or read what was found before.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    *parts : (Manifest, Features)
+        Tables with the same kind of features, and the manifests that know their pictures.
+
+    Returns
+    -------
+    Duplicates
+        Of the rows of all tables, one after another; augmented views are left out.
+    """
+    plain = [table.view == 0 for _, table in parts]
+    digest = np.concatenate([table.digest[p] for (_, table), p in zip(parts, plain, strict=True)])
+    whole = np.ascontiguousarray(digest).view("V32").ravel()
+    _, first, image = np.unique(whole, return_index=True, return_inverse=True)
+    thumbs, measured = _pictures([manifest for manifest, _ in parts], digest[first])
+    path = workspace.near / f"{_key(parts[0][1], digest[first], measured)}.h5"
+    pairs = _read(path, len(first), bool(measured.all()))
+    if pairs is None:
+        X = np.concatenate([table.X[p] for (_, table), p in zip(parts, plain, strict=True)])
+        pairs = find_near_pairs(X[first], thumbs, measured)
+        with contextlib.suppress(StorageError):  # then it is found again the next time
+            _write(path, pairs)
+    return Duplicates(image.astype(np.int64), pairs)
+
+
+def check_handling(handling: str) -> None:
+    """Refuse what is no way to treat near-duplicates."""
+    if handling not in HANDLING:
+        raise UnknownNameError.nearest("way with near-duplicates", handling, HANDLING)
+
+
+def _pictures(manifests: Sequence[Manifest], digest: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the small pictures (N, S, S) of digests (N, 32), and which were measured, (N,)."""
+    thumbs, measured = None, np.zeros(len(digest), bool)
+    wanted = {bytes(row): place for place, row in enumerate(digest)}
+    for manifest in manifests:
+        found = manifest.pictures["thumb"]
+        if thumbs is None:
+            thumbs = np.zeros((len(digest), *found.shape[1:]), np.uint8)
+        digests = manifest.digest_bytes()
+        rows = [row for row in np.flatnonzero(manifest.measured).tolist() if digests[row] in wanted]
+        places = [wanted[digests[row]] for row in rows]
+        thumbs[places] = found[rows]
+        measured[places] = True
+    assert thumbs is not None, "there is a table at least"
+    return thumbs, measured
+
+
+def _key(table: Features, digest: np.ndarray, measured: np.ndarray) -> str:
+    """Return what is equal where the same pairs come out."""
+    features = [(source["fingerprint"], mean_views(source)) for source in table.sources]
+    images = hashlib.sha256(np.ascontiguousarray(digest).tobytes() + measured.tobytes())
+    told = {"method": METHOD, "features": features, "images": images.hexdigest()}
+    return hashlib.sha256(canonical_json(told).encode()).hexdigest()
+
+
+def _read(path: Path, n: int, by_picture: bool) -> NearPairs | None:
+    """Return the pairs that were kept; None if there are none, or the file is not to be trusted."""
+    try:
+        with open_checked(path, _FORMAT, _VERSION) as file:
+            pairs = read_column(path, file, "pairs", np.int64, (-1, 2))
+            similarity = read_column(path, file, "similarity", np.float32, (len(pairs),))
+    except (FileNotFoundError, FormatError, StorageError):
+        return None
+    if len(pairs) and not 0 <= pairs.min() <= pairs.max() < n:
+        return None
+    with contextlib.suppress(OSError):
+        path.touch()
+    return NearPairs(pairs[:, 0], pairs[:, 1], similarity, by_picture)
+
+
+def _write(path: Path, pairs: NearPairs) -> None:
+    with memory_file(USER_BLOCK) as file:
+        file.create_dataset("pairs", data=np.stack([pairs.first, pairs.second], axis=1))
+        file.create_dataset("similarity", data=pairs.similarity)
+        write_atomic(path, sealed_image(file, _FORMAT, _VERSION))
+    with contextlib.suppress(OSError):
+        others = sorted(path.parent.glob("[0-9a-f]*.h5"), key=lambda p: p.stat().st_mtime_ns)
+        for old in others[:-_KEPT]:
+            old.unlink()

@@ -1,0 +1,241 @@
+"""Which images are near-duplicates: re-encoded, resized, cropped, mirrored, brightened copies.
+
+What resembles nothing else of a data set as much is compared: images whose embeddings, or whose
+small pictures, are unusually close. Two of them are near-duplicates if the edges in their small
+pictures agree after one is mirrored or slightly cropped, more than those of distinct images of this
+data set ever do. How far distinct ones agree is measured, not supposed: handwritten ones are all
+alike, photos are not.
+
+N images, D features, P pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+METHOD = 1  # raise it when other pairs may come out: those kept of before are looked for anew
+_CUTS = ((0, 1), (0.03, 0.97), (0.07, 0.93), (0, 0.95), (0.05, 1))  # of a side, from and to
+_RANK = 20  # neighbours beyond this are no copies, and yet the most alike of the distinct ones
+_SAMPLE = 400  # images that tell how alike distinct ones are
+_SPREADS = 5.0  # above distinct ones, in standard deviations of Fisher's z
+_LEAST = 0.75  # correlation of edges below which no two pictures are called the same
+_SPREADS_ALONE, _LEAST_ALONE = 8.0, 0.9  # of embeddings, where no pictures confirm
+_CANDIDATE_SPREADS = 2.0, 4.0  # of embeddings, and of pictures: what is looked at closely
+_MOST = 16  # candidates an image, on average
+_BLOCK = 512  # rows of a block of products
+_PAIRS = 1024  # pictures compared at once
+
+
+@dataclass(frozen=True, eq=False)
+class NearPairs:
+    """Pairs of near-duplicates, by row; the first of a pair is the smaller row.
+
+    Attributes
+    ----------
+    first, second : ndarray of shape (P,), int64
+    similarity : ndarray of shape (P,), float32
+        Correlation of the edges of the two pictures, 0 to 1; of two images without pictures the
+        cosine of their centred embeddings.
+    by_picture : bool
+        Whether all images had a picture to be compared by.
+    """
+
+    first: np.ndarray
+    second: np.ndarray
+    similarity: np.ndarray
+    by_picture: bool = True
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+
+def find_near_pairs(
+    X: np.ndarray, thumbs: np.ndarray, measured: np.ndarray, seed: int = 0
+) -> NearPairs:
+    """Find the pairs of near-duplicates among images, in blocks: no (N, N) is ever held.
+
+    Parameters
+    ----------
+    X : ndarray of shape (N, D), float32
+        Embeddings. Rows that are equal are pairs like any others.
+    thumbs : ndarray of shape (N, S, S), uint8
+        The small grey pictures.
+    measured : ndarray of shape (N,), bool
+        Which images have one. Others are compared by their embeddings alone, more strictly.
+    seed : int, default=0
+        Of the sample that tells how alike distinct images are.
+
+    Returns
+    -------
+    NearPairs
+
+    Notes
+    -----
+    Correlations r are taken as Fisher's z = atanh(r), whose spread does not depend on r. Distinct
+    images: each of a sample with its 20th neighbour. Median and median absolute deviation of their
+    z say from where on a pair is looked at, and from where on it is a near-duplicate: five standard
+    deviations above, and r at least 0.75.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(50, 8)).astype(np.float32)
+    >>> thumbs = rng.integers(0, 256, (50, 16, 16)).astype(np.uint8)
+    >>> X[7], thumbs[7] = X[3], thumbs[3, :, ::-1]
+    >>> pairs = find_near_pairs(X, thumbs, np.ones(50, bool))
+    >>> list(zip(pairs.first.tolist(), pairs.second.tolist()))
+    [(3, 7)]
+    """
+    n = len(X)
+    if n < 3:
+        nothing = np.zeros(0, np.int64)
+        return NearPairs(nothing, nothing, np.zeros(0, np.float32), bool(measured.all()))
+    Z = _unit(X - X.mean(axis=0, dtype=float).astype(np.float32))
+    sample, other = _distinct(Z, np.random.default_rng(seed))
+    alike = _Null.of(np.einsum("nd,nd->n", Z[sample], Z[other]))
+    keys = [_keys(pairs, n) for pairs in _above(Z, alike.above(_CANDIDATE_SPREADS[0]))]
+    both = measured[sample] & measured[other]
+    pictures = _Null.of(compare_pictures(thumbs, sample[both], other[both]))
+    edges = _edges(thumbs.astype(np.float32)) * measured[:, None]
+    plain = _Null.of(np.einsum("nd,nd->n", edges[sample[both]], edges[other[both]]))
+    if both.any():
+        least = max(plain.above(_CANDIDATE_SPREADS[1]), 0.5)
+        keys += [_keys(pairs, n) for pairs in _above(edges, least)]
+    first, second = np.divmod(np.unique(np.concatenate(keys)), n)
+    return _confirm(Z, thumbs, measured, first, second, alike, pictures)
+
+
+def _confirm(
+    Z: np.ndarray,
+    thumbs: np.ndarray,
+    measured: np.ndarray,
+    first: np.ndarray,
+    second: np.ndarray,
+    alike: _Null,
+    pictures: _Null,
+) -> NearPairs:
+    """Return the candidates that are near-duplicates, the most similar first."""
+    seen = measured[first] & measured[second]
+    similarity = np.empty(len(first), np.float32)
+    similarity[seen] = compare_pictures(thumbs, first[seen], second[seen])
+    similarity[~seen] = np.einsum("nd,nd->n", Z[first[~seen]], Z[second[~seen]])
+    least = np.where(
+        seen,
+        max(pictures.above(_SPREADS), _LEAST),
+        max(alike.above(_SPREADS_ALONE), _LEAST_ALONE),
+    )
+    order = np.argsort(-similarity, kind="stable")
+    order = order[(similarity >= least)[order]]
+    return NearPairs(first[order], second[order], similarity[order], bool(measured.all()))
+
+
+def compare_pictures(thumbs: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return how far the edges of pairs of small pictures agree, shape (P,) float32, -1 to 1.
+
+    It is the highest correlation of their gradients with one of the two cropped by up to 7% a side,
+    and mirrored or not. Gradients do not see brightness, correlations no contrast; the outermost
+    cells are left out, which a border or a turned picture fills with something else.
+
+    Parameters
+    ----------
+    thumbs : ndarray of shape (N, S, S), uint8
+    first, second : ndarray of shape (P,), int
+    """
+    found = np.full(len(first), -1, np.float32)
+    for cropped, whole in ((first, second), (second, first)):
+        order = np.argsort(cropped, kind="stable")  # each picture is cropped once
+        for k in range(0, len(order), _PAIRS):
+            part = order[k : k + _PAIRS]
+            rows, place = np.unique(cropped[part], return_inverse=True)
+            other = thumbs[whole[part]].astype(np.float32)
+            both = np.stack([_edges(other), _edges(other[:, :, ::-1])], axis=2)
+            agree = (_crops(thumbs[rows].astype(np.float32))[place] @ both).max(axis=(1, 2))
+            found[part] = np.maximum(found[part], agree)
+    return found
+
+
+def _crops(pictures: np.ndarray) -> np.ndarray:
+    """Return the edges (N, 25, E) of pictures (N, S, S) under all crops of both sides."""
+    side = pictures.shape[-1]
+    across = np.stack([_resampling(side, *cut) for cut in _CUTS])
+    rows = pictures[:, None] @ across.transpose(0, 2, 1)
+    both = across[None, :, None] @ rows[:, None]
+    return _edges(both.reshape(len(pictures), -1, side, side))
+
+
+def _resampling(side: int, start: float, end: float) -> np.ndarray:
+    """Return the matrix (S, S) that stretches a part of a row of S cells over all, linearly."""
+    centre = (np.arange(side) + 0.5) / side
+    place = np.clip((start + (end - start) * centre) * side - 0.5, 0, side - 1)
+    left = np.minimum(place.astype(int), side - 2)
+    matrix = np.zeros((side, side), np.float32)
+    matrix[np.arange(side), left] = 1 - (place - left)
+    matrix[np.arange(side), left + 1] = place - left
+    return matrix
+
+
+def _edges(pictures: np.ndarray) -> np.ndarray:
+    """Return the gradients of all but the outermost cells as unit vectors (..., E)."""
+    across = np.diff(pictures, axis=-1)[..., 1:-2, 1:-1]
+    down = np.diff(pictures, axis=-2)[..., 1:-1, 1:-2]
+    shape = (*pictures.shape[:-2], -1)
+    return _unit(np.concatenate([across.reshape(shape), down.reshape(shape)], axis=-1))
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    """Return rows of length 1; those of length 0 stay, as they have no direction."""
+    return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-6)
+
+
+@dataclass(frozen=True)
+class _Null:
+    """How alike distinct images are, as Fisher's z: its middle and its spread."""
+
+    middle: float = 0.0
+    spread: float = 1.0
+
+    @classmethod
+    def of(cls, r: np.ndarray) -> _Null:
+        if not len(r):
+            return cls()
+        z = np.arctanh(np.clip(r, -0.9999, 0.9999))
+        middle = float(np.median(z))
+        return cls(middle, 1.4826 * float(np.median(np.abs(z - middle))))
+
+    def above(self, spreads: float) -> float:
+        """Return the correlation so many standard deviations above the middle."""
+        return float(np.tanh(self.middle + spreads * self.spread))
+
+
+def _distinct(Z: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Return a sample of the images, and of each the 20th neighbour: alike, but no copy."""
+    n = len(Z)
+    rank = min(_RANK, (n - 1) // 2)
+    rows = np.sort(rng.choice(n, min(n, _SAMPLE), replace=False))
+    found = []
+    for k in range(0, len(rows), _BLOCK // 4):
+        near = Z[rows[k : k + _BLOCK // 4]] @ Z.T
+        found.append(np.argpartition(-near, rank, axis=1)[:, rank])  # the nearest is the row itself
+    return rows, np.concatenate(found)
+
+
+def _above(Z: np.ndarray, least: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield the pairs of rows whose product is above `least`, or the highest where it is many."""
+    for k in range(0, len(Z), _BLOCK):
+        near = Z[k : k + _BLOCK] @ Z[k:].T
+        flat = np.flatnonzero(near > least)
+        first, second = np.divmod(flat, near.shape[1])
+        later = second > first
+        first, second = first[later], second[later]
+        if len(first) > (most := _MOST * len(near)):
+            best = np.argpartition(-near[first, second], most)[:most]
+            first, second = first[best], second[best]
+        yield first + k, second + k
+
+
+def _keys(pairs: tuple[np.ndarray, np.ndarray], n: int) -> np.ndarray:
+    return pairs[0] * n + pairs[1]
