@@ -65,6 +65,11 @@ class Workspace:
         """Folder of what was evaluated, one folder a set of test images."""
         return self.root / "evaluations"
 
+    @property
+    def near(self) -> Path:
+        """Folder of the near-duplicates that were found, a file a set of images and features."""
+        return self.root / "near"
+
     def manifest_path(self, name: str) -> Path:
         """Return where the manifest of data set `name` is."""
         return self.root / "datasets" / f"{name}.h5"

@@ -18,6 +18,7 @@ from ..errors import DataError, FormatError, StorageError, UnknownNameError
 from ..progress import Progress, share, silent
 from ..reprs import html_table
 from ..workspace import Workspace
+from .duplicates import handle_duplicates
 from .heads.registry import heads
 from .ranking import ComparedRun, check_rope, rank_runs
 from .runs.best import load_run, runs_of
@@ -372,9 +373,11 @@ def _fit_again(workspace: Workspace, run: Run, like: Scored, progress: Progress)
         held_out = set(map(bytes, like.digest))
         held = np.array([bytes(row) in held_out for row in table.digest])
         table = replace(table, split=np.where(held, "validation", "train"))
+    handling = its.near_duplicates.handling if its.near_duplicates else "ignore"
+    (table,), near = handle_duplicates(workspace, [table], handling, its.sources)
     target = its.recipe or (Recipe(its.model, dealt) if tuned and dealt else Recipe(its.model))
     recipe = replace(recipe, folds=target.folds, options={**recipe.fixed, **target.protocol})
     evaluation = recipe.evaluate(table, its.seed, progress)
     if is_split:
         evaluation = replace(evaluation, protocol=its.protocol)
-    return save_evaluation(workspace, table, evaluation, seed=its.seed)
+    return save_evaluation(workspace, table, evaluation, seed=its.seed, near=near)

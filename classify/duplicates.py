@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,12 +22,33 @@ from ..cache.manifest import Manifest
 from ..errors import FormatError, StorageError, UnknownNameError
 from ..workspace import Workspace
 from .near import METHOD, NearPairs, find_near_pairs
-from .sources import mean_views
-from .table import Features
+from .sources import Source, mean_views, name_of
+from .table import Features, load_table
 
 HANDLING = ("ignore", "group")
 _FORMAT, _VERSION = "tlx-near", 1
 _KEPT = 16  # files; of those looked at less recently than these the pairs are found anew
+
+
+@dataclass(frozen=True)
+class ToldDuplicates:
+    """What a run tells of near-duplicates.
+
+    Attributes
+    ----------
+    handling : {"ignore", "group"}
+        Whether they were kept on one side.
+    across : int
+        Images scored that are near-duplicates of one that their head learned from.
+    """
+
+    handling: str
+    across: int
+
+    @classmethod
+    def from_json(cls, found: dict[str, Any] | None) -> ToldDuplicates | None:
+        """Return what ``run.json`` says; old runs say nothing."""
+        return None if found is None else cls(found["handling"], found["across"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,10 +61,13 @@ class Duplicates:
         Number of each row's image: rows of one file have the same.
     pairs : NearPairs
         Of such numbers, the most similar pair first.
+    grouped : bool
+        Whether near-duplicates are of one group in what is learned from.
     """
 
     image: np.ndarray
     pairs: NearPairs
+    grouped: bool = False
 
     def join(self, groups: np.ndarray) -> np.ndarray:
         """Return the groups (N,) with those joined that have near-duplicates of each other."""
@@ -65,7 +90,7 @@ class Duplicates:
         flattered[b[is_learned[a]]] = True
         return int(flattered[self.image[scored]].sum())
 
-    def across(self, rows: np.ndarray, fold: np.ndarray, trained_on: np.ndarray) -> int:
+    def told(self, rows: np.ndarray, fold: np.ndarray, trained_on: np.ndarray) -> ToldDuplicates:
         """Return how many scored rows are near-duplicates of one that their head learned from.
 
         Parameters
@@ -74,12 +99,14 @@ class Duplicates:
             What was scored, and by which fit.
         trained_on : ndarray of int
             What was learned from if there is one fit alone; each of several folds is scored by what
-            learned from the others.
+            learned from the others. Augmented views come after all N rows, N at a time.
         """
         folds = np.unique(fold)
         if len(folds) < 2:
-            return self.learned(rows, trained_on)
-        return sum(self.learned(rows[fold == k], rows[fold != k]) for k in folds)
+            across = self.learned(rows, trained_on % len(self.image))
+        else:
+            across = sum(self.learned(rows[fold == k], rows[fold != k]) for k in folds)
+        return ToldDuplicates("group" if self.grouped else "ignore", across)
 
 
 def find_duplicates(workspace: Workspace, *parts: tuple[Manifest, Features]) -> Duplicates:
@@ -109,6 +136,47 @@ def find_duplicates(workspace: Workspace, *parts: tuple[Manifest, Features]) -> 
         with contextlib.suppress(StorageError):  # then it is found again the next time
             _write(path, pairs)
     return Duplicates(image.astype(np.int64), pairs)
+
+
+def handle_duplicates(
+    workspace: Workspace,
+    tables: list[Features],
+    handling: str,
+    sources: Sequence[Source] | None = None,
+) -> tuple[list[Features], Duplicates]:
+    """Find the near-duplicates of a data set, and join them to groups if asked for.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    tables : list of Features
+        The same rows with different features, of which the first are looked at.
+    handling : {"ignore", "group"}
+    sources : sequence of Source, optional
+        Features that say what is joined, so that another run's folds come out.
+
+    Returns
+    -------
+    tables : list of Features
+    found : Duplicates
+    """
+    manifest = workspace.load_manifest(tables[0].dataset)
+    found = find_duplicates(workspace, (manifest, tables[0]))
+    if handling != "group":
+        return tables, found
+    by = found
+    if sources is not None and name_of(sources) != name_of(tables[0].sources):
+        other = load_table(workspace, manifest, name_of(sources), allow_missing=True)
+        by = find_duplicates(workspace, (manifest, other))
+        if by.image.shape != found.image.shape:
+            by = found
+    return [_joined(table, by) for table in tables], replace(found, grouped=True)
+
+
+def _joined(table: Features, found: Duplicates) -> Features:
+    """Return the table with near-duplicates, and their augmented views, in one group."""
+    n = len(found.image)
+    return replace(table, groups=np.tile(found.join(table.groups[:n]), len(table) // n))
 
 
 def check_handling(handling: str) -> None:

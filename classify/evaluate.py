@@ -17,6 +17,7 @@ from ..embed.engines.engine import Engine
 from ..errors import DataError, UnknownNameError, WeightsError
 from ..reprs import html_table
 from ..workspace import Workspace
+from .duplicates import find_duplicates
 from .runs.backbone import run_backbone
 from .runs.best import load_run
 from .runs.checks import head_probabilities
@@ -63,6 +64,9 @@ class Assessment:
     shifted_loss : float or None
         What the log loss is for probabilities that suppose the share here of that class, and of the
         others what is left, as `stated_prior` shares it; None without a shift.
+    near_duplicates : int or None
+        Images that are nearly the same as others, which the run learned from; None if the features
+        of those are gone.
     uses : Uses or None
         How often these images were evaluated; None if they are not for testing.
     """
@@ -79,6 +83,7 @@ class Assessment:
     metrics_unseen: dict[str, Metric]
     shift: PrevalenceShift | None = None
     shifted_loss: float | None = None
+    near_duplicates: int | None = None
     uses: Uses | None = None
 
     def __repr__(self) -> str:
@@ -169,10 +174,30 @@ def evaluate_run(
         metrics_unseen={} if seen.all() else _metrics(y[~seen], proba[~seen], table.groups[~seen]),
         shift=shift,
         shifted_loss=shifted_loss,
+        near_duplicates=_near_duplicates(workspace, run, manifest, table, seen),
         uses=count_use(workspace, run, table.digest, table.class_names, manifest.name)
         if for_testing
         else None,
     )
+
+
+def _near_duplicates(
+    workspace: Workspace, run: Run, manifest: Manifest, table: Features, seen: np.ndarray
+) -> int | None:
+    """Return how many images that were not learned from are nearly the same as one that was."""
+    learned = run.predictions().trained_on
+    try:
+        its = workspace.load_manifest(run.info.dataset)
+        other = load_table(
+            workspace, its, name_of(run.sources), ("train", "validation", "test", ""), 0, True
+        )
+    except (DataError, UnknownNameError):
+        return None
+    rows = len(table) + np.flatnonzero(_among(other.digest, learned))
+    if not len(rows):
+        return None
+    found = find_duplicates(workspace, (manifest, table), (its, other))
+    return found.learned(np.flatnonzero(~seen), rows)
 
 
 def _shift(

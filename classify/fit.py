@@ -16,6 +16,7 @@ from ..errors import DataError, FitError, TlxError, UnknownNameError
 from ..progress import Progress, share, silent
 from ..reprs import html_table, listed
 from ..workspace import Workspace, several
+from .duplicates import Duplicates, check_handling, handle_duplicates
 from .heads.external import is_estimator
 from .heads.registry import ALIASES, heads, resolve
 from .heads.saved_estimator import confirmed, import_skops
@@ -80,6 +81,7 @@ def fit_head(
     max_per_class: int | None = None,
     repeats: int | None = None,
     repeats_cv: int | None = None,
+    near_duplicates: str = "ignore",
     trusted: Iterable[str] | None = None,
     progress: Progress = silent,
     **params: Any,
@@ -123,6 +125,9 @@ def fit_head(
         Few-shot: see `tlx.classify.scoring.crossval.evaluate_head`.
     repeats_cv : int, optional
         Deal the folds anew so many times, and tell the means.
+    near_duplicates : {"ignore", "group"}, default="ignore"
+        ``"group"`` keeps near-duplicates of each other on one side, like copies of one file. Either
+        way ``run.info.near_duplicates`` tells how many are on both.
     trusted : iterable of str, optional
         Only for a classifier of scikit-learn's kind: the types that it is made of, so that it is
         saved without pickle, which takes the extra ``skops``. A run that was fitted without this
@@ -160,15 +165,17 @@ def fit_head(
     """
     workspace = Workspace(workspace)
     _check(model, params)
+    check_handling(near_duplicates)
     if trusted is not None:
         trusted = _confirmed(model, trusted)
     check_name(workspace, name)
     tables = load_candidates(
         workspace, dataset, features, views=views, tta=tta, allow_missing=allow_missing
     )
+    tables, near = handle_duplicates(workspace, tables, near_duplicates)
     how = {"max_per_class": max_per_class, "repeats": repeats, "repeats_cv": repeats_cv}
     options = {**params, **how, "progress": progress}
-    return _fit(workspace, tables, model, folds, seed, name, options, trusted)
+    return _fit(workspace, tables, near, model, folds, seed, name, options, trusted)
 
 
 @says_nearest_argument
@@ -187,6 +194,7 @@ def fit_heads(
     max_per_class: int | None = None,
     repeats: int | None = None,
     repeats_cv: int | None = None,
+    near_duplicates: str = "ignore",
     progress: Progress = silent,
     **params: Any,
 ) -> HeadsFit:
@@ -200,7 +208,7 @@ def fit_heads(
     name : str, optional
         Start of the runs' names: that of logreg is ``NAME-logreg``. None may be taken yet.
     dataset, features, views, tta, allow_missing, workspace, folds, seed, max_per_class, repeats,
-    repeats_cv, progress, **params
+    repeats_cv, near_duplicates, progress, **params
         See `fit_head`.
 
     Returns
@@ -224,6 +232,7 @@ def fit_heads(
     ['lda-1', 'logreg-1']
     """
     started = time.perf_counter()
+    check_handling(near_duplicates)
     workspace = Workspace(workspace)
     named = list(dict.fromkeys(ALIASES.get(name, name) for name in several(models)))
     every = "all" in named
@@ -243,6 +252,7 @@ def fit_heads(
     tables = load_candidates(
         workspace, dataset, features, views=views, tta=tta, allow_missing=allow_missing
     )
+    tables, near = handle_duplicates(workspace, tables, near_duplicates)
     how = {"max_per_class": max_per_class, "repeats": repeats, "repeats_cv": repeats_cv}
     runs: list[Run] = []
     failures: dict[str, TlxError] = {}
@@ -253,7 +263,7 @@ def fit_heads(
         done += costs[model]
         options = {**own, **how, "progress": part}
         try:
-            runs.append(_fit(workspace, tables, model, folds, seed, labels[model], options))
+            runs.append(_fit(workspace, tables, near, model, folds, seed, labels[model], options))
         except _FAILURES as error:
             failures[model] = _in_words(error)
     if not runs:
@@ -378,6 +388,7 @@ def _confirmed(model: Any, trusted: Iterable[str]) -> tuple[str, ...]:
 def _fit(
     workspace: Workspace,
     tables: list[Features],
+    near: Duplicates,
     model: Any,
     folds: int,
     seed: int,
@@ -389,7 +400,9 @@ def _fit(
     options = {**options, "n_folds": folds, "seed": seed}
     evaluation = evaluate_head(table, model, others=others, **options)
     used = next(one for one in tables if one.sources == evaluation.sources)
-    return save_evaluation(workspace, used, evaluation, seed=seed, name=name, trusted=trusted)
+    return save_evaluation(
+        workspace, used, evaluation, seed=seed, name=name, trusted=trusted, near=near
+    )
 
 
 def _rank(run: Run) -> tuple[float, float]:

@@ -22,7 +22,7 @@ from .common import (
     say,
 )
 from .progress import progress
-from .render import METRIC_NAMES, choice_text, table
+from .render import METRIC_NAMES, choice_text, near_lines, table
 
 if TYPE_CHECKING:
     from ..classify.compare import ComparedRun, Comparison
@@ -98,6 +98,7 @@ def compare(
 
 def as_dict(found: Comparison) -> dict[str, Any]:
     """Return the JSON object of the command."""
+    near = found.best.info.near_duplicates
     return {
         "dataset": found.dataset,
         "protocol": found.protocol,
@@ -110,6 +111,7 @@ def as_dict(found: Comparison) -> dict[str, Any]:
         "rows": [_row(row) for row in found.rows],
         "left_out": [{"run": out.run.id, "reason": out.reason} for out in found.left_out],
         "refitted": found.refitted,
+        "near_duplicates": near and asdict(near),
     }
 
 
@@ -138,6 +140,7 @@ def as_text(found: Comparison, refit: bool) -> str:
         f"{found.n} images, {found.protocol}",
         "",
         ranking,
+        *near_lines(found.best.info),
     ]
     if several:
         lines += ["", *_verdicts(found), _flattery(found), "", *_explanation(found, ranking)]

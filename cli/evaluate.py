@@ -77,6 +77,7 @@ def as_dict(found: Assessment) -> dict[str, Any]:
         "per_class": [asdict(report) for report in found.per_class],
         "seen_in_training": found.seen,
         "chosen_on": found.chosen_on,
+        "near_duplicates": found.near_duplicates,
         "prevalence_shift": _shift_dict(found),
         "test_uses": asdict(found.uses) if found.uses else None,
         "metrics_unseen": {name: asdict(m) for name, m in found.metrics_unseen.items()},
@@ -99,6 +100,14 @@ def seen_warning(found: Assessment) -> str:
             "the figures are a little too good."
         )
         lines.append(textwrap.fill(text, 80))
+    if found.near_duplicates:
+        text = (
+            f"Note: {_of(found.near_duplicates, found.n)} "
+            f"{'is a near-duplicate' if found.near_duplicates == 1 else 'are near-duplicates'} of "
+            f"images that run {found.run.id} learned from: the score flatters. tlx audit shows "
+            "them if all are of one data set."
+        )
+        lines.append(textwrap.fill(text, 80, break_on_hyphens=False))
     return "\n".join(lines)
 
 

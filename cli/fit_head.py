@@ -28,6 +28,7 @@ from .render import (
     confusion_table,
     features_text,
     metric_rows,
+    near_lines,
     percent,
     short_path,
     table,
@@ -100,6 +101,13 @@ def fit_head(
             help="Deal the folds anew R times and tell the means: less luck of the folds.",
         ),
     ] = None,
+    near_duplicates: Annotated[
+        str,
+        typer.Option(
+            help="group keeps near-duplicates of each other on one side, like copies of one file; "
+            "ignore only tells how many are on both."
+        ),
+    ] = "ignore",
     name: Annotated[
         str | None,
         typer.Option(help="Name of the run; of several heads the start of their names."),
@@ -121,7 +129,7 @@ def fit_head(
     given: dict[str, Any] = {k: v for k, v in options.items() if v is not None}
     given |= head_options(context)
     given |= {"dataset": dataset, "features": features, "views": views, "workspace": workspace}
-    given |= {"tta": tta}
+    given |= {"tta": tta, "near_duplicates": near_duplicates}
     given |= {"allow_missing": allow_missing, "folds": folds, "seed": seed, "name": name}
     models = _models(model or ["logreg"])
     if "auto" in models:
@@ -190,6 +198,7 @@ def all_as_text(fitted: HeadsFit, befores: Sequence[SinceBefore | None] = ()) ->
         table(header, rows, best=0),
         "",
         *(line for before in befores if before for line in [before_text(before), ""]),
+        *near_lines(best.info),
         *_flattery(fitted),
         *_chosen(fitted),
         *(f"run {run.id} in {run.folder}" for run in fitted.runs),
@@ -250,6 +259,7 @@ def as_dict(run: Run) -> dict[str, Any]:
         "params": info.params,
         "features": run.features,
         "features_chosen": info.features_chosen,
+        "near_duplicates": info.near_duplicates and asdict(info.near_duplicates),
         "seconds": info.seconds,
     }
 
@@ -282,6 +292,7 @@ def as_text(run: Run, before: SinceBefore | None = None) -> str:
         if info.features_chosen
         else fill(f"Features: {run.features}.", 80),
         *([_FIRST_ONLY] if info.recipe and info.recipe.draws > 1 else []),
+        *near_lines(info),
         *([before_text(before)] if before else []),
         "",
         class_table(run.per_class()),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .common import painted
 
 if TYPE_CHECKING:
+    from ..classify.runs.run import RunInfo
     from ..classify.scoring.classes import ClassReport
     from ..classify.scoring.metrics import Metric
 
@@ -154,6 +155,21 @@ def metric_rows(metrics: Mapping[str, Metric]) -> list[list[str]]:
         [METRIC_NAMES.get(name, name), f"{m.value:.4f}", f"{m.low:.4f} to {m.high:.4f}"]
         for name, m in metrics.items()
     ]
+
+
+def near_lines(info: RunInfo) -> list[str]:
+    """Return how many near-duplicates flatter a run, and what to do; no line if none does."""
+    told = info.near_duplicates
+    if told is None or not told.across:
+        return []
+    n, split = told.across, "validation split" in info.protocol
+    images = f"{'validation ' if split else ''}image{'s' * (n != 1)}"
+    others = "training images" if split else "images of other folds"
+    text = (
+        f"{n:,} {images} {'is a near-duplicate' if n == 1 else 'are near-duplicates'} of {others}: "
+        "the score flatters. tlx audit shows them; --near-duplicates group keeps them on one side."
+    )
+    return textwrap.wrap(text, 80, break_on_hyphens=False)
 
 
 def class_table(reports: Sequence[ClassReport]) -> str:

@@ -141,6 +141,7 @@ def save_network(
         trained_on=trained_on,
     )
     folds = {"folds": len(result.folds)} if result.folds else {}
+    near = seed_run.info.near_duplicates
     report = {k: v for k, v in result.as_dict().items() if k not in ("run", "seconds")}
     info = RunInfo(
         model=MODEL,
@@ -157,6 +158,7 @@ def save_network(
         seconds=result.seconds,
         trained_on=len(trained_on),
         prior=prior,
+        near_duplicates=near if near and near.handling == "group" else None,  # then 0 are across
         finetune=Finetuning(seed_run.id, kept, report),  # its temperature is in the last layer
     )
     parts = {**head.parts(), MODEL_FILE: data, EPOCHS: epochs_bytes(result.training.logits)}

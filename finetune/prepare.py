@@ -13,6 +13,7 @@ from ..classify.runs.predictions import scored_id, trained_id
 from ..classify.runs.run import Run
 from ..classify.runs.store import check_name, list_runs
 from ..classify.sources import mean_views
+from ..classify.duplicates import handle_duplicates
 from ..classify.table import Features, load_table
 from ..errors import DataError, FitError, TlxError
 from ..workspace import Workspace
@@ -125,9 +126,18 @@ def objection(run: Run) -> FitError | None:
     return None
 
 
+def _table(workspace: Workspace, run: Run) -> Features:
+    """Return what the run learned from, with near-duplicates in one group if it had them so."""
+    table = load_table(workspace, run.info.dataset, run.source["fingerprint"])
+    told = run.info.near_duplicates
+    if told is None or told.handling == "ignore":
+        return table
+    return handle_duplicates(workspace, [table], told.handling)[0][0]
+
+
 def hold_out(workspace: Workspace, run: Run, seed: int) -> HeldOut:
     """Decide which images are held out, and make sure that the head has not seen them."""
-    table = load_table(workspace, run.info.dataset, run.source["fingerprint"])
+    table = _table(workspace, run)
     held = table.split == "validation"
     protocol = "validation split"
     if not held.any():
@@ -158,7 +168,7 @@ def hold_out_folds(workspace: Workspace, run: Run, n_folds: int) -> HeldOut:
     DataError
         If there is a validation split, a class has fewer groups than folds, or those are too few.
     """
-    table = load_table(workspace, run.info.dataset, run.source["fingerprint"])
+    table = _table(workspace, run)
     y, groups, names = table.y, table.groups, table.class_names
     if (table.split == "validation").any():
         raise DataError(

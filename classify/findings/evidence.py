@@ -9,6 +9,7 @@ import numpy as np
 
 from ...cache.manifest import Manifest
 from ...workspace import Workspace
+from ..duplicates import Duplicates, find_duplicates
 from ..runs.run import Run
 from ..table import Features, load_table
 
@@ -78,6 +79,11 @@ class Evidence:
         Those that were embedded before tlx measured pictures are, after the next `tlx embed`.
         """
         return self.manifest.measured[self.rows]
+
+    @cached_property
+    def duplicates(self) -> Duplicates:
+        """The near-duplicates among the N images."""
+        return find_duplicates(self.workspace, (self.manifest, self.table))
 
     @cached_property
     def scored(self) -> tuple[Scored, ...]:

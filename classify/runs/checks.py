@@ -25,6 +25,7 @@ from ...cache.files import open_binary, storage_error
 from ...cache.hdf5 import checked_dataset, open_image
 from ...cache.spec import FeatureSpec
 from ...errors import FormatError, TlxError
+from ..duplicates import HANDLING
 from ..heads.predictors import head_file
 from ..sources import MAX_VIEWS, MEAN
 
@@ -356,6 +357,17 @@ def _is_choice_of_features(value: Any) -> bool:
     )
 
 
+def _are_near_duplicates(value: Any) -> bool:
+    if value is None:
+        return True
+    return (
+        isinstance(value, dict)
+        and value.keys() == {"handling", "across"}
+        and value["handling"] in HANDLING
+        and _is_count(value["across"])
+    )
+
+
 def _is_phrase(value: Any) -> bool:
     return _is_text(value) and value.isprintable()
 
@@ -419,6 +431,7 @@ _OPTIONAL: dict[str, _Check] = {
     ),
     "settings": ("an object of folds, grid and options", _are_settings),
     "features_chosen": ("what was chosen of which features", _is_choice_of_features),
+    "near_duplicates": ("null, or a handling and a count", _are_near_duplicates),
     "environment": _OBJECT,
     "estimator": ("an object of types, seen and n_features", _is_estimator),
     "finetune": ("an object of a fine-tuning", _is_finetuning),

@@ -15,6 +15,7 @@ import numpy as np
 
 from ...errors import DataError, FormatError
 from ...reprs import html_table, listed
+from ..duplicates import ToldDuplicates
 from ..heads.predictors import head_file, load_predictor
 from ..heads.registry import heads
 from ..heads.saved_estimator import SavedEstimator, how_to_save, read_estimator
@@ -94,11 +95,8 @@ class RunInfo:
         Images that the head learned from, views counted; None in old runs.
     prior : list of C float, or None
         How frequent its probabilities suppose the classes to be: see `run_prior`; None in old runs.
-    views : int
-        Augmented views of each image that it learned from.
-    tta : int
-        Test-time augmentation: it learned from single images, and was scored, and predicts, by the
-        mean embedding of the plain image and of so many augmented views.
+    views, tta : int
+        Augmented views of an image that it learned from; over which it averages what it scores.
     temperature : float
         What its probabilities were calibrated with.
     predict_seconds : float or None
@@ -107,15 +105,14 @@ class RunInfo:
         What fits the same head again; None if nothing does.
     features_chosen : dict or None
         What ``features="auto"`` chose: see `tlx.classify.scoring.choice.choose_features`.
-    finetune : Finetuning or None
-        Of a fine-tuned run.
-    estimator : SavedEstimator or None
-        Of a classifier of scikit-learn's kind.
+    near_duplicates : ToldDuplicates or None
+        Near-duplicates of what was scored among what was learned from; None in old runs.
+    finetune, estimator : Finetuning or None, SavedEstimator or None
+        Of a fine-tuned run; of a classifier of scikit-learn's kind.
     created : str
         Time in UTC, ISO 8601.
     scored_id, trained_id : str
-        What the run was scored on, and what its head learned from: see `scored_id` and
-        `trained_id`. Empty in old runs.
+        What it was scored on and learned from: see the functions. Empty in old runs.
     environment : dict
         Versions it was made with.
     parts : dict of str to str
@@ -142,6 +139,7 @@ class RunInfo:
     predict_seconds: float | None = None
     recipe: Recipe | None = None
     features_chosen: dict[str, Any] | None = None
+    near_duplicates: ToldDuplicates | None = None
     finetune: Finetuning | None = None
     estimator: SavedEstimator | None = None
     created: str = ""
@@ -180,6 +178,7 @@ class RunInfo:
         if "finetune" in found:
             report = found["finetune"]
             values["finetune"] = Finetuning(report["seed_run"], report["kept"], report)
+        values["near_duplicates"] = ToldDuplicates.from_json(found.get("near_duplicates"))
         if "estimator" in found:
             values["estimator"] = SavedEstimator.from_json(found["estimator"])
         return cls(**values)
@@ -194,6 +193,7 @@ class RunInfo:
         own["metrics"] = {name: asdict(metric) for name, metric in self.metrics.items()}
         if recipe is not None:
             own["settings"] = {k: getattr(recipe, k) for k in ("folds", "grid", "options")}
+        own["near_duplicates"] = self.near_duplicates and asdict(self.near_duplicates)
         if finetune is not None:
             own["finetune"] = finetune.report
         if estimator is not None:

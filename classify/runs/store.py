@@ -28,6 +28,7 @@ from ...arguments import says_nearest_argument
 from ...cache.files import fsync_folder, storage_error, write_atomic
 from ...errors import DataError, FormatError, StorageError, TlxError, UnknownNameError
 from ...workspace import Workspace, check_slug
+from ..duplicates import Duplicates
 from ..heads.external import EstimatorPredictor
 from ..heads.saved_estimator import how_to_save, keep_estimator
 from ..scoring.crossval import Evaluation
@@ -49,10 +50,12 @@ def save_evaluation(
     seed: int,
     name: str | None = None,
     trusted: Sequence[str] | None = None,
+    near: Duplicates | None = None,
 ) -> Run:
     """Keep an evaluated head as a run: see `save_run`; `seed` is recorded.
 
-    `table` has the features that the head takes.
+    `table` has the features that the head takes. `near` are its near-duplicates, of which the run
+    tells how many flatter it.
     A classifier of scikit-learn's kind is kept only if all its types are in `trusted`.
     """
     rows, C = evaluation.rows, len(table.class_names)
@@ -94,6 +97,7 @@ def save_evaluation(
         recipe=evaluation.recipe,
         features_chosen=evaluation.features_chosen,
         estimator=estimator,
+        near_duplicates=near and near.told(rows, evaluation.fold, evaluation.trained_on),
     )
     run = save_run(workspace, info, parts, predictions, name)
     if trusted is not None and not run.can_predict:
