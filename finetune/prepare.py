@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from ..classify.duplicates import handle_duplicates
 from ..classify.folds import stratified_group_folds
 from ..classify.runs.best import best_run, load_run
 from ..classify.runs.predictions import scored_id, trained_id
 from ..classify.runs.run import Run
 from ..classify.runs.store import check_name, list_runs
 from ..classify.sources import mean_views
-from ..classify.duplicates import handle_duplicates
 from ..classify.table import Features, load_table
 from ..errors import DataError, FitError, TlxError
 from ..workspace import Workspace

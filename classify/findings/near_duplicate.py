@@ -132,6 +132,8 @@ def _are(n: int, what: str) -> str:
     return f"{n:,} {what} is" if n == 1 else f"{n:,} {what}s are"
 
 
-DUPLICATE = Kind("TLX201", "near-duplicate", "nearly the same picture in several files", _duplicates)
+DUPLICATE = Kind(
+    "TLX201", "near-duplicate", "nearly the same picture in several files", _duplicates
+)
 LEAK = Kind("TLX202", "leak", "nearly the same picture on both sides of a split", _leaks)
 KINDS = (DUPLICATE, LEAK)

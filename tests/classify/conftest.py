@@ -50,6 +50,7 @@ def add_dataset(place: Workspace) -> MakeDataset:
         digests: Sequence[bytes] | None = None,
         class_names: Sequence[str] = ("ant", "bee", "cat", "dog"),
         backbone: str = "drawn",
+        thumbs: np.ndarray | None = None,
     ) -> Workspace:
         from tlx.cache.store import FeatureStore
 
@@ -75,6 +76,8 @@ def add_dataset(place: Workspace) -> MakeDataset:
             height=np.ones(n, np.int32),
             error=[""] * n,
         )
+        if thumbs is not None:
+            manifest.pictures["thumb"], manifest.pictures["brightness"] = thumbs, 0.5
         manifest.record_source(spec.fingerprint, spec.json, "none")
         manifest.save(place.manifest_path(name))
         return place
@@ -102,6 +105,17 @@ def make_table() -> Callable[..., Features]:
             root="/nowhere",
             sources=[{"fingerprint": "0" * 64, "spec": "{}", "weights": "none"}],
         )
+
+    return make
+
+
+@pytest.fixture
+def draw_thumbs() -> Callable[..., np.ndarray]:
+    """Return a function that draws small pictures (n, 16, 16) uint8 of nothing in common."""
+
+    def make(n: int, seed: int = 0) -> np.ndarray:
+        fields = np.random.default_rng(seed).integers(0, 200, (n, 8, 8))
+        return np.kron(fields, np.ones((2, 2))).astype(np.uint8)
 
     return make
 

@@ -349,3 +349,19 @@ def test_of_equals_a_fine_tuning_that_kept_its_head_comes_last(fit, place) -> No
     found = compare_heads(workspace=place.root)
     assert [row.run.id for row in found.rows] == [run.id, "finetune-1"]
     assert found.best.id == load_run("best", place.root).id
+
+
+def test_refit_keeps_near_duplicates_on_one_side_as_the_newest_run_does(
+    place, add_dataset, draw_thumbs
+) -> None:
+    rng = np.random.default_rng(0)
+    X, thumbs = rng.normal(size=(30, 24)).astype(np.float32), draw_thumbs(30)
+    X, thumbs = np.r_[X, X + 0.01], np.r_[thumbs, thumbs]
+    add_dataset("d", X, np.arange(60) % 2, thumbs=thumbs)
+    old = fit_head("lda", workspace=place.root)
+    new = fit_head("logreg", workspace=place.root, near_duplicates="group")
+    found = compare_heads(workspace=place.root, refit=True)
+    again = load_run(found.refitted[old.id], place.root)
+    assert old.info.near_duplicates.across > 0
+    assert again.info.near_duplicates == new.info.near_duplicates
+    assert {row.run.id for row in found.rows} == {again.id, new.id}

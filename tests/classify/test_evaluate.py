@@ -207,3 +207,17 @@ def test_the_log_loss_told_is_that_of_the_share_to_state(place, add_dataset, dra
     prior = stated_prior({name: stated_share(found.shift, found.n)}, run.class_names, learned)
     own = move_prior(proba, learned, prior)[np.arange(len(rows)), y[rows]]
     assert found.shifted_loss == pytest.approx(-np.log(own).mean(), abs=1e-6)
+
+
+def test_near_duplicates_of_what_was_learned_from_are_counted(place, add_dataset, draw_thumbs):
+    rng = np.random.default_rng(0)
+    X, thumbs = rng.normal(size=(60, 24)).astype(np.float32), draw_thumbs(60)
+    thumbs[50:53], X[50:53] = thumbs[:3], X[:3] + 0.01  # of test, and of train
+    thumbs[58], X[58] = thumbs[59], X[59] + 0.01  # both of test
+    split = ["test" if i >= 40 else "train" for i in range(60)]
+    add_dataset("d", X, np.arange(60) % 2, split=split, thumbs=thumbs)
+    run = fit_head("lda", workspace=place.root)
+    assert evaluate_run(run, "d", workspace=place.root).near_duplicates == 3
+    assert evaluate_run(run, "d", split="train", workspace=place.root).near_duplicates == 0
+    place.manifest_path("d").rename(place.manifest_path("e"))
+    assert evaluate_run(run, "e", workspace=place.root).near_duplicates is None

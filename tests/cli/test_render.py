@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+from types import SimpleNamespace
 
 import pytest
 
+from tlx.classify.duplicates import ToldDuplicates
 from tlx.classify.scoring.classes import ClassReport
 from tlx.classify.scoring.metrics import Metric
 from tlx.cli import render
@@ -166,3 +168,24 @@ def test_which_features_were_chosen_and_why(kept, gain, fits, text):
     assert shown.startswith(f"Features of lda: {kept}, chosen ")
     assert text in " ".join(shown.split())
     assert max(map(len, shown.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("protocol", "across", "beginning"),
+    [
+        ("validation split", 12, "12 validation images are near-duplicates of training images"),
+        ("validation split", 1, "1 validation image is a near-duplicate of training images"),
+        ("nested 5-fold", 1234, "1,234 images are near-duplicates of images of other folds"),
+    ],
+)
+def test_near_duplicates_on_both_sides_are_one_sentence(protocol, across, beginning):
+    info = SimpleNamespace(protocol=protocol, near_duplicates=ToldDuplicates("ignore", across))
+    lines = render.near_lines(info)
+    assert " ".join(lines).startswith(beginning)
+    assert "--near-duplicates group" in " ".join(lines)
+    assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize("told", [None, ToldDuplicates("group", 0)])
+def test_without_near_duplicates_nothing_is_said(told):
+    assert render.near_lines(SimpleNamespace(protocol="5-fold", near_duplicates=told)) == []

@@ -73,7 +73,7 @@ KEYS = [
     *("format", "version", "parts", "model", "created", "dataset", "root", "sources"),
     *("protocol", "n", "trained_on", "views", "tta", "metrics", "confusion", "params"),
     *("temperature", "seconds", "predict_seconds", "settings", "seed", "environment"),
-    *("scored_id", "trained_id", "class_names", "prior"),
+    *("scored_id", "trained_id", "class_names", "prior", "near_duplicates"),
 ]
 VALUES = {
     "null": None,
@@ -93,8 +93,8 @@ GOOD = {  # what is as good as what tlx writes
     *((key, "an object") for key in ("params", "environment")),
     *((key, "nothing") for key in ("trained_on", "views", "tta", "predict_seconds", "prior")),
     *((key, "nothing") for key in ("settings", "environment", "scored_id", "trained_id")),
-    ("temperature", "nothing"),
-    *((key, "null") for key in ("predict_seconds", "prior")),
+    *((key, "nothing") for key in ("temperature", "near_duplicates")),
+    *((key, "null") for key in ("predict_seconds", "prior", "near_duplicates")),
 }
 
 
