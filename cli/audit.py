@@ -66,8 +66,8 @@ def audit(
 
     with progress("Looking", counted=False):
         found = audit_run(runs or None, dataset, workspace=workspace, only=only or ())
-    if not found.runs:
-        note("No run of this data set yet, so labels are not judged: tlx fit-head --model logreg")
+    for text in not_looked_for(found):
+        note(text)
     if output is not None:
         write_output(output, to_csv(found.findings).encode("utf-8", "surrogateescape"))
     if as_json:
@@ -77,6 +77,22 @@ def audit(
         say(next_command(" ".join(["tlx report", *["{}"] * len(runs or ())]), *(runs or ())))
     if output is not None:
         note(f"findings written to {output}")
+
+
+def not_looked_for(found: Audit) -> list[str]:
+    """Return what could not be looked for, and what to type to change that."""
+    manifest = found.evidence.manifest
+    texts = []
+    if not found.runs:
+        texts.append(
+            "No run of this data set yet, so labels are not judged: tlx fit-head --model logreg"
+        )
+    if unmeasured := int((manifest.usable & ~manifest.measured).sum()):
+        texts.append(
+            f"{unmeasured:,} images were embedded before tlx measured what pictures look like, so "
+            "odd ones among them are not found: run tlx embed on them once more"
+        )
+    return texts
 
 
 def as_dict(found: Audit) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from cache_helpers import manifest_of
 
 from tlx.classify.findings.finding import Finding, Flagged
 from tlx.cli import audit
@@ -35,7 +36,7 @@ class Looked:
 
 @dataclass
 class Evidence:
-    manifest: list[str]
+    manifest: Any
 
 
 def test_a_finding_says_what_it_is_what_to_do_and_which_images_first():
@@ -127,3 +128,13 @@ def test_the_command_ends_with_what_to_type_next(shared_project, run_tlx):
     assert "Error: unknown finding: 'conflicts'." in (
         run_tlx("audit", "--only", "conflicts", cwd=shared_project, code=1).stderr
     )
+
+
+def test_what_cannot_be_looked_for_is_said():
+    zoo = manifest_of(range(5))
+    zoo.pictures["brightness"][:3] = 0.5
+    (no_run, unmeasured) = audit.not_looked_for(Looked((), evidence=Evidence(zoo)))
+    assert no_run.startswith("No run of this data set yet")
+    assert unmeasured.startswith("2 images were embedded before tlx measured")
+    zoo.pictures["brightness"] = 0.5
+    assert audit.not_looked_for(Looked((), runs=("one",), evidence=Evidence(zoo))) == []

@@ -1,0 +1,1 @@
+"""Faults planted in a folder of photos, one file a topic."""
