@@ -132,3 +132,38 @@ def group_blocks(groups: np.ndarray) -> list[np.ndarray]:
         rows = order[starts[size == m][:, None] + np.arange(m)]
         blocks += np.array_split(rows, -(-rows.size // _BLOCK))
     return blocks
+
+
+def residuals_left_out(
+    residual: np.ndarray,
+    blocks: list[np.ndarray],
+    basis: np.ndarray,
+    squares: np.ndarray,
+    gain: np.ndarray,
+    constant: np.ndarray,
+) -> np.ndarray:
+    """Return what the residuals (n, K) of least squares are for a row had its group been left out.
+
+    With the hat matrix H = basis diag(gain) basis^T + constant constant^T and residuals r these are
+    (I - H_SS)^-1 r_S for the rows S of a group, so they cost no further fit.
+
+    Parameters
+    ----------
+    residual : ndarray of shape (n, K)
+    blocks : list of ndarray of shape (g, m), int
+        Of `group_blocks`; a row in none of them is left out alone.
+    basis, squares : ndarray of shape (n, r)
+        `squares` are those of `basis`.
+    gain : ndarray of shape (r,)
+    constant : ndarray of shape (n,)
+        What the free bias adds.
+    """
+    leverage = squares @ gain + constant**2
+    out = residual / np.maximum(1 - leverage, 1e-6)[:, None]
+    for S in blocks:
+        m = S.shape[1]
+        if m > 1:
+            H = (basis[S] * gain) @ basis[S].swapaxes(1, 2)
+            H += constant[S][:, :, None] * constant[S][:, None]
+            out[S] = np.linalg.solve((1 + 1e-6) * np.eye(m) - H, residual[S])
+    return out

@@ -7,7 +7,13 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from .closed_form import ScaledRows, fit_closed_form, group_blocks, spectrum
+from .closed_form import (
+    ScaledRows,
+    fit_closed_form,
+    group_blocks,
+    residuals_left_out,
+    spectrum,
+)
 from .head import CLASS_WEIGHT, Head, strength
 from .inner import fit_scale
 from .linear import LinearPredictor, both_logits
@@ -61,15 +67,7 @@ def _left_out(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return decision values (m, K'), less their level, of rows had their group been left out."""
     constant = root / np.sqrt(part.weight.sum())  # the free bias adds its outer product to H
-    residual = T - fitted
-    leverage = squares @ gain + constant**2
-    out = residual / np.maximum(1 - leverage, 1e-6)[:, None]
-    for S in blocks:
-        m = S.shape[1]
-        if m > 1:
-            H = (basis[S] * gain) @ basis[S].swapaxes(1, 2)
-            H += constant[S][:, :, None] * constant[S][:, None]
-            out[S] = np.linalg.solve((1 + 1e-6) * np.eye(m) - H, residual[S])
+    out = residuals_left_out(T - fitted, blocks, basis, squares, gain, constant)
     rows = np.sort(np.concatenate([np.empty(0, int), *map(np.ravel, blocks)]))
     return ((T - out)[rows] / root[rows, None]), rows
 
