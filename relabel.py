@@ -302,7 +302,8 @@ def _of_length(path: Path, lines: Iterator[list[str]], n: int) -> Iterator[list[
 
 
 def _decision(path: Path, line: int, cells: dict[str, str]) -> Decision:
-    label, where = cells.get("label", "").strip(), f"{path}, line {line}"
+    label, where = cells.get("label", ""), f"{path}, line {line}"
+    label = label if label.strip() else ""
     if not cells["path"].strip():
         raise DataError(f"{where}: the path is empty.", "Fill it in, or remove the line.")
     if "action" in cells:
@@ -319,9 +320,9 @@ def _decision(path: Path, line: int, cells: dict[str, str]) -> Decision:
             f"{where}: no label is given to {cells['path']!r}.",
             "Fill it in, or use the action drop to leave the image out.",
         )
-    before, digest = (cells.get(name, "").strip() for name in ("from", "digest"))
     given = label if action == "relabel" else ""
-    return Decision(line, cells["path"], action, given, before, digest.lower())
+    digest = cells.get("digest", "").strip().lower()
+    return Decision(line, cells["path"], action, given, cells.get("from", ""), digest)
 
 
 class _Check:
@@ -344,6 +345,7 @@ class _Check:
         rows: dict[int, Decision] = {}
         problems = []
         for one in decisions:
+            one = one._replace(label=self._class(one.label), before=self._class(one.before))
             try:
                 row = self._row(one)
                 self._check(row, one)
@@ -359,6 +361,10 @@ class _Check:
             where = f"line {line}: " if line else ""
             raise DataError(f"{where}{error.cause[:-1]}{more}.", f"{error.remedy} {_NOTHING}")
         return rows
+
+    def _class(self, name: str) -> str:
+        """Return a class as it is called: folders may have spaces at their ends, and people do."""
+        return name if name in self.classes else name.strip()
 
     def _row(self, one: Decision) -> int:
         """Return the row of an image, however a person writes its path."""

@@ -158,6 +158,13 @@ def test_a_name_that_is_no_utf_8_is_known_as_exports_write_it(place, write):
     assert change.path == "caf\udce9.png"
 
 
+def test_spaces_round_a_class_count_only_where_it_has_them(tmp_path, write):
+    place = fill(Workspace(tmp_path / ".tlx"), ["a.png", "b.png"], ["cats ", "dogs"])
+    file = write("path,action,label,from", "a.png,relabel, dogs ,cats ", "b.png,relabel,cats ,dogs")
+    done = relabel_images(file, workspace=place)
+    assert [change.after for change in done.changed] == ["dogs", "cats "]
+
+
 def test_another_data_set_can_be_named(place):
     other = manifest_of(range(3), "cars", "/cars")
     other.save(place.manifest_path("cars"))

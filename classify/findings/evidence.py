@@ -106,7 +106,14 @@ class Evidence:
         return tuple(found)
 
     @cached_property
-    def decided(self) -> frozenset[str]:
-        """Paths of the images that a person looked at and decided about with ``tlx relabel``."""
+    def decided(self) -> dict[str, str]:
+        """What a person decided with ``tlx relabel``, by path: see `tlx.cache.corrections`."""
         corrections = self.workspace.corrections(self.manifest.name)
-        return frozenset(corrections.by_path) - corrections.correct(self.manifest).stale.keys()
+        stale = corrections.correct(self.manifest).stale
+        found = corrections.by_path
+        return {path: one.action for path, one in found.items() if path not in stale}
+
+    @cached_property
+    def kept(self) -> frozenset[str]:
+        """Paths of the images that a person looked at and left as they are: not asked again."""
+        return frozenset(path for path, action in self.decided.items() if action == "keep")

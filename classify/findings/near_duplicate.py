@@ -63,7 +63,7 @@ def _duplicates(evidence: Evidence) -> Iterator[Finding]:
     for rows in groups:
         kept = _largest(evidence, rows)
         for row in rows.tolist():
-            if row == kept:
+            if row == kept or evidence.table.paths[row] in evidence.kept:
                 continue
             partners = copies.partners(row)
             other = kept if kept in partners else max(partners, key=lambda r: (partners[r], -r))

@@ -81,6 +81,7 @@ def _find(evidence: Evidence) -> Iterator[Finding]:
             score=round(float(deviations[i]), 2),
         )
         for i in beyond[np.argsort(-deviations[beyond])]
+        if table.paths[rows[i]] not in evidence.kept
     ]
     if images:
         n = len(images)

@@ -1,6 +1,8 @@
 import numpy as np
 
+from tlx.classify.audit import gather_evidence
 from tlx.classify.findings.evidence import Evidence
+from tlx.relabel import relabel_images
 
 
 def test_what_a_run_said_goes_with_the_rows_of_the_table(place, add_dataset, draw):
@@ -27,3 +29,24 @@ def test_pictures_stand_in_the_order_of_the_table(place, add_dataset, draw):
     evidence = Evidence(place, manifest)
     assert evidence.measured.tolist() == [True, False, False, True, False]
     assert evidence.pictures["brightness"][[0, 3]].tolist() == [0.25, 0.5]
+
+
+def test_what_a_person_decided_is_known_while_it_is_of_this_very_image(
+    place, add_dataset, draw, tmp_path
+):
+    X, y = draw(20)
+    add_dataset("drawn", X, y)
+    file = tmp_path / "corrections.csv"
+    file.write_text("path,action,label\nant/0.png,keep,\nbee/1.png,relabel,ant\nant/2.png,drop,\n")
+    relabel_images(file, workspace=place, apply=True)
+
+    def evidence():
+        return gather_evidence(None, "drawn", place)
+
+    assert evidence().decided == {"ant/0.png": "keep", "bee/1.png": "relabel", "ant/2.png": "drop"}
+    assert evidence().kept == {"ant/0.png"}
+    assert "ant/2.png" not in evidence().table.paths
+    snapshot = place.load_snapshot()
+    snapshot.digest[0] = 1
+    snapshot.save(place.manifest_path("drawn"))
+    assert evidence().kept == set()

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from tlx.classify.audit import audit_run
+from tlx.relabel import relabel_images
 
 NAMES = ("near-duplicate", "leak")
 
@@ -89,3 +90,13 @@ def test_without_pictures_the_advice_is_to_embed_again(place, zoo):
 def test_distinct_images_are_no_finding(place, zoo):
     zoo([], split=["train"] * 20 + ["validation"] * 20)
     assert look(place) == ()
+
+
+def test_what_a_person_kept_is_not_asked_again_but_still_leaks(place, zoo, tmp_path):
+    split = ["train"] * 20 + ["validation"] * 20
+    zoo([(22, 2), (24, 4)], split=split)
+    (tmp_path / "c.csv").write_text("path,action\nant/22.png,keep\n")
+    relabel_images(tmp_path / "c.csv", workspace=place, apply=True)
+    found = {finding.name: [image.path for image in finding.images] for finding in look(place)}
+    assert found["near-duplicate"] == ["ant/24.png"]
+    assert set(found["leak"]) == {"ant/22.png", "ant/24.png"}

@@ -7,6 +7,7 @@ import pytest
 
 from tlx.classify.audit import audit_run
 from tlx.classify.findings.stranger import are_beyond_chance, strangeness
+from tlx.relabel import relabel_images
 
 
 def features(n: int, seed: int, dim: int = 40, spread: float = 0.3) -> np.ndarray:
@@ -85,3 +86,14 @@ def test_a_tenth_of_what_is_told_is_chance():
 def test_images_that_are_all_alike_have_no_strangers(add_dataset, place):
     add_dataset("d", np.ones((60, 8), np.float32), np.arange(60) % 2)
     assert strangers(place) == []
+
+
+def test_one_that_a_person_kept_is_not_asked_again(add_dataset, place, tmp_path):
+    far = features(300, 0)
+    far[:2] = 9
+    far[1, ::2] = -9
+    add_dataset("d", far, np.arange(300) % 2)
+    first, *others = strangers(place)
+    (tmp_path / "c.csv").write_text(f"path,action\n{first},keep\n")
+    relabel_images(tmp_path / "c.csv", workspace=place, apply=True)
+    assert strangers(place) == others
