@@ -12,7 +12,7 @@ import numpy as np
 from ..classify.scoring.intervals import Metric
 
 COLOURS = 8  # of the palette of Okabe and Ito, which the colour-blind tell apart
-_WIDE, _LEFT, _RIGHT, _TOP, _BOTTOM = 360.0, 44.0, 12.0, 12.0, 40.0
+_WIDE, _LEFT, _RIGHT, _TOP, _BOTTOM = 360.0, 44.0, 20.0, 12.0, 40.0
 
 
 class Svg(str):
@@ -117,7 +117,10 @@ def scatter(places: np.ndarray, classes: Sequence[str], numbers: Sequence[int]) 
         f'data-i="{number}"/>'
         for (x, y), names, number in zip(places, classes, numbers, strict=True)
     )
-    return Svg(f'<svg class="dots" viewBox="0 0 {side} {side}" aria-hidden="true">{dots}</svg>')
+    top = (side - 2 * edge) * float(places[:, 1].min())
+    height = 2 * edge + (side - 2 * edge) * float(np.ptp(places[:, 1]))
+    box = f"0 {top:.0f} {side} {max(height, side / 4):.0f}"
+    return Svg(f'<svg class="dots" viewBox="{box}" aria-hidden="true">{dots}</svg>')
 
 
 class _Frame:

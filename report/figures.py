@@ -18,7 +18,7 @@ from ..classify.sources import describe, embed_command, layers_of, mean_views, s
 from .album import Album
 from .charts import Series, Svg, interval, lines, reliability
 from .judged import Judged
-from .problems import Card
+from .problems import Card, Shown
 
 _MATRIX = 20  # classes; of more only the pairs that are confused are shown
 _PAIRS = 40
@@ -165,21 +165,20 @@ def confusion(judged: Judged, album: Album) -> Confusion:
     return Confusion(names, rows, pairs, photos)
 
 
-def mistakes(judged: Judged, album: Album) -> list[Card]:
+def mistakes(judged: Judged, album: Album) -> list[Shown]:
     """Return the images that are most confidently wrong."""
     names, found = judged.run.class_names, []
     for row in judged.wrong[:_WRONG]:
         number = album.add(judged.scored.path[row])
-        found.append(
-            Card(
-                number,
-                album.photos[number].path,
-                names[judged.scored.label[row]],
-                names[judged.predicted[row]],
-                "",
-                f"{judged.confidence[row]:.2f}",
-            )
+        card = Card(
+            number,
+            album.photos[number].path,
+            names[judged.scored.label[row]],
+            names[judged.predicted[row]],
+            "",
+            f"{judged.confidence[row]:.2f}",
         )
+        found.append(Shown((card,)))
     return found
 
 

@@ -76,7 +76,7 @@ def test_mistakes_suggest_what_was_said(judged, album):
     cards = figures.mistakes(judged, album)
     assert len(cards) == len(judged.wrong)
     first = judged.wrong[0]
-    assert cards[0].suggested == judged.run.class_names[judged.predicted[first]]
+    assert cards[0].cards[0].suggested == judged.run.class_names[judged.predicted[first]]
 
 
 def test_classes_come_with_the_least_f1_first(audit):
