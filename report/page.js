@@ -93,12 +93,14 @@
     show(one(figure, "img"), number);
     one(figure, ".path").textContent = photo[PATH];
     one(figure, ".label").textContent = photo[LABEL];
-    one(figure, ".score").textContent = photo[SAID] && `said: ${photo[SAID]}`;
     const group = one(figure, ".fix");
     group.dataset.photo = number;
     group.dataset.suggested = suggested || "";
     group.setAttribute("aria-label", `Correct ${photo[PATH]}`);
-    if (suggested && suggested !== photo[LABEL]) {
+    const sure = photo[SAID].split(" ").pop();
+    const differs = suggested && suggested !== photo[LABEL];
+    one(figure, ".score").textContent = differs ? sure : photo[SAID] && `taken for ${photo[SAID]}`;
+    if (differs) {
       one(figure, ".to bdi").textContent = suggested;
       one(group, "bdi").textContent = suggested;
     } else {
