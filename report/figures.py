@@ -21,7 +21,7 @@ from .judged import Judged
 from .problems import Card, Shown
 
 _MATRIX = 20  # classes; of more only the pairs that are confused are shown
-_PAIRS = 40
+_PAIRS = 24
 _CELL = 48  # photos of a cell of mistakes
 _RIGHT = 12  # photos of a cell of right ones, the least sure
 _WRONG = 48

@@ -97,9 +97,11 @@
     group.dataset.photo = number;
     group.dataset.suggested = suggested || "";
     group.setAttribute("aria-label", `Correct ${photo[PATH]}`);
-    const sure = photo[SAID].split(" ").pop();
+    const cut = photo[SAID].lastIndexOf(" ");
+    const [said, sure] = [photo[SAID].slice(0, cut), photo[SAID].slice(cut + 1)];
     const differs = suggested && suggested !== photo[LABEL];
-    one(figure, ".score").textContent = differs ? sure : photo[SAID] && `taken for ${photo[SAID]}`;
+    one(figure, ".score").textContent = differs || !sure ? sure
+      : said === photo[LABEL] ? `recognised ${sure}` : `taken for ${said} ${sure}`;
     if (differs) {
       one(figure, ".to bdi").textContent = suggested;
       one(group, "bdi").textContent = suggested;

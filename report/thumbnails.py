@@ -52,7 +52,7 @@ def thumbnail(file: str, digest: str) -> Thumbnail | None:
     picture = Image.fromarray(decoded.pixels[top : top + height, left : left + width])
     kind = "WEBP" if features.check("webp") else "JPEG"
     buffer = io.BytesIO()
-    picture.save(buffer, kind, quality=_QUALITY, **({"method": 3} if kind == "WEBP" else {}))
+    picture.save(buffer, kind, quality=_QUALITY, **({"method": 1} if kind == "WEBP" else {}))
     text = base64.b64encode(buffer.getvalue()).decode("ascii")
     return Thumbnail(f"data:image/{kind.lower()};base64,{text}")
 
