@@ -169,10 +169,13 @@ def _problem(finding: Finding, album: Album, most: int, section: str = "") -> Pr
 
 
 def _command(finding: Finding) -> str:
-    """Return what to type: what the advice itself says, or what the kind of finding asks for."""
+    """Return what to type: what the kind of finding asks for, or else what the advice says."""
+    if finding.name in _COMMANDS:
+        return _COMMANDS[finding.name]
+    if finding.code.startswith("TLX3"):
+        return _TICKED
     said = re.search(r"\btlx [a-z][^.,;()]*", finding.advice)
-    command = said[0].strip() if said else _COMMANDS.get(finding.name, "")
-    return _TICKED if not command and finding.code.startswith("TLX3") else command
+    return said[0].strip() if said else ""
 
 
 def _cards(flagged: Flagged, album: Album) -> tuple[Card, ...]:

@@ -46,12 +46,15 @@ def test_what_belongs_together_stands_side_by_side(album):
     ]
 
 
-def test_the_command_is_the_one_that_the_advice_names(album):
+def test_the_command_is_that_of_the_kind_or_the_one_that_the_advice_names(album):
     advice = "Group them: tlx fit-head --near-duplicates group."
     assert problems.preview(finding("bursts", advice=advice), album).command == (
         "tlx fit-head --near-duplicates group"
     )
-    assert problems.preview(finding(), album).command == "tlx relabel corrections.csv"
+    ticked = "tlx relabel corrections.csv"
+    assert problems.preview(finding(), album).command == ticked
+    named = finding(advice="Look at them: tlx report, then tlx relabel corrections.csv.")
+    assert problems.preview(named, album).command == ticked, "this is the report"
     assert problems.preview(finding("weak-slice", "TLX403"), album).command == ""
 
 
