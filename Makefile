@@ -70,7 +70,8 @@ $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
 # The browser comes from the system, where one may install it.
 $(VENV)/.installed-browser: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable '.[dev,browser]'
-	command -v chromium || command -v google-chrome || apt-get install --yes --quiet chromium \
+	command -v chromium || command -v google-chrome \
+	  || (apt-get update --quiet && apt-get install --yes --quiet chromium) \
 	  || echo "There is no Chromium here, and it cannot be installed."
 	touch $@ $(VENV)/.installed $(VENV)/.installed-dev
 

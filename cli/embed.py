@@ -228,7 +228,7 @@ def _conflicts(pairs: Sequence[tuple[str, str]]) -> list[str]:
     lines = [
         "",
         f"Warning: {len(pairs)} pairs of files are the same, byte for byte, under different "
-        "classes. They are used as they are: remove the wrong one of each.",
+        "classes. They are used as they are: remove the wrong one of each, or see tlx relabel.",
         table(["file", "the same as"], some),
     ]
     if len(pairs) > len(some):

@@ -217,8 +217,9 @@ RULES = (DARK, BRIGHT, LOW_CONTRAST, BLURRED, ODD_SHAPE, TINY, UNIFORM, GREY)
 
 def _find(rule: Rule, evidence: Evidence) -> Iterator[Finding]:
     manifest = evidence.manifest
-    rows, start, usual = rule.odd(manifest)
-    if not len(rows):
+    found, start, usual = rule.odd(manifest)
+    rows = [row for row in found if manifest.path[row] not in evidence.kept]
+    if not rows:
         return
     values = rule.measure(manifest)
     images = tuple(

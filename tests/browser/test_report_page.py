@@ -283,3 +283,10 @@ def test_without_its_script_the_page_still_tells_what_was_found(visit, studio):
     assert page.locator("#findings .finding").count() > 0
     assert page.locator("#heads tbody tr").count() == 2
     assert "needs its own script" in page.locator("body").inner_text()
+
+
+def test_on_paper_there_is_nothing_to_tick_and_all_photos(opened):
+    page = opened.page
+    page.emulate_media(media="print")
+    assert not page.locator(".fix:visible, nav:visible, .bar:visible").count()
+    assert page.locator("#wrong img:visible").count() == page.locator("#wrong img").count()

@@ -10,6 +10,7 @@ import pytest
 from tlx.cache.manifest import Manifest
 from tlx.classify.audit import audit_run
 from tlx.classify.findings.odd import RULES
+from tlx.relabel import relabel_images
 
 N = 400
 USUAL = {"brightness": 0.45, "highlights": 0.88, "contrast": 0.21, "sharpness": 0.5}
@@ -115,3 +116,14 @@ def test_images_that_are_not_measured_are_left_out(album, told):
     change(manifest, [1, 2], ODD["dark"])
     change(manifest, [2], {"brightness": np.nan})
     assert told(manifest)["dark"] == [manifest.path[1]]
+
+
+def test_a_picture_that_a_person_kept_or_left_out_is_not_asked_about_again(
+    album, told, place, tmp_path
+):
+    manifest = album()
+    dark = change(manifest, [3, 4, 5], ODD["dark"])
+    assert set(told(manifest)["dark"]) == set(dark)
+    (tmp_path / "c.csv").write_text(f"path,action\n{dark[0]},keep\n{dark[1]},drop\n")
+    relabel_images(tmp_path / "c.csv", workspace=place, apply=True)
+    assert told(manifest)["dark"] == [dark[2]]
