@@ -29,3 +29,19 @@ def group_images(manifest: Manifest) -> np.ndarray:
             parent[find(row)] = find(first.setdefault(key, row))
     roots = [find(row) for row in range(len(manifest))]
     return np.unique(roots, return_inverse=True)[1].astype(np.int64)
+
+
+def conflicting_copies(manifest: Manifest) -> list[tuple[int, int]]:
+    """Return pairs of images that are the same, byte for byte, and of different classes.
+
+    The first of each pair is the first image of these bytes.
+    """
+    first: dict[bytes, int] = {}
+    pairs = []
+    for row, digest in enumerate(manifest.digest_bytes()):
+        if manifest.label[row] < 0 or not any(digest):
+            continue
+        other = first.setdefault(digest, row)
+        if manifest.label[other] != manifest.label[row]:
+            pairs.append((other, row))
+    return pairs

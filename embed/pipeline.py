@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ..arguments import says_nearest_argument
+from ..cache.groups import conflicting_copies
 from ..cache.manifest import Manifest
 from ..cache.spec import FITS, INTERPOLATIONS, POOLINGS, PRECISIONS, FeatureSpec
 from ..cache.store import SEAL_SECONDS
@@ -384,7 +385,10 @@ def _result(
         classes={name: int((labels == i).sum()) for i, name in enumerate(corrected.class_names)},
         splits=dict(splits),
         validation_fraction=manifest.validation_fraction,
-        conflicts=_conflicts(corrected),
+        conflicts=[
+            (corrected.path[one], corrected.path[other])
+            for one, other in conflicting_copies(corrected)
+        ],
         seconds=time.perf_counter() - started,
         engine=one.engine.name if one.engine and sum(one.embedded) else None,
         scan=seen.scan,
@@ -393,19 +397,6 @@ def _result(
         + notes
         + ([one.engine.note] if one.engine and one.engine.note else []),
     )
-
-
-def _conflicts(manifest: Manifest) -> list[tuple[str, str]]:
-    """Return pairs of files that are the same, byte for byte, and of different classes."""
-    first: dict[bytes, int] = {}
-    pairs = []
-    for row, digest in enumerate(manifest.digest_bytes()):
-        if manifest.label[row] < 0 or not any(digest):
-            continue
-        other = first.setdefault(digest, row)
-        if manifest.label[other] != manifest.label[row]:
-            pairs.append((manifest.path[other], manifest.path[row]))
-    return pairs
 
 
 def _check(result: EmbedResult, strict: bool) -> None:

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ...cache.groups import conflicting_copies
 from .evidence import Evidence
 from .finding import Finding, Flagged, Kind
 
 
 def _find(evidence: Evidence) -> Iterator[Finding]:
     manifest = evidence.manifest
-    first: dict[bytes, int] = {}
-    images = []
-    for row, digest in enumerate(manifest.digest_bytes()):
-        if manifest.label[row] < 0 or not any(digest):
-            continue
-        other = first.setdefault(digest, row)
-        if manifest.label[other] != manifest.label[row]:
-            label = manifest.class_names[manifest.label[row]]
-            images.append(Flagged(manifest.path[row], label, other=manifest.path[other]))
+    images = [
+        Flagged(
+            manifest.path[row],
+            manifest.class_names[manifest.label[row]],
+            other=manifest.path[other],
+        )
+        for other, row in conflicting_copies(manifest)
+    ]
     if images:
         n = len(images)
         yield CONFLICT.finding(

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ..heads.closed_form import spectrum
 from .evidence import Evidence, Scored
 from .finding import Finding, Flagged, Kind
 
@@ -35,7 +36,7 @@ def find_clusters(X: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.ndarray]
 
     Parameters
     ----------
-    X : ndarray of shape (M, D)
+    X : ndarray of shape (M, D), float32
     seed : int, default=0
 
     Returns
@@ -45,14 +46,15 @@ def find_clusters(X: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.ndarray]
         From the centre of its cluster: small for a typical row.
     """
     from scipy.cluster.vq import kmeans2, vq
-    from scipy.linalg import eigh
 
     rng = np.random.default_rng(seed)
     mean, some = X.mean(axis=0), rng.permutation(len(X))[:_SAMPLED]
     A = X[some] - mean
-    D = A.shape[1]
-    _, vectors = eigh(A.T @ A, subset_by_index=[max(0, D - _COMPONENTS), D - 1])
-    Z = (X @ vectors - mean @ vectors).astype(np.float64)
+    values, vectors = spectrum(A)
+    axes, spread = vectors[:, -_COMPONENTS:].astype(np.float32), np.sqrt(values[-_COMPONENTS:])
+    if len(A) < A.shape[1]:
+        axes = A.T @ axes / np.maximum(spread, 1e-6).astype(np.float32)
+    Z = (X @ axes - mean @ axes).astype(np.float64)
     k = int(np.clip(len(X) // _PER_CLUSTER, 2, _MOST))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that a cluster is empty: then it is no slice

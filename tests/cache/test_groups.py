@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from cache_helpers import manifest_of
 
-from tlx.cache.groups import group_images
+from tlx.cache.groups import conflicting_copies, group_images
 
 
 @pytest.mark.parametrize(
@@ -30,3 +31,9 @@ def test_an_image_of_no_group_is_not_of_the_group_without_a_name():
     manifest = manifest_of([0, 1])
     manifest.group = ["", ""]
     assert len(set(group_images(manifest).tolist())) == 2
+
+
+def test_copies_of_different_classes_are_told_with_the_first_of_them():
+    manifest = manifest_of([0, 1, 0, 0, 1])
+    manifest.label = np.array([0, 1, 1, 0, -1], np.int32)
+    assert conflicting_copies(manifest) == [(0, 2)]
