@@ -182,7 +182,7 @@ def _joined(table: Features, found: Duplicates) -> Features:
 def check_handling(handling: str) -> None:
     """Refuse what is no way to treat near-duplicates."""
     if handling not in HANDLING:
-        raise UnknownNameError.nearest("way with near-duplicates", handling, HANDLING)
+        raise UnknownNameError.nearest("handling of near-duplicates", handling, HANDLING)
 
 
 def _pictures(manifests: Sequence[Manifest], digest: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

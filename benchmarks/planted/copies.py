@@ -1,4 +1,4 @@
-"""Near-duplicates: each of some photos in ten versions; and random labels, which they make learned."""
+"""Near-duplicates: some photos in ten versions; and random labels, which they make look learned."""
 
 from __future__ import annotations
 
@@ -89,8 +89,7 @@ def random_labels(
             view=np.zeros(len(rows), np.int64),
         )
         right = evaluate_head(part, "logreg", seed=seed).metrics["accuracy"].value
-        # Told as found: 1 less what is more than chance, by two standard errors.
-        chance = 0.5 + (len(again)) ** -0.5
+        chance = 0.5 + len(again) ** -0.5  # and two standard errors
         wanted = 1.0 if handling == "group" else 0.0
         fault = f"random labels: {right:.0%} right, {handling}"
         yield Row(fault, len(rows), float(right <= chance), float("nan"), wanted)

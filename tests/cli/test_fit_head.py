@@ -9,6 +9,7 @@ import resource
 import shutil
 
 import pytest
+from PIL import Image
 
 from tlx.embed.pipeline import embed_images
 
@@ -214,3 +215,21 @@ def test_damaged_shard(project, tlx):
     shown = tlx("fit-head", cwd=project, code=1)
     assert "images have no features" in shown.stderr
     assert "Run tlx embed again" in shown.stderr
+
+
+def test_near_duplicates_on_both_sides_are_told_and_kept_on_one_if_asked(project, tlx, make_grid):
+    for name in ("0001", "0002"):
+        with Image.open(project / "data" / "amber" / f"{name}.png") as image:
+            image.save(project / "data" / "amber" / f"{name}-again.jpg", quality=85)
+    embed_images(project / "data", workspace=project / ".tlx", engine=make_grid())
+    both = tlx("fit-head", "--name", "both", cwd=project).stdout
+    told = re.search(r"^(\d) images are near-duplicates of images of other folds", both, re.M)
+    assert told
+    assert fit(tlx, project, "--near-duplicates", "group", "--name", "one")["near_duplicates"] == {
+        "handling": "group",
+        "across": 0,
+    }
+    compared = json.loads(tlx("compare", "both", "--json", cwd=project).stdout)
+    assert compared["near_duplicates"] == {"handling": "ignore", "across": int(told[1])}
+    refused = tlx("fit-head", "--near-duplicates", "drop", cwd=project, code=1)
+    assert "unknown handling of near-duplicates: 'drop'" in refused.stderr
