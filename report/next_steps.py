@@ -197,7 +197,6 @@ def measured_gain(run: Run) -> tuple[float, float, float] | None:
     found = verdict.get("accuracy") if isinstance(verdict, dict) else None
     if not isinstance(found, dict):
         return None
-    values = [found.get(key) for key in ("value", "low", "high")]
-    if not all(isinstance(v, int | float) and math.isfinite(v) for v in values):
-        return None
-    return float(values[0]), float(values[1]), float(values[2])
+    told = [found.get(key) for key in ("value", "low", "high")]
+    values = [float(v) for v in told if isinstance(v, int | float) and math.isfinite(v)]
+    return (values[0], values[1], values[2]) if len(values) == 3 else None

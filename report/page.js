@@ -184,6 +184,10 @@
     look(best);
   });
 
+  window.addEventListener("beforeprint", () => {
+    for (const finding of all(document, "details.finding")) finding.open = true;
+  });
+
   readStore();
   refresh();
 })();
