@@ -16,6 +16,7 @@ import importlib
 import pkgutil
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import planted
@@ -25,8 +26,9 @@ TOPICS = sorted(info.name for info in pkgutil.iter_modules(planted.__path__))
 TOPICS.remove("common")
 
 
-def measure_of(topic: str) -> Measure:
-    return importlib.import_module(f"planted.{topic}").measure
+def measure_of(topic: str, others: Path | None) -> Measure:
+    measure = importlib.import_module(f"planted.{topic}").measure
+    return partial(measure, others=others) if topic == "stranger" else measure
 
 
 def show(row: Row) -> str:
@@ -46,13 +48,18 @@ def main() -> int:
     parser.add_argument("data", type=Path, metavar="DATA", help="folder with one folder a class")
     parser.add_argument("--only", nargs="+", choices=TOPICS, default=TOPICS, metavar="TOPIC")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--strangers", type=Path, metavar="FOLDER", help="photos of other things, to be planted"
+    )
     asked = parser.parse_args()
     print(f"{'fault':34} planted  found precision  wanted       verdict")
     failed = 0
     for topic in asked.only:
         started = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
-            for row in measure_of(topic)(asked.data.resolve(), Path(folder), asked.seed):
+            for row in measure_of(topic, asked.strangers)(
+                asked.data.resolve(), Path(folder), asked.seed
+            ):
                 print(show(row), flush=True)
                 failed += not row.holds
         print(f"{'':34} {time.perf_counter() - started:.0f} s")

@@ -26,6 +26,8 @@ _REFERENCES = 3000  # images that others are compared with
 _FALSE = 0.1  # share of what is told that may be chance
 _LEAST = 20  # images from which on a class has a spread of its own
 _QUANTILE = 0.8
+_SKEW = 2  # how much wider the upper half may be than the lower one
+_MANY = 0.1  # share of the images; where more seem to be strangers, the tail is no normal one
 _DEVIATIONS = 0.8416  # of a normal distribution, from its median to that quantile
 
 
@@ -48,8 +50,10 @@ def strangeness(distances: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _deviations(distances: np.ndarray) -> np.ndarray:
-    middle, upper = np.quantile(distances, [0.5, _QUANTILE])
-    return (distances - middle) / max((upper - middle) / _DEVIATIONS, 1e-6)
+    lower, middle, upper = np.quantile(distances, [1 - _QUANTILE, 0.5, _QUANTILE])
+    # Where strangers are a third of a class, they are the upper half; they hardly move the lower.
+    spread = min(upper - middle, _SKEW * (middle - lower))
+    return (distances - middle) / max(spread / _DEVIATIONS, 1e-6)
 
 
 def are_beyond_chance(deviations: np.ndarray) -> np.ndarray:
@@ -74,6 +78,8 @@ def _find(evidence: Evidence) -> Iterator[Finding]:
         return
     deviations = strangeness(far[rows], table.y[rows])
     beyond = np.flatnonzero(are_beyond_chance(deviations))
+    if len(beyond) > _MANY * len(rows):
+        return
     images = [
         Flagged(
             table.paths[rows[i]],

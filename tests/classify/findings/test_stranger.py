@@ -46,6 +46,25 @@ def test_a_class_of_varied_images_beside_alike_ones_is_no_class_of_strangers(add
     assert len(strangers(place)) <= 3
 
 
+def test_strangers_are_found_where_they_are_a_third_of_a_class(add_dataset, place):
+    rng = np.random.default_rng(3)
+    alien = rng.gamma(0.3, size=(30, 40)).astype(np.float32)
+    y = np.r_[np.arange(300) // 75, np.zeros(30, int)]
+    add_dataset("d", np.vstack([features(300, 0), alien]), y)
+    found = strangers(place)
+    assert len({f"ant/{i}.png" for i in range(300, 330)} & set(found)) >= 24
+    assert len(found) <= 33
+
+
+def test_where_everything_seems_strange_nothing_is_told(add_dataset, place):
+    """As with frames of films, most of which have others that are nearly the same."""
+    rng = np.random.default_rng(0)
+    frames = np.repeat(features(50, 0), 5, axis=0) + rng.normal(0, 1e-3, (250, 40))
+    single = features(100, 1)
+    add_dataset("d", np.vstack([frames, single]).astype(np.float32), np.arange(350) % 2)
+    assert strangers(place) == []
+
+
 def test_too_few_images_say_nothing(add_dataset, place):
     add_dataset("d", features(12, 0), np.arange(12) % 2)
     assert strangers(place) == []
