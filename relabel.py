@@ -331,6 +331,7 @@ class _Check:
     def __init__(self, snapshot: Manifest, corrected: Manifest, new_classes: list[str]) -> None:
         self.snapshot = snapshot
         self.now, self.source = label_names(corrected), label_names(snapshot)
+        self.hashed = snapshot.hashed
         self.classes = {*corrected.class_names, *snapshot.class_names, *new_classes}
         self._place = {path: row for row, path in enumerate(snapshot.path)}
         # As exports, and pages that cannot hold other bytes, write a name that is no UTF-8.
@@ -390,7 +391,7 @@ class _Check:
 
     def _check(self, row: int, one: Decision) -> None:
         now, digest = self.now[row], self.snapshot.digest[row].tobytes().hex()
-        if not self.snapshot.hashed[row]:
+        if not self.hashed[row]:
             raise DataError(
                 f"{one.path!r} has not been read yet.", f"Run tlx embed {self.snapshot.root} first."
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -348,6 +349,15 @@ def test_any_decisions_are_applied_undone_and_brought_back(tmp_path_factory, dec
         }
         undo_corrections(place)
     assert labels(place) == before
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.binary() | st.text().map(lambda text: f"path,action\n{text}".encode()))
+def test_no_file_whatsoever_is_more_than_an_error(tmp_path_factory, data):
+    file = tmp_path_factory.getbasetemp() / "any.csv"
+    file.write_bytes(data)
+    with contextlib.suppress(DataError):
+        assert read_decisions(file)
 
 
 # What follows
