@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -266,8 +267,8 @@ def _figure(value: Any) -> str:
     return "" if number is None else f"{number:.4g}"
 
 
-def provenance(run: Run) -> list[tuple[str, str]]:
-    """Return what a run was made from and with, as names and texts."""
+def provenance(run: Run, decided: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return what a run was made from and with, and how many labels a person decided of."""
     info = run.info
     rows = [
         ("run", f"{run.id}, {info.model}"),
@@ -278,6 +279,10 @@ def provenance(run: Run) -> list[tuple[str, str]]:
     rows += [("fingerprint", str(source["fingerprint"])) for source in info.sources]
     chosen = {k: v for k, v in info.params.items() if v is not None}
     rows += [("parameters", ", ".join(f"{k} {v}" for k, v in chosen.items()))] if chosen else []
+    counts = Counter(decided.values())
+    words = {"relabel": "corrected", "drop": "left out", "keep": "kept"}
+    told = [f"{counts[action]:,} {word}" for action, word in words.items() if counts[action]]
+    rows += [("by tlx relabel", ", ".join(told))] if told else []
     rows += [(name, str(value)) for name, value in info.environment.items()]
     return [*rows, ("report by tlx", __version__)]
 

@@ -212,7 +212,7 @@ def _sections(
         "calibration": figures.calibration(judged) if judged else None,
         "finetunings": figures.finetunings(audit.runs),
         "steps": next_steps(judged, findings, audit.runs, made[0] if made else "tlx embed DATA"),
-        "provenance": figures.provenance(run) if run else [],
+        "provenance": figures.provenance(run, audit.evidence.decided) if run else [],
         "made_by": made,
         "command": with_workspace,
     }

@@ -113,7 +113,9 @@ def test_what_a_foreign_run_says_of_its_epochs_is_checked(audit, epochs):
 
 def test_provenance_names_fingerprint_and_versions(audit):
     run = audit.runs[0]
-    told = dict(figures.provenance(run))
+    told = dict(figures.provenance(run, {"a.png": "relabel", "b.png": "keep", "c.png": "keep"}))
+    assert told["by tlx relabel"] == "1 corrected, 2 kept"
+    assert "by tlx relabel" not in dict(figures.provenance(run, {}))
     assert told["fingerprint"] == run.info.sources[0]["fingerprint"]
     assert {"numpy", "tlx", "report by tlx"} <= told.keys()
 
