@@ -13,8 +13,8 @@ from tlx.classify.scoring.metrics import score
 from tlx.classify.scoring.selection import correct_for_choice
 from tlx.classify.table import Features
 
-from .common import Row, Setting, draw_rows, part
-from .tests_among_heads import few_features, ranked
+from .common import Row, Setting, components, draw_rows, part
+from .tests_among_heads import ranked
 
 # Fixed parameters, so that many data sets take seconds.
 HEADS = (
@@ -31,7 +31,7 @@ HEADS = (
 def measure(setting: Setting) -> Iterator[Row]:
     """Choose the most accurate of seven on a split and in folds, and ask all other images."""
     for pool in setting.pools:
-        table = replace(pool.table, X=few_features(pool).astype(np.float32))
+        table = replace(pool.table, X=components(pool.table, 40).astype(np.float32))
         for n in (200, 400):
             figures = [
                 figure

@@ -132,6 +132,13 @@ def draw_rows(table: Features, n: int, rng: np.random.Generator) -> tuple[np.nda
     return rng.permutation(order[:n]), order[n:]
 
 
+def components(table: Features, D: int = 64) -> np.ndarray:
+    """Return the first D principal components of a population (N, D): many heads in little time."""
+    X = np.asarray(table.X, np.float64)
+    X = X - X.mean(axis=0)
+    return X @ np.linalg.eigh(X.T @ X)[1][:, -D:]
+
+
 def generated(
     rng: np.random.Generator, n: int = 6000, C: int = 5, D: int = 64, apart: float = 3.4
 ) -> Features:

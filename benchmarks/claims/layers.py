@@ -10,7 +10,7 @@ import numpy as np
 from tlx.classify.scoring.crossval import evaluate_head
 from tlx.classify.table import Features
 
-from .common import Row, Setting, draw_rows, part
+from .common import Row, Setting, components, draw_rows, part
 
 SIZE = 200
 # How far apart an earlier layer has the classes, in spreads: of little help it is taken now and
@@ -23,10 +23,11 @@ GRID = {"shrinkage": [0.1, 0.5]}
 def measure(setting: Setting) -> Iterator[Row]:
     """Draw images with two layers, let lda choose, and ask all others how good it is."""
     for pool in setting.pools:
+        last = components(pool.table).astype(np.float32)
         for name, apart in LAYERS.items():
             low = _layer(pool.table.y, apart, setting.rng)
-            X = [pool.table.X, low, np.hstack([pool.table.X, low])]
-            times, covered, other = setting.times(_times(pool.table)), 0, 0
+            X = [last, low, np.hstack([last, low])]
+            times, covered, other = setting.times(50), 0, 0
             for _ in range(times):
                 rows, rest = draw_rows(pool.table, SIZE, setting.rng)
                 drawn = part(pool.table, rows)
@@ -44,10 +45,6 @@ def measure(setting: Setting) -> Iterator[Row]:
                 yield Row.rate(f"{what}, is chosen", other, times, at_most=0.05)
             if name == "of much help":
                 yield Row.rate(f"{what}, is chosen", other, times, at_least=0.9)
-
-
-def _times(table: Features) -> int:
-    return 50 if table.X.shape[1] < 100 else 12  # features of images are wide, and take longer
 
 
 def _layer(y: np.ndarray, apart: float, rng: np.random.Generator) -> np.ndarray:
