@@ -1,6 +1,6 @@
 """Near-duplicates of a data set: looked for once, kept in the workspace, joined and counted.
 
-Finding them takes a second for a thousand images, so what was found is kept: a file that is named
+Finding them takes longer the more images there are, so what was found is kept: a file that is named
 by the method, the features and the images.
 """
 

@@ -24,6 +24,7 @@ _SPREADS = 5.0  # above distinct ones, in standard deviations of Fisher's z
 _LEAST = 0.75  # correlation of edges below which no two pictures are called the same
 _SPREADS_ALONE, _LEAST_ALONE = 8.0, 0.9  # of embeddings, where no pictures confirm
 _CANDIDATE_SPREADS = 2.0, 4.0  # of embeddings, and of pictures: what is looked at closely
+_LIKELY_SPREADS = 1.0  # without a crop: what agrees less is not looked at under all crops
 _MOST = 16  # candidates an image, on average
 _BLOCK = 512  # rows of a block of products
 _PAIRS = 1024  # pictures compared at once
@@ -106,6 +107,9 @@ def find_near_pairs(
         least = max(plain.above(_CANDIDATE_SPREADS[1]), 0.5)
         keys += [_keys(pairs, n) for pairs in _above(edges, least)]
     first, second = np.divmod(np.unique(np.concatenate(keys)), n)
+    likely = _overlap(edges, thumbs, first, second) > plain.above(_LIKELY_SPREADS)
+    likely |= ~(measured[first] & measured[second])
+    first, second = first[likely], second[likely]
     return _confirm(Z, thumbs, measured, first, second, alike, pictures)
 
 
@@ -131,6 +135,21 @@ def _confirm(
     order = np.argsort(-similarity, kind="stable")
     order = order[(similarity >= least)[order]]
     return NearPairs(first[order], second[order], similarity[order], bool(measured.all()))
+
+
+def _overlap(
+    edges: np.ndarray, thumbs: np.ndarray, first: np.ndarray, second: np.ndarray
+) -> np.ndarray:
+    """Return how far the edges of pairs agree, mirrored or not, without any crop: (P,)."""
+    rows, place = np.unique(first, return_inverse=True)
+    mirrored = _edges(thumbs[rows, :, ::-1].astype(np.float32))
+    found = np.empty(len(first), np.float32)
+    for k in range(0, len(first), _PAIRS):
+        part = slice(k, k + _PAIRS)
+        other = edges[second[part]]
+        as_it_is = np.einsum("pe,pe->p", edges[first[part]], other)
+        found[part] = np.maximum(as_it_is, np.einsum("pe,pe->p", mirrored[place[part]], other))
+    return found
 
 
 def compare_pictures(thumbs: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -182,7 +201,7 @@ def _edges(pictures: np.ndarray) -> np.ndarray:
     """Return the gradients of all but the outermost cells as unit vectors (..., E)."""
     across = np.diff(pictures, axis=-1)[..., 1:-2, 1:-1]
     down = np.diff(pictures, axis=-2)[..., 1:-1, 1:-2]
-    shape = (*pictures.shape[:-2], -1)
+    shape = (*pictures.shape[:-2], across.shape[-2] * across.shape[-1])
     return _unit(np.concatenate([across.reshape(shape), down.reshape(shape)], axis=-1))
 
 

@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tlx.classify.fit import fit_head
 from tlx.classify.runs.best import load_run
@@ -13,7 +14,7 @@ from tlx.classify.runs.run import Finetuning
 from tlx.classify.runs.store import list_runs, save_run
 from tlx.embed.pipeline import embed_images
 from tlx.errors import DataError, FitError
-from tlx.finetune.prepare import find_seed, goes_on, hold_out
+from tlx.finetune.prepare import find_seed, goes_on, hold_out, hold_out_folds
 from tlx.finetune.settings import Settings
 from tlx.workspace import Workspace
 
@@ -152,3 +153,22 @@ def test_a_successor_takes_the_place_of_a_run_and_leaves_nothing_else(workspace)
     assert load_run("mine", workspace.root).info.seed == 7
     assert {folder.name for folder in workspace.runs.iterdir()} == {"logreg-1", "mine"}
     assert len(list_runs(workspace)) == 2
+
+
+def test_near_duplicates_stay_in_one_fold_if_those_of_the_head_did(workspace, tmp_path, make_grid):
+    for name in ("0001", "0002", "0003", "0004"):
+        file = tmp_path / "photos" / "ash" / f"{name}.png"
+        with Image.open(file) as image:
+            image.save(file.with_name(f"{name}-again.jpg"), quality=85)
+    embed_images(tmp_path / "photos", workspace=workspace, engine=make_grid(), image_size=32)
+    folds = {}
+    for handling in ("ignore", "group"):
+        run = fit_head("logreg", workspace=workspace, C=1.0, near_duplicates=handling)
+        held = hold_out_folds(workspace, run, 5)
+        folds[handling] = dict(zip(held.table.paths, held.fold.tolist(), strict=True))
+        assert np.array_equal(held.fold, run.predictions().fold)
+    together = {
+        handling: sum(fold[f"ash/000{k}.png"] == fold[f"ash/000{k}-again.jpg"] for k in range(1, 5))
+        for handling, fold in folds.items()
+    }
+    assert together["ignore"] < together["group"] == 4
