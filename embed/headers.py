@@ -163,8 +163,8 @@ def _check_tags(tiff: bytes, what: str) -> None:
         raise ImageError(f"{what} tags of absurd size")
 
 
-def _tags(tiff: bytes, start: int | None = None) -> np.ndarray:
-    """Return the entries of the directory at `start` of a TIFF or EXIF block; none if unreadable.
+def _tags(tiff: bytes, place: int | None = None) -> np.ndarray:
+    """Return the entries of the directory at `place` of a TIFF or EXIF block; none if unreadable.
 
     By default that is the first directory.
     """
@@ -174,8 +174,7 @@ def _tags(tiff: bytes, start: int | None = None) -> np.ndarray:
     entry = np.dtype([("tag", "u2"), ("type", "u2"), ("count", wide), ("value", f"V{header}")])
     entry = entry.newbyteorder(order)
     try:
-        if start is None:
-            (start,) = struct.unpack_from(order + ("Q" if big else "I"), tiff, header)
+        start: int = place or struct.unpack_from(order + ("Q" if big else "I"), tiff, header)[0]
         (count,) = struct.unpack_from(order + counter, tiff, start)
     except (struct.error, OverflowError):
         return np.zeros(0, entry)

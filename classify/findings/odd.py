@@ -72,7 +72,7 @@ class Rule:
         oddness = self._scale(values[rows])
         middle, quartile = np.quantile(oddness, (0.5, 0.75))
         spread = max((quartile - middle) / _QUARTILE, self.least)
-        start = max(middle + self.spreads * spread, self._scale(self.limit))
+        start = max(middle + self.spreads * spread, float(self._scale(np.array(self.limit))))
         others = [other.odd(manifest)[0] for other in self.unless]
         order = np.argsort(-oddness, kind="stable")
         found = rows[order[oddness[order] >= start]]
