@@ -19,6 +19,7 @@ from ..classify.runs.run import Run
 from ..classify.table import Features
 from ..errors import DataError
 from ..progress import Progress, silent
+from ..reprs import shortened
 from ..workspace import Workspace
 from . import figures, problems
 from .album import Album
@@ -34,7 +35,7 @@ _ROOM, _MORE_ROOM = 4_600_000, 11_000_000  # bytes of photos in a page of few im
 _COMMAND = re.compile(r"\btlx (?:(?:cache|runs) [a-z]+|[a-z-]+)\b(?! --workspace)")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
     """A page that was written.
 
@@ -57,6 +58,13 @@ class Report:
     audit: Audit
     left_out: dict[str, str]
     seconds: float
+
+    def __repr__(self) -> str:
+        runs, n = len(self.audit.runs), len(self.audit.findings)
+        return (
+            f"<Report {os.fspath(self.path)!r} of {shortened(self.dataset)!r}: {n} findings, "
+            f"{runs} runs, {self.bytes / 1e6:.1f} MB>"
+        )
 
 
 @says_nearest_argument

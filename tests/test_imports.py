@@ -125,7 +125,7 @@ def test_the_page_draws_every_part_and_no_other(source_files):
 
 def test_the_page_names_only_files_that_exist():
     text = PAGE.read_text(encoding="utf-8")
-    named = re.findall(r"\b(?:cache|classify|cli|embed|finetune)/[a-z_]+(?:/[a-z_]+)*", text)
+    named = re.findall(r"\b(?:cache|classify|cli|embed|finetune|report)/[a-z_]+(?:/[a-z_]+)*", text)
     gone = {
         name for name in named if not ((ROOT / name).is_dir() or (ROOT / f"{name}.py").exists())
     }

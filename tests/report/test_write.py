@@ -87,14 +87,18 @@ def test_photos_that_are_gone_or_changed_have_a_place_and_no_picture(own_studio,
 
 
 def test_a_damaged_run_is_named_in_the_page(own_studio, tmp_path):
+    """And the report shows itself in a line."""
     (own_studio / ".tlx" / "runs" / "lda-1" / "run.json").write_text("{")
     report = tlx.write_report(output=tmp_path / "r.html", workspace=own_studio / ".tlx")
     assert list(report.left_out) == ["lda-1"]
+    assert repr(report).startswith(f"<Report '{tmp_path}/r.html' of 'data': ")
+    assert "2 runs" in repr(report)
     assert "is not in this report: damaged" in report.path.read_text("utf-8")
 
 
-def test_a_data_set_without_runs_has_a_page_too(class_folders, make_grid, tmp_path):
-    class_folders(tmp_path / "data", {"a": 2, "b": 1})
+@pytest.mark.parametrize("counts", [{"a": 2, "b": 1}, {"a": 1}, {"a": 9}])
+def test_a_data_set_without_runs_has_a_page_too(counts, class_folders, make_grid, tmp_path):
+    class_folders(tmp_path / "data", counts)
     tlx.embed_images(tmp_path / "data", workspace=tmp_path / ".tlx", engine=make_grid())
     report = tlx.write_report(output=tmp_path / "r.html", workspace=tmp_path / ".tlx")
     found = Elements(report.path.read_bytes())
