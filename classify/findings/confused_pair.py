@@ -83,7 +83,7 @@ def _find(evidence: Evidence) -> Iterator[Finding]:
     if C < 2 or not evidence.scored:
         return
     scored = evidence.scored[0]
-    confusion = _confusion(scored, table.y, table.groups, C)
+    confusion = _confusion(scored, table.y, evidence.groups, C)
     y, said = table.y[scored.rows], scored.probabilities.argmax(axis=1)
     for i, j in confused_pairs(confusion):
         one, other = table.class_names[i], table.class_names[j]

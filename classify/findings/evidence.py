@@ -86,6 +86,11 @@ class Evidence:
         return find_duplicates(self.workspace, (self.manifest, self.table))
 
     @cached_property
+    def groups(self) -> np.ndarray:
+        """Which of the N images are not independent: those of one group, and near-duplicates."""
+        return self.duplicates.join(self.table.groups)
+
+    @cached_property
     def scored(self) -> tuple[Scored, ...]:
         """What the runs say of the images; only of those that are still in the data set."""
         place = {

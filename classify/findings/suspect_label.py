@@ -27,7 +27,7 @@ def true_classes(evidence: Evidence) -> np.ndarray:
     Its label is taken into account; a probability of 1 less that of the label is one of an error.
     """
     table = evidence.table
-    total = _voted(values_left_out(table.X, table.y, table.groups), table.y)
+    total = _voted(values_left_out(table.X, table.y, evidence.groups), table.y)
     votes = np.ones(len(table))
     for scored in evidence.scored:
         if len(scored.rows):

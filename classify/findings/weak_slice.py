@@ -97,7 +97,7 @@ def _find(evidence: Evidence) -> Iterator[Finding]:
     if not evidence.scored:
         return
     scored = evidence.scored[0]
-    once = _by_group(scored, table.groups)
+    once = _by_group(scored, evidence.groups)
     if len(once) < 4 * _LEAST:
         return
     rows, p = scored.rows[once], scored.probabilities[once]

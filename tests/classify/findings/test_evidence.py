@@ -50,3 +50,12 @@ def test_what_a_person_decided_is_known_while_it_is_of_this_very_image(
     snapshot.digest[0] = 1
     snapshot.save(place.manifest_path("drawn"))
     assert evidence().kept == set()
+
+
+def test_near_duplicates_are_of_one_group(place, add_dataset, draw):
+    X, y = draw(40)
+    X[3] = X[7] * 1.001
+    add_dataset("zoo", X, y)
+    groups = Evidence(place, place.load_manifest("zoo")).groups
+    assert groups[3] == groups[7]
+    assert len(np.unique(groups)) == 39

@@ -41,6 +41,17 @@ def test_wrong_labels_are_found_with_the_right_one_before_there_is_a_run(place, 
     assert finding.severity == "grave"  # of 400 labels 20 are wrong
 
 
+def test_near_duplicates_with_the_same_wrong_label_do_not_speak_for_each_other(
+    place, add_dataset, draw
+):
+    X, y = draw(300, classes=3, dim=20, spread=0.5)
+    copies = X[0] + np.random.default_rng(0).normal(0, 0.01, (12, 20))
+    X = np.concatenate([X, copies]).astype(np.float32)
+    add_dataset("zoo", X, np.concatenate([y, np.full(12, 1)]))  # of class 0
+    named = {image.path for image in found_in(place).images}
+    assert {f"bee/{i}.png" for i in range(300, 312)} <= named
+
+
 def test_without_wrong_labels_there_is_no_finding(place, planted):
     planted(0)
     assert found_in(place) is None
