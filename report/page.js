@@ -86,6 +86,10 @@
 
   // A photo that the script shows itself, from the same form as those of the page.
   const form = document.getElementById("card");
+  const saidOf = (photo) => {
+    const cut = photo[SAID].lastIndexOf(" ");
+    return [photo[SAID].slice(0, Math.max(cut, 0)), photo[SAID].slice(cut + 1)];
+  };
   const card = (number, suggested) => {
     const photo = photos[number];
     const figure = form.content.cloneNode(true).firstElementChild;
@@ -97,8 +101,7 @@
     group.dataset.photo = number;
     group.dataset.suggested = suggested || "";
     group.setAttribute("aria-label", `Correct ${photo[PATH]}`);
-    const cut = photo[SAID].lastIndexOf(" ");
-    const [said, sure] = [photo[SAID].slice(0, cut), photo[SAID].slice(cut + 1)];
+    const [said, sure] = saidOf(photo);
     const differs = suggested && suggested !== photo[LABEL];
     one(figure, ".score").textContent = differs || !sure ? sure
       : said === photo[LABEL] ? `recognised ${sure}` : `taken for ${said} ${sure}`;
@@ -160,7 +163,7 @@
     if (current) current.classList.remove("on");
     current = point;
     point.classList.add("on");
-    spot.replaceChildren(card(Number(point.dataset.i), ""));
+    spot.replaceChildren(card(Number(point.dataset.i), saidOf(photos[point.dataset.i])[0]));
     paint(spot);
   };
   dots.addEventListener("pointerover", (event) => look(event.target.closest("circle")));
