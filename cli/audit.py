@@ -18,6 +18,7 @@ from .common import (
     JsonOption,
     WorkspaceOption,
     emit,
+    in_workspace,
     next_command,
     note,
     printable,
@@ -67,7 +68,7 @@ def audit(
     with progress("Looking", counted=False):
         found = audit_run(runs or None, dataset, workspace=workspace, only=only or ())
     for text in not_looked_for(found):
-        note(text)
+        note(_filled(text))
     if output is not None:
         write_output(output, to_csv(found.findings).encode("utf-8", "surrogateescape"))
     if as_json:
@@ -85,7 +86,8 @@ def not_looked_for(found: Audit) -> list[str]:
     texts = []
     if not found.runs:
         texts.append(
-            "No run of this data set yet, so labels are not judged: tlx fit-head --model logreg"
+            "No run of this data set yet: labels are judged by the embeddings alone, and what a "
+            "run is weak at is not looked for. Run tlx fit-head --model logreg"
         )
     if unmeasured := int((manifest.usable & ~manifest.measured).sum()):
         texts.append(
@@ -149,7 +151,7 @@ def _images(finding: Finding) -> str:
 
 def _filled(text: str, indent: str = "") -> str:
     return textwrap.fill(
-        printable(text),
+        printable(in_workspace(text)),
         _WIDTH,
         initial_indent=indent,
         subsequent_indent=indent,

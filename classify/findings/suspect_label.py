@@ -59,8 +59,7 @@ def _find(evidence: Evidence) -> Iterator[Finding]:
     n, expected = len(suspects), float(wrong[suspects].sum())
     yield SUSPECT_LABEL.finding(
         "grave" if expected > _GRAVE * len(table) else "warning",
-        f"{n} label{' is' if n == 1 else 's are'} suspect: as many are wrong as the scores "
-        f"add up to, {expected:.1f}.",
+        f"{n} label{' is' if n == 1 else 's are'} suspect: {_expected(n, expected)}.",
         "Look at them, and correct what is wrong: tlx report, then tlx relabel corrections.csv.",
         value=expected,
         images=tuple(
@@ -73,6 +72,12 @@ def _find(evidence: Evidence) -> Iterator[Finding]:
             for row in suspects
         ),
     )
+
+
+def _expected(n: int, wrong: float) -> str:
+    if n == 1:
+        return f"it is wrong with a probability of {wrong:.0%}"
+    return f"about {wrong:.0f} of these are wrong, by the probabilities beside them"
 
 
 SUSPECT_LABEL = Kind("TLX101", "suspect-label", "labels that are probably wrong", _find)

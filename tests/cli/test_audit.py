@@ -138,3 +138,18 @@ def test_what_cannot_be_looked_for_is_said():
     assert unmeasured.startswith("2 images were embedded before tlx measured")
     zoo.pictures["brightness"] = 0.5
     assert audit.not_looked_for(Looked((), runs=("one",), evidence=Evidence(zoo))) == []
+
+
+def test_no_network_is_imported(shared_project, python):
+    code = """
+import sys
+from tlx.cli.main import main
+sys.argv = ["tlx", "audit", "--workspace", sys.argv[1]]
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+found = [name for name in ("tensorflow", "keras", "openvino") if name in sys.modules]
+assert not found, found
+"""
+    assert "Next: tlx report" in python(code, shared_project / ".tlx")
