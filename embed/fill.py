@@ -197,7 +197,8 @@ def fill(
             if outcome.fault:
                 faults[row] = outcome.error
             _note(manifest, row, outcome)
-            if outcome.picture is not None and all(f is None for f in outcome.features):
+            computed = outcome.error or any(f is not None for f in outcome.features)
+            if outcome.picture is not None and not computed:
                 measured += 1
                 save_if_due()  # no writer seals anything that would
             for (one, k), writer, feature in zip(places, writers, outcome.features, strict=True):

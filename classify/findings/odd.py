@@ -30,6 +30,8 @@ class Rule:
     ----------
     code, name, help, severity, advice : str
         Of the findings.
+    says : str
+        What such images are, in words.
     what : str
         What the number of an image is, in words.
     measure : callable
@@ -51,6 +53,7 @@ class Rule:
 
     code: str
     name: str
+    says: str
     help: str
     severity: str
     what: str
@@ -113,6 +116,7 @@ def _stretch(manifest: Manifest) -> np.ndarray:
 UNIFORM = Rule(
     code="TLX307",
     name="uniform",
+    says="of nearly one colour",
     help="pictures that are nearly of one colour",
     severity="warning",
     what="share of nearly one grey level",
@@ -125,9 +129,10 @@ UNIFORM = Rule(
 LOW_CONTRAST = Rule(
     code="TLX303",
     name="low-contrast",
+    says="pale",
     help="pale pictures, as through fog",
     severity="note",
-    what="contrast relative to their light parts",
+    what="contrast relative to the light parts",
     advice="Look at them: leave out what cannot be recognised.",
     measure=_relative_contrast,
     limit=0.13,
@@ -138,9 +143,10 @@ LOW_CONTRAST = Rule(
 DARK = Rule(
     code="TLX301",
     name="dark",
+    says="dark",
     help="pictures of which even the light parts are dark",
     severity="warning",
-    what="level of their light parts",
+    what="level of the light parts",
     advice="Look at them: leave out what cannot be recognised.",
     measure=partial(_measured, "highlights"),
     limit=0.5,
@@ -150,6 +156,7 @@ DARK = Rule(
 BRIGHT = Rule(
     code="TLX302",
     name="bright",
+    says="bright",
     help="pictures that are much brighter than the others",
     severity="note",
     what="mean level",
@@ -163,6 +170,7 @@ BRIGHT = Rule(
 TINY = Rule(
     code="TLX306",
     name="tiny",
+    says="tiny",
     help="pictures of few pixels among larger ones",
     severity="note",
     what="pixels of the shorter side",
@@ -175,9 +183,10 @@ TINY = Rule(
 BLURRED = Rule(
     code="TLX304",
     name="blurred",
+    says="blurred",
     help="pictures without a sharp edge",
     severity="warning",
-    what="sharpness of their strongest edges",
+    what="sharpness of the strongest edges",
     advice="Look at them: leave out what cannot be recognised.",
     measure=partial(_measured, "sharpness"),
     limit=0.36,
@@ -189,9 +198,10 @@ BLURRED = Rule(
 ODD_SHAPE = Rule(
     code="TLX305",
     name="odd-shape",
+    says="of odd shape",
     help="pictures far longer, or less long, for their width than the others",
     severity="note",
-    what="times more or less elongated than is usual",
+    what="times more, or less, elongated than others",
     advice="Squashing distorts them most: cut them, or try tlx embed --resize pad.",
     measure=_stretch,
     limit=1.8,
@@ -202,6 +212,7 @@ ODD_SHAPE = Rule(
 GREY = Rule(
     code="TLX308",
     name="grey",
+    says="grey among coloured ones",
     help="grey pictures among coloured ones",
     severity="note",
     what="colourfulness",
@@ -234,12 +245,16 @@ def _find(rule: Rule, evidence: Evidence) -> Iterator[Finding]:
     side = "above" if rule.above else "below"
     yield _kind(rule).finding(
         rule.severity,
-        f"{n:,} {'picture is' if n == 1 else 'pictures are'} {rule.name}: {rule.what} {side} "
-        f"{start:.2g}, where {usual:.2g} is usual.",
+        f"{n:,} {'image is' if n == 1 else 'images are'} {rule.says}: {rule.what} {side} "
+        f"{_digits(start)}, usual is {_digits(usual)}.",
         rule.advice,
         value=float(n),
         images=images,
     )
+
+
+def _digits(number: float) -> str:
+    return f"{number:.0f}" if number >= 10 else f"{number:.2g}"
 
 
 def _kind(rule: Rule) -> Kind:

@@ -142,6 +142,7 @@ def test_features_that_are_not_finite_are_recorded(embed):
     result = embed(engine=Faulty())
     assert (result.embedded, len(result.unreadable)) == (5, 6)
     assert set(reasons(result).values()) == {"its features are not finite in float32 and float32"}
+    assert result.notes == []  # they were not decoded to be measured alone
 
 
 def test_features_not_finite_in_one_spec_may_be_in_another(embed, grid):

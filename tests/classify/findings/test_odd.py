@@ -77,13 +77,15 @@ def test_what_all_images_are_like_is_not_odd(album, told, name):
     assert len(told(album(**ODD[name])).get(name, [])) <= 1
 
 
-def test_tiny_and_long_images_are_found(album, told):
+def test_tiny_and_long_images_are_found(album, told, place):
     manifest = album()
     manifest.width[3], manifest.height[3] = 40, 30
     manifest.width[[8, 9]], manifest.height[[8, 9]] = (900, 200), (200, 900)
     found = told(manifest)
     assert found["tiny"] == [manifest.path[3]]
     assert set(found["odd-shape"]) == {manifest.path[8], manifest.path[9]}
+    (tiny,) = audit_run(workspace=place, only="tiny").findings
+    assert tiny.title.startswith("1 image is tiny: pixels of the shorter side below 100, usual is ")
 
 
 def test_among_tiny_images_none_is_tiny_and_among_long_ones_a_square_is_odd(album, told):
@@ -103,7 +105,7 @@ def test_the_oddest_comes_first_with_its_number(album, told, place):
     (finding,) = audit_run(workspace=place, only="dark").findings
     assert finding.images[0].score == 0.125
     assert finding.images[0].label == "ant"
-    assert finding.title.startswith("2 pictures are dark: level of their light parts below 0.")
+    assert finding.title.startswith("2 images are dark: level of the light parts below 0.")
 
 
 def test_where_nothing_was_measured_nothing_is_odd(place, add_dataset, told):
