@@ -46,11 +46,13 @@ def find_clusters(X: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.ndarray]
         From the centre of its cluster: small for a typical row.
     """
     from scipy.cluster.vq import kmeans2, vq
+    from threadpoolctl import threadpool_limits
 
     rng = np.random.default_rng(seed)
     mean, some = X.mean(axis=0), rng.permutation(len(X))[:_SAMPLED]
     A = X[some] - mean
-    values, vectors = spectrum(A)
+    with threadpool_limits(1, "blas"):  # see `tlx.classify.heads.closed_form`
+        values, vectors = spectrum(A)
     axes, spread = vectors[:, -_COMPONENTS:].astype(np.float32), np.sqrt(values[-_COMPONENTS:])
     if len(A) < A.shape[1]:
         axes = A.T @ axes / np.maximum(spread, 1e-6).astype(np.float32)
