@@ -38,6 +38,12 @@ def report(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Also write over a file that is no report.")
     ] = False,
+    curve: Annotated[
+        bool,
+        typer.Option(
+            "--learning-curve", help="Measure it as well: what twice the images would bring."
+        ),
+    ] = False,
     dataset: DatasetOption = None,
     seed: SeedOption = 0,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
@@ -57,6 +63,7 @@ def report(
             dataset=dataset,
             workspace=workspace,
             overwrite=overwrite,
+            curve=curve,
             seed=seed,
             progress=show,
         )

@@ -35,7 +35,11 @@ class Step:
 
 
 def next_steps(
-    judged: Judged | None, findings: Sequence[Finding], runs: Sequence[Run], embed: str
+    judged: Judged | None,
+    findings: Sequence[Finding],
+    runs: Sequence[Run],
+    embed: str,
+    twice: str = "",
 ) -> list[Step]:
     """Return what to do next, the surest first.
 
@@ -48,6 +52,8 @@ def next_steps(
         All that can be compared.
     embed : str
         The command that embeds the data set.
+    twice : str, default=""
+        What twice the images would bring, if that was measured.
     """
     if judged is None:
         return [
@@ -60,7 +66,7 @@ def next_steps(
         ]
     most = _at_most(len(judged.wrong) / len(judged.scored.path))
     steps = [*_labels(judged, findings), *_copies(findings), *_heads(runs, most)]
-    steps += _hardest_class(judged, embed)
+    steps += _hardest_class(judged, embed, twice)
     steps += [
         Step(
             "Let other layers take part",
@@ -143,7 +149,7 @@ def _heads(runs: Sequence[Run], most: str) -> list[Step]:
     ]
 
 
-def _hardest_class(judged: Judged, embed: str) -> list[Step]:
+def _hardest_class(judged: Judged, embed: str, twice: str) -> list[Step]:
     """Return adding images of the class that loses most, if one loses any."""
     lost = judged.confusion.sum(axis=1) - judged.confusion.diagonal()
     c, total = int(lost.argmax()), int(judged.confusion.sum())
@@ -156,7 +162,7 @@ def _hardest_class(judged: Judged, embed: str) -> list[Step]:
             f"{lost[c]} of its {n} are taken for others; tlx learning-curve tells what more "
             "images of all classes would bring.",
             embed,
-            f"{UNKNOWN}; {_at_most(float(lost[c]) / total)}",
+            twice or f"{UNKNOWN}; {_at_most(float(lost[c]) / total)}",
         )
     ]
 

@@ -15,16 +15,18 @@ from typing import Any
 from ..arguments import says_nearest_argument
 from ..cache.files import open_binary, write_output
 from ..classify.audit import Audit
+from ..classify.curve import LearningCurve
 from ..classify.runs.run import Run
 from ..classify.table import Features
 from ..errors import DataError
-from ..progress import Progress, silent
+from ..progress import Progress, share, silent
 from ..reprs import shortened
 from ..workspace import Workspace
 from . import figures, problems
 from .album import Album
 from .atlas import Points
 from .gather import Material, gather_material
+from .growth import gain, growth, measure
 from .judged import Judged
 from .next_steps import next_steps
 from .page import MARK, render
@@ -75,6 +77,7 @@ def write_report(
     dataset: str | None = None,
     workspace: str | os.PathLike[str] = ".tlx",
     overwrite: bool = False,
+    curve: bool = False,
     seed: int = 0,
     progress: Progress = silent,
 ) -> Report:
@@ -94,6 +97,8 @@ def write_report(
     workspace : path, default=".tlx"
     overwrite : bool, default=False
         Also write over a file that is no report.
+    curve : bool, default=False
+        Measure the learning curve as well, which takes as long as `tlx.learning_curve`.
     seed : int, default=0
         Of the map, and of the draw of its points where there are more than 5,000 images.
     progress : Progress, optional
@@ -125,7 +130,11 @@ def write_report(
     _check_output(path, overwrite)
     place = Workspace(workspace)
     material = gather_material(runs, dataset, place)
-    page = _page(material, seed, progress, started)
+    measured = None
+    if curve and material.run:
+        measured = measure(material.run, place, share(progress, 0, 1, 2))
+        progress = share(progress, 1, 1, 2)
+    page = _page(material, measured, seed, progress, started)
     write_output(path, page)
     return Report(
         path,
@@ -151,12 +160,18 @@ def _check_output(path: Path, overwrite: bool) -> None:
     )
 
 
-def _page(material: Material, seed: int, progress: Progress, started: float) -> bytes:
+def _page(
+    material: Material,
+    curve: LearningCurve | str | None,
+    seed: int,
+    progress: Progress,
+    started: float,
+) -> bytes:
     audit = material.audit
     table, manifest = audit.evidence.table, audit.evidence.manifest
     judged = Judged(material.run) if material.run else None
     album = Album(manifest, judged.said() if judged else {})
-    content = _sections(material, judged, table, album)
+    content = _sections(material, judged, table, album, curve)
     points = Points(table, audit.findings, judged, album, seed)  # they come last, and may lack
     n = len(album.photos)
     files = [(photo.file, photo.digest) for photo in album.photos]
@@ -182,7 +197,11 @@ def _page(material: Material, seed: int, progress: Progress, started: float) -> 
 
 
 def _sections(
-    material: Material, judged: Judged | None, table: Features, album: Album
+    material: Material,
+    judged: Judged | None,
+    table: Features,
+    album: Album,
+    curve: LearningCurve | str | None,
 ) -> dict[str, Any]:
     """Return what the template shows, but for the map."""
     audit, run, comparison = material.audit, material.run, material.comparison
@@ -219,7 +238,15 @@ def _sections(
         "classes": figures.classes(run) if run else [],
         "calibration": figures.calibration(judged) if judged else None,
         "finetunings": figures.finetunings(audit.runs),
-        "steps": next_steps(judged, findings, audit.runs, made[0] if made else "tlx embed DATA"),
+        "growth": growth(curve) if isinstance(curve, LearningCurve) else None,
+        "no_growth": curve if isinstance(curve, str) else "",
+        "steps": next_steps(
+            judged,
+            findings,
+            audit.runs,
+            made[0] if made else "tlx embed DATA",
+            gain(curve) if isinstance(curve, LearningCurve) else "",
+        ),
         "provenance": figures.provenance(run, audit.evidence.decided) if run else [],
         "made_by": made,
         "command": with_workspace,

@@ -137,3 +137,12 @@ def test_many_images_stay_within_the_size(tmp_path, save_many):
     text = report.path.read_text("utf-8")
     assert "5,000 of 6,000 images are drawn" in text
     assert text.count('<circle class="c') == 5000
+
+
+def test_the_learning_curve_is_measured_on_request(studio, tmp_path, page_of_studio):
+    assert "tlx report --workspace" in page_of_studio.decode().split('id="curve"')[1]
+    path = tmp_path / "r.html"
+    tlx.write_report("lda-1", path, workspace=studio / ".tlx", curve=True)
+    section = path.read_text("utf-8").split('id="curve"')[1].split("</section>")[0]
+    assert "<polyline" in section
+    assert "twice the images" in section
