@@ -109,8 +109,11 @@ def gather_evidence(
             "Look at one at a time.",
         )
     manifest = workspace.load_manifest(names.pop() if names else None)
-    features = name_of(runs[0].info.sources) if runs else None
-    return Evidence(workspace, manifest, features, runs)
+    sources = runs[0].info.sources if runs else []
+    cached = {source["fingerprint"] for source in manifest.sources}
+    # A fine-tuned network has embeddings of its own, which are not cached: others are looked at.
+    known = sources and all(source["fingerprint"] in cached for source in sources)
+    return Evidence(workspace, manifest, name_of(sources) if known else None, runs)
 
 
 def _best(workspace: Workspace, dataset: str | None) -> tuple[Run, ...]:

@@ -93,7 +93,8 @@ def _find(evidence: Evidence) -> Iterator[Finding]:
         n = len(images)
         yield STRANGER.finding(
             "warning",
-            f"{n} image{' resembles' if n == 1 else 's resemble'} nothing else in the data set.",
+            f"{n} image{' resembles' if n == 1 else 's resemble'} nothing else in the data set: "
+            "so many standard deviations farther from the others than is usual.",
             "Look at them: leave out what shows none of the classes.",
             value=float(n),
             images=tuple(images),

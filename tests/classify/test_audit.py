@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from tlx.classify.audit import audit_run
@@ -24,6 +26,18 @@ def test_by_default_the_best_run_is_judged(zoo):
 
     run = tlx.fit_head("lda", workspace=zoo)
     assert [one.id for one in audit_run(workspace=zoo).runs] == [run.id]
+
+
+def test_a_run_whose_embeddings_are_not_cached_is_judged_by_others(zoo):
+    """As that of a fine-tuned network."""
+    import tlx
+
+    run = tlx.fit_head("lda", workspace=zoo)
+    own = {**run.source, "fingerprint": "f" * 64}
+    tuned = replace(run, info=replace(run.info, sources=[own]))
+    found = audit_run(tuned, workspace=zoo).evidence
+    assert len(found.table) == 40
+    assert len(found.scored[0].rows) == 40
 
 
 def test_runs_of_two_data_sets_are_not_judged_together(zoo, add_dataset, draw):
