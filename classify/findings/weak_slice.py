@@ -24,6 +24,7 @@ from .finding import Finding, Flagged, Kind
 _LEVEL = 0.05
 _DEALT = 399  # times that losses are dealt anew
 _LEAST = 10  # images of a slice
+_TIMES = 2.0  # the loss of the rest, at least: of many images any difference is beyond chance
 _MOST = 50  # clusters
 _PER_CLUSTER = 30  # images, if there are that many
 _COMPONENTS = 32
@@ -67,6 +68,8 @@ def find_clusters(X: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.ndarray]
 def weak_clusters(loss: np.ndarray, cluster: np.ndarray, seed: int = 0) -> list[int]:
     """Return the clusters whose mean loss is above that of the rest beyond chance, the worst first.
 
+    It is at least twice that of the rest as well.
+
     Parameters
     ----------
     loss : ndarray of shape (M,)
@@ -86,7 +89,10 @@ def weak_clusters(loss: np.ndarray, cluster: np.ndarray, seed: int = 0) -> list[
     found = excess(centred)
     chance = [excess(rng.permutation(centred)).max() for _ in range(_DEALT)]
     p = (1 + (np.array(chance)[:, None] >= found).sum(axis=0)) / (1 + _DEALT)
-    return [int(able[k]) for k in np.argsort(-found) if p[k] <= _LEVEL]
+    total = np.bincount(cluster, loss, len(size))[able]
+    rest = (loss.sum() - total) / (M - size[able])
+    weak = (p <= _LEVEL) & (total / size[able] >= _TIMES * rest)
+    return [int(able[k]) for k in np.argsort(-found) if weak[k]]
 
 
 def _by_group(scored: Scored, groups: np.ndarray) -> np.ndarray:

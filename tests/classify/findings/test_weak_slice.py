@@ -55,3 +55,10 @@ def test_clusters_are_those_of_the_images(draw):
 def test_equal_losses_and_small_clusters_are_none():
     assert weak_clusters(np.ones(100), np.arange(100) % 4) == []
     assert weak_clusters(np.arange(100.0), np.arange(100) // 5) == []
+
+
+def test_a_small_difference_is_no_slice_however_many_images_show_it():
+    cluster = np.arange(20_000) % 20
+    loss = np.random.default_rng(0).exponential(size=20_000)
+    assert weak_clusters(loss + 0.3 * (cluster == 3), cluster) == []
+    assert weak_clusters(loss + 1.5 * (cluster == 3), cluster) == [3]
