@@ -101,6 +101,10 @@ def test_pictures_make_random_labels_look_learned_unless_copies_are_kept_on_one_
     assert grouped.metrics["accuracy"].value < 0.7
     assert grouped.info.near_duplicates == ToldDuplicates("group", 0)
     assert tlx.load_run(grouped.id, zoo).info.near_duplicates == ToldDuplicates("group", 0)
+    (out,) = tlx.compare_heads(workspace=zoo).left_out
+    assert (out.run.id, out.reason) == (
+        ignored.id, "other folds (its near-duplicates are not grouped)",
+    )  # fmt: skip
 
 
 def test_groups_of_other_features_are_those_asked_for(zoo):
