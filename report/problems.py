@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,6 +23,7 @@ _SECTIONS = {
     "leak": "duplicates",
 }
 _TICKED = "tlx relabel corrections.csv"
+_TWO_LABELS = ("near-duplicate", "grave")  # one of them is wrong
 _COMMANDS = {
     "suspect-label": _TICKED,
     "conflict": _TICKED,
@@ -45,6 +46,9 @@ class Card:
         Its number in the album.
     path, label, suggested, said, score : str
         What is shown; "" where there is nothing.
+    other : str
+        The label of the photo that it is found together with, if that is another: what can be
+        ticked where nothing is suggested.
     can_be_fixed : bool
     """
 
@@ -54,6 +58,7 @@ class Card:
     suggested: str = ""
     said: str = ""
     score: str = ""
+    other: str = ""
     can_be_fixed: bool = True
 
 
@@ -170,10 +175,10 @@ def _problem(finding: Finding, album: Album, most: int, section: str = "") -> Pr
 
 def _command(finding: Finding) -> str:
     """Return what to type: what the kind of finding asks for, or else what the advice says."""
+    if finding.code.startswith("TLX3") or (finding.name, finding.severity) == _TWO_LABELS:
+        return _TICKED
     if finding.name in _COMMANDS:
         return _COMMANDS[finding.name]
-    if finding.code.startswith("TLX3"):
-        return _TICKED
     said = re.search(r"\btlx [a-z][^.,;()]*", finding.advice)
     return said[0].strip() if said else ""
 
@@ -182,7 +187,10 @@ def _cards(flagged: Flagged, album: Album) -> tuple[Card, ...]:
     first = _card(album, flagged.path, flagged.label, flagged.suggested, flagged.score)
     if flagged.other is None:
         return (first,)
-    return first, _card(album, flagged.other)
+    second = _card(album, flagged.other)
+    if first.label == second.label or not (first.label and second.label):
+        return first, second
+    return replace(first, other=second.label), replace(second, other=first.label)
 
 
 def _card(

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from tlx.classify.findings.finding import Finding, Flagged
@@ -44,6 +46,20 @@ def test_what_belongs_together_stands_side_by_side(album):
         ("amber/wrong.png", "amber"),
         ("teal/0005.png", "teal"),
     ]
+    assert [(card.suggested, card.other) for card in shown.cards] == [("", "teal"), ("", "amber")]
+
+
+def test_a_copy_of_the_same_class_can_get_no_other_label(album):
+    (shown,) = problems.preview(finding("leak", other="amber/0001.png"), album).shown
+    assert [card.other for card in shown.cards] == ["", ""]
+
+
+def test_copies_under_two_labels_are_for_corrections(album):
+    copies = Finding("TLX201", "near-duplicate", "grave", "1 image.", "Give both one label.")
+    assert problems.preview(copies, album).command == "tlx relabel corrections.csv"
+    assert problems.preview(replace(copies, severity="warning"), album).command == (
+        "tlx fit-head --near-duplicates group"
+    )
 
 
 def test_the_command_is_that_of_the_kind_or_the_one_that_the_advice_names(album):
