@@ -282,9 +282,10 @@ def as_text(run: Run, before: SinceBefore | None = None) -> str:
     """Return what a person wants to read."""
     info = run.info
     how = ", ".join(filter(None, [info.protocol, _parameters(run), _views(run)]))
+    right = percent(info.metrics["accuracy"].value)
+    first = f"{info.model} on {info.dataset!r}: {right} of {info.n} images right ({how})"
     lines = [
-        f"{info.model} on {info.dataset!r}: {percent(info.metrics['accuracy'].value)} "
-        f"of {info.n} images right ({how})",
+        fill(first, 80, break_on_hyphens=False, break_long_words=False),
         "",
         table(["metric", "value", "95% interval"], metric_rows(info.metrics)),
         *who_was_scored(run),

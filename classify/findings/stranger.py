@@ -90,11 +90,11 @@ def _find(evidence: Evidence) -> Iterator[Finding]:
         if table.paths[rows[i]] not in evidence.kept
     ]
     if images:
-        n = len(images)
+        n, least = len(images), f"{'at least ' * (len(images) > 1)}{images[-1].score:.1f}"
         yield STRANGER.finding(
             "warning",
             f"{n} image{' resembles' if n == 1 else 's resemble'} nothing else in the data set: "
-            "so many standard deviations farther from the others than is usual.",
+            f"{least} standard deviations farther from the others than is usual.",
             "Look at them: leave out what shows none of the classes.",
             value=float(n),
             images=tuple(images),

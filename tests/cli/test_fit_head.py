@@ -74,6 +74,9 @@ def test_text_says_of_whom_the_figures_of_cross_validation_are(project, tlx):
 def test_folds_are_dealt_anew(project, tlx):
     text = tlx("fit-head", "--repeats-cv", "2", "--C", "0.1", cwd=project).stdout
     assert "of 37 images right (5-fold, mean of 2 repeats, C 0.1)" in text.splitlines()[0]
+    chosen = tlx("fit-head", "--repeats-cv", "2", cwd=project).stdout.split("\n\n")[0]
+    assert max(map(len, chosen.splitlines())) <= 80
+    assert "mean of 2 repeats, C " in " ".join(chosen.split()), "words are whole"
     shown = tlx("fit-head", "--repeats-cv", "2", "--max-per-class", "3", cwd=project, code=1)
     assert "use it instead of --repeats-cv" in " ".join(shown.stderr.split())
 

@@ -54,6 +54,9 @@ def test_strangers_are_found_where_they_are_a_third_of_a_class(add_dataset, plac
     found = strangers(place)
     assert len({f"ant/{i}.png" for i in range(300, 330)} & set(found)) >= 24
     assert len(found) <= 33
+    (finding,) = audit_run(workspace=place, only="stranger").findings
+    least = min(image.score for image in finding.images)
+    assert f"at least {least:.1f} standard deviations farther" in finding.title
 
 
 def test_where_everything_seems_strange_nothing_is_told(add_dataset, place):
