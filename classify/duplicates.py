@@ -22,10 +22,12 @@ from ..cache.manifest import Manifest
 from ..errors import FormatError, StorageError, UnknownNameError
 from ..workspace import Workspace
 from .near import METHOD, NearPairs, find_near_pairs
-from .sources import Source, mean_views, name_of
-from .table import Features, load_table
+from .sources import Source, name_of, plain
+from .table import Features, embedded_rows, gather_features, load_table
 
 HANDLING = ("ignore", "group")
+SPLITS = ("train", "validation", "test", "")
+_UNASKED = 5_000  # images that are searched without being asked for
 _FORMAT, _VERSION = "tlx-near", 1
 _KEPT = 16  # files; of those looked at less recently than these the pairs are found anew
 
@@ -112,6 +114,9 @@ class Duplicates:
 def find_duplicates(workspace: Workspace, *parts: tuple[Manifest, Features]) -> Duplicates:
     """Find the near-duplicates among the plain images of tables, or read what was found before.
 
+    They are looked for among all images of the data sets, whatever split and label these have, by
+    the first of the features: so one search serves all commands.
+
     Parameters
     ----------
     workspace : Workspace
@@ -123,19 +128,75 @@ def find_duplicates(workspace: Workspace, *parts: tuple[Manifest, Features]) -> 
     Duplicates
         Of the rows of all tables, one after another; augmented views are left out.
     """
-    plain = [table.view == 0 for _, table in parts]
-    digest = np.concatenate([table.digest[p] for (_, table), p in zip(parts, plain, strict=True)])
-    whole = np.ascontiguousarray(digest).view("V32").ravel()
-    _, first, image = np.unique(whole, return_index=True, return_inverse=True)
-    thumbs, measured = _pictures([manifest for manifest, _ in parts], digest[first])
-    path = workspace.near / f"{_key(parts[0][1], digest[first], measured)}.h5"
-    pairs = _read(path, len(first), bool(measured.all()))
+    found = _look(workspace, parts, limit=None)
+    assert found is not None, "there is no limit"
+    return found
+
+
+def find_duplicates_unasked(
+    workspace: Workspace, *parts: tuple[Manifest, Features]
+) -> Duplicates | None:
+    """Do the same, but search no more than 5,000 images: that takes time with their square.
+
+    Of more images there is None, unless a search was asked for before.
+    """
+    return _look(workspace, parts, limit=_UNASKED)
+
+
+def _look(
+    workspace: Workspace, parts: Sequence[tuple[Manifest, Features]], limit: int | None
+) -> Duplicates | None:
+    source = plain(parts[0][1].sources[0])
+    manifests = [manifest for manifest, _ in parts]
+    rows = [embedded_rows(workspace, manifest, [source]) for manifest in manifests]
+    among = [manifest.digest[some] for manifest, some in zip(manifests, rows, strict=True)]
+    mine = [table.digest[table.view == 0] for _, table in parts]
+    known, first, number = np.unique(_whole(among + mine), return_index=True, return_inverse=True)
+    digest = np.frombuffer(known.tobytes(), np.uint8).reshape(-1, 32)
+    thumbs, measured = _pictures(manifests, digest)
+    path = workspace.near / f"{_key(source, digest, measured)}.h5"
+    pairs = _read(path, len(known), bool(measured.all()))
     if pairs is None:
-        X = np.concatenate([table.X[p] for (_, table), p in zip(parts, plain, strict=True)])
-        pairs = find_near_pairs(X[first], thumbs, measured)
+        if limit is not None and len(known) > limit:
+            return None
+        X = [
+            gather_features(workspace, manifest.subset(some), [source])
+            for manifest, some in zip(manifests, rows, strict=True)
+        ]
+        pairs = find_near_pairs(np.concatenate(X)[first], thumbs, measured)
         with contextlib.suppress(StorageError):  # then it is found again the next time
             _write(path, pairs)
-    return Duplicates(image.astype(np.int64), pairs)
+    image = number[sum(map(len, among)) :]
+    return _only(Duplicates(image.astype(np.int64), pairs))
+
+
+def _whole(digests: list[np.ndarray]) -> np.ndarray:
+    return np.ascontiguousarray(np.concatenate(digests)).view("V32").ravel()
+
+
+def _only(found: Duplicates) -> Duplicates:
+    """Return the same with the pairs of those images alone that have a row, numbered anew."""
+    pairs = found.pairs
+    present, image = np.unique(found.image, return_inverse=True)
+    here = np.isin(pairs.first, present) & np.isin(pairs.second, present)
+    a, b = (np.searchsorted(present, side[here]) for side in (pairs.first, pairs.second))
+    return Duplicates(image, NearPairs(a, b, pairs.similarity[here], pairs.by_picture))
+
+
+def search_ahead(workspace: Workspace, dataset: str, fingerprint: str) -> None:
+    """Search a data set that was just embedded, so that nothing has to later; labels do not matter.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    dataset : str
+    fingerprint : str
+        Of the features, which must be vectors.
+    """
+    manifest = workspace.load_manifest(dataset)
+    if (manifest.label >= 0).any():
+        table = load_table(workspace, manifest, fingerprint, SPLITS, allow_missing=True)
+        find_duplicates(workspace, (manifest, table))
 
 
 def handle_duplicates(
@@ -143,7 +204,7 @@ def handle_duplicates(
     tables: list[Features],
     handling: str,
     sources: Sequence[Source] | None = None,
-) -> tuple[list[Features], Duplicates]:
+) -> tuple[list[Features], Duplicates | None]:
     """Find the near-duplicates of a data set, and join them to groups if asked for.
 
     Parameters
@@ -158,12 +219,13 @@ def handle_duplicates(
     Returns
     -------
     tables : list of Features
-    found : Duplicates
+    found : Duplicates or None
+        None if there are too many images to search them unasked.
     """
     manifest = workspace.load_manifest(tables[0].dataset)
-    found = find_duplicates(workspace, (manifest, tables[0]))
     if handling != "group":
-        return tables, found
+        return tables, find_duplicates_unasked(workspace, (manifest, tables[0]))
+    found = find_duplicates(workspace, (manifest, tables[0]))
     by = found
     if sources is not None and name_of(sources) != name_of(tables[0].sources):
         other = load_table(workspace, manifest, name_of(sources), allow_missing=True)
@@ -202,11 +264,10 @@ def _pictures(manifests: Sequence[Manifest], digest: np.ndarray) -> tuple[np.nda
     return thumbs, measured
 
 
-def _key(table: Features, digest: np.ndarray, measured: np.ndarray) -> str:
+def _key(source: Source, digest: np.ndarray, measured: np.ndarray) -> str:
     """Return what is equal where the same pairs come out."""
-    features = [(source["fingerprint"], mean_views(source)) for source in table.sources]
     images = hashlib.sha256(np.ascontiguousarray(digest).tobytes() + measured.tobytes())
-    told = {"method": METHOD, "features": features, "images": images.hexdigest()}
+    told = {"method": METHOD, "features": source["fingerprint"], "images": images.hexdigest()}
     return hashlib.sha256(canonical_json(told).encode()).hexdigest()
 
 

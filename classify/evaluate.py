@@ -17,7 +17,7 @@ from ..embed.engines.engine import Engine
 from ..errors import DataError, UnknownNameError, WeightsError
 from ..reprs import html_table
 from ..workspace import Workspace
-from .duplicates import find_duplicates
+from .duplicates import find_duplicates_unasked
 from .runs.backbone import run_backbone
 from .runs.best import load_run
 from .runs.checks import head_probabilities
@@ -196,8 +196,8 @@ def _near_duplicates(
     rows = len(table) + np.flatnonzero(_among(other.digest, learned))
     if not len(rows):
         return None
-    found = find_duplicates(workspace, (manifest, table), (its, other))
-    return found.learned(np.flatnonzero(~seen), rows)
+    found = find_duplicates_unasked(workspace, (manifest, table), (its, other))
+    return found and found.learned(np.flatnonzero(~seen), rows)
 
 
 def _shift(

@@ -388,7 +388,7 @@ def _confirmed(model: Any, trusted: Iterable[str]) -> tuple[str, ...]:
 def _fit(
     workspace: Workspace,
     tables: list[Features],
-    near: Duplicates,
+    near: Duplicates | None,
     model: Any,
     folds: int,
     seed: int,

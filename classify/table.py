@@ -344,6 +344,17 @@ def _embedded(
     return found
 
 
+def embedded_rows(workspace: Workspace, manifest: Manifest, sources: list[Source]) -> np.ndarray:
+    """Return the rows of a manifest that have features of all sources, whatever their label."""
+    rows = np.flatnonzero(manifest.hashed)
+    return rows[_embedded(workspace, manifest.subset(rows), sources, 0)]
+
+
+def gather_features(workspace: Workspace, part: Manifest, sources: list[Source]) -> np.ndarray:
+    """Return the features (N, D) float32 of all images of a manifest, sources side by side."""
+    return _gather(workspace, part, sources, 0)
+
+
 def _gather(workspace: Workspace, part: Manifest, sources: list[Source], views: int) -> np.ndarray:
     """Return the features (N (1 + views), D) of all sources side by side, in one array."""
     columns: list[list[np.ndarray]] = []

@@ -41,6 +41,8 @@ class EmbedResult:
         All images; those whose features were computed now; those whose features were there.
     views_embedded : int
         Augmented views computed now.
+    measured : int
+        Pictures of images embedded before that were looked at now: see `tlx.audit_run`.
     unreadable : list of dict
         ``{"path", "reason"}`` of each image without a feature.
     spec : FeatureSpec
@@ -71,6 +73,7 @@ class EmbedResult:
     images: int
     embedded: int
     views_embedded: int
+    measured: int
     reused: int
     unreadable: list[dict[str, str]]
     spec: FeatureSpec
@@ -328,7 +331,9 @@ def embed_specs(
         )
     corrected = corrections.correct(manifest)
     notes += corrections.told(corrected)
-    results = [_result(seen, corrected.manifest, one, faults, notes, started) for one in fills]
+    results = [
+        _result(seen, corrected.manifest, one, faults, measured, notes, started) for one in fills
+    ]
     _check(results[0], strict)
     return results
 
@@ -361,6 +366,7 @@ def _result(
     corrected: Manifest,
     one: SpecFill,
     faults: dict[int, str],
+    measured: int,
     notes: list[str],
     started: float,
 ) -> EmbedResult:
@@ -376,6 +382,7 @@ def _result(
         images=len(manifest),
         embedded=one.embedded[0],
         views_embedded=sum(one.embedded[1:]),
+        measured=measured,
         reused=int(usable.sum()) - one.embedded[0],
         unreadable=[
             {"path": manifest.path[row], "reason": why} for row, why in reasons.items() if why

@@ -9,7 +9,9 @@ from tlx.classify.duplicates import (
     ToldDuplicates,
     check_handling,
     find_duplicates,
+    find_duplicates_unasked,
     handle_duplicates,
+    search_ahead,
 )
 from tlx.classify.near import NearPairs
 from tlx.classify.table import load_table
@@ -112,6 +114,29 @@ def test_groups_of_other_features_are_those_asked_for(zoo):
     (joined,), found = handle_duplicates(zoo, [table], "group", table.sources)
     assert found.grouped
     assert len(np.unique(joined.groups)) == 30
+
+
+def test_one_search_serves_all_labels_and_splits(zoo, monkeypatch):
+    whole = look(zoo)
+    monkeypatch.setattr("tlx.classify.duplicates.find_near_pairs", None)
+    manifest = zoo.load_manifest("zoo")
+    some = load_table(zoo, manifest).paths[:40]
+    manifest.label[[path not in some for path in manifest.path]] = -1
+    found = find_duplicates(zoo, (manifest, load_table(zoo, manifest)))
+    assert len(found.pairs) == 10
+    assert set(found.pairs.similarity) <= set(whole.pairs.similarity)
+    assert found.pairs.second.max() < 40
+
+
+def test_many_images_are_searched_when_asked_for_alone(zoo, monkeypatch):
+    monkeypatch.setattr("tlx.classify.duplicates._UNASKED", 59)
+    manifest = zoo.load_manifest("zoo")
+    part = manifest, load_table(zoo, manifest)
+    assert find_duplicates_unasked(zoo, part) is None
+    assert tlx.fit_head("lda", workspace=zoo).info.near_duplicates is None
+    search_ahead(zoo, "zoo", manifest.sources[-1]["fingerprint"])
+    assert len(find_duplicates_unasked(zoo, part).pairs) == 30
+    assert tlx.fit_head("lda", workspace=zoo).info.near_duplicates.across > 30
 
 
 def test_what_is_no_handling_is_said():
