@@ -129,8 +129,9 @@ class Neighbours:
     @property
     def are_strangers(self) -> np.ndarray:
         """Which of the scored images would be taken for strangers, were they new; (M,) bool."""
-        farthest = int(self.level * (len(self.distances) + 1)) - 1  # that may be as far as one
-        limit = np.sort(self.distances)[::-1][farthest] if len(self.distances) else np.inf
+        M = len(self.distances)
+        farther = max(int(self.level * (M + 1)), 1) - 1  # as many may be; 1 / 49 * 49 is below 1
+        limit = np.sort(self.distances)[::-1][farther] if M else np.inf
         return self.distances > limit
 
 

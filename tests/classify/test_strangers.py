@@ -55,6 +55,13 @@ def test_classes_with_few_images_keep_them_all() -> None:
     assert len(choose_references(y, 5000)) == len(y)
 
 
+@pytest.mark.parametrize("n", range(1, 100))
+def test_of_few_scored_images_none_is_a_stranger(n) -> None:
+    """The level is 1 / (n + 1), and that times n + 1 need not be 1 in floating point."""
+    found = Neighbours(np.eye(3, dtype=np.float16), np.linspace(0, 1, n, dtype=np.float32))
+    assert not found.are_strangers.any()
+
+
 @pytest.mark.parametrize("n", [10, 60, 250])
 def test_no_more_ordinary_images_are_strangers_than_is_said(n) -> None:
     """Over many data sets, so that the share among new images has its mean."""
