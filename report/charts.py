@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from html import escape
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -186,6 +186,18 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
     step = power * next(k for k in (1, 2, 5, 10) if k * power >= step * 0.999)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [float(f"{k * step:.10g}") for k in range(first, last + 1)]
+
+
+def number(value: Any) -> float | None:
+    """Return a number of a run's file, which may have been written by anybody; None for others.
+
+    Examples
+    --------
+    >>> number(0.5), number(True), number(float("nan")), number(10**400), number("1")
+    (0.5, None, None, None, None)
+    """
+    good = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e12
+    return float(value) if good else None
 
 
 def _whole(value: float) -> bool:

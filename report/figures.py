@@ -13,11 +13,12 @@ import numpy as np
 
 from .._version import __version__
 from ..classify.compare import Comparison
+from ..classify.duplicates import HANDLING
 from ..classify.runs.run import Run
 from ..classify.scoring.intervals import Metric
 from ..classify.sources import describe, embed_command, layers_of, mean_views, short_name
 from .album import Album
-from .charts import Series, Svg, interval, lines, reliability
+from .charts import Series, Svg, interval, lines, number, reliability
 from .judged import Judged
 from .problems import Card, Shown
 
@@ -228,13 +229,13 @@ def finetunings(runs: Sequence[Run]) -> list[dict[str, Any]]:
     for run in runs:
         told = run.info.finetune.report.get("epochs") if run.info.finetune else None
         epochs = [e for e in told if isinstance(e, dict)] if isinstance(told, list) else []
-        epochs = [e for e in epochs if _number(e.get("epoch")) is not None]
+        epochs = [e for e in epochs if number(e.get("epoch")) is not None]
         if not epochs:
             continue
         best = max((k for k, e in enumerate(epochs) if e.get("best") is True), default=None)
 
         def line(key: str, epochs: list[Any] = epochs) -> list[tuple[float, float | None]]:
-            return [(float(e["epoch"]), _number(e.get(key))) for e in epochs]
+            return [(float(e["epoch"]), number(e.get(key))) for e in epochs]
 
         loss = [Series("held out", line("val_loss"), best), Series("training", line("train_loss"))]
         right = [Series("held out", line("val_accuracy"), best)]
@@ -257,14 +258,9 @@ def finetunings(runs: Sequence[Run]) -> list[dict[str, Any]]:
     return found
 
 
-def _number(value: Any) -> float | None:
-    good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if good and abs(value) < 1e12 else None
-
-
 def _figure(value: Any) -> str:
-    number = _number(value)
-    return "" if number is None else f"{number:.4g}"
+    found = number(value)
+    return "" if found is None else f"{found:.4g}"
 
 
 def provenance(run: Run, decided: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -305,6 +301,9 @@ def commands(run: Run | None, root: str, sources: Sequence[dict[str, Any]]) -> l
             "seed": info.seed or None,
             "views": info.views or None,
             "tta": info.tta or None,
+            "near-duplicates": info.near_duplicates.handling
+            if info.near_duplicates and info.near_duplicates.handling != HANDLING[0]
+            else None,
             **{k: v for k, v in recipe.options.items() if isinstance(v, int | float | str)},
         }
         for name, value in options.items():

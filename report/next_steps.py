@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ..classify.findings.finding import Finding
 from ..classify.runs.run import Run
 from ..classify.scoring.intervals import Z
+from .charts import number
 from .judged import Judged
 
 UNKNOWN = "not known"
@@ -203,6 +204,5 @@ def measured_gain(run: Run) -> tuple[float, float, float] | None:
     found = verdict.get("accuracy") if isinstance(verdict, dict) else None
     if not isinstance(found, dict):
         return None
-    told = [found.get(key) for key in ("value", "low", "high")]
-    values = [float(v) for v in told if isinstance(v, int | float) and math.isfinite(v)]
-    return (values[0], values[1], values[2]) if len(values) == 3 else None
+    value, low, high = (number(found.get(key)) for key in ("value", "low", "high"))
+    return None if value is None or low is None or high is None else (value, low, high)

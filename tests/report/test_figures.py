@@ -4,6 +4,7 @@ from dataclasses import replace
 import pytest
 
 import tlx
+from tlx.classify.duplicates import ToldDuplicates
 from tlx.classify.runs.run import Finetuning
 from tlx.report import figures
 from tlx.report.album import Album
@@ -104,7 +105,7 @@ def test_a_fine_tuning_has_its_curve(audit):
 
 @pytest.mark.parametrize(
     "epochs", [None, "x", [1], [{"epoch": "<b>"}], [{"epoch": 1, "val_loss": [1]}],
-               [{"epoch": 1, "val_loss": 1e300}], []],
+               [{"epoch": 1, "val_loss": 1e300}], [{"epoch": 1, "val_loss": 10**400}], []],
 )  # fmt: skip
 def test_what_a_foreign_run_says_of_its_epochs_is_checked(audit, epochs):
     for found in figures.finetunings([tuned(audit.runs[0], epochs=epochs, verdict="<script>")]):
@@ -128,6 +129,9 @@ def test_the_commands_make_features_and_run_again(studio):
     assert figures.commands(tuned(replace(run, info=replace(run.info, recipe=None))), "x", [])[
         1:
     ] == ["tlx finetune lda-1"]
+    grouped = replace(run.info, near_duplicates=ToldDuplicates("group", 0))
+    fit = figures.commands(replace(run, info=grouped), "x", [])[1]
+    assert fit.endswith("--near-duplicates group")
     assert figures.commands(None, "my photos", run.info.sources) == [
         embed.replace(shlex.quote(run.info.root), "'my photos'")
     ]

@@ -81,6 +81,7 @@ def test_a_fine_tuning_that_was_measured_is_told(audit, judged):
         {"accuracy": 1},
         {"accuracy": {"value": None}},
         {"accuracy": {"value": 1, "low": "<b>", "high": 2}},
+        {"accuracy": {"value": 10**400, "low": 0, "high": 2}},
     ],
 )
 def test_what_a_foreign_run_says_of_its_gain_is_checked(audit, verdict):
