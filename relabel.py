@@ -82,6 +82,8 @@ class Relabelling:
         Of corrections that were there: why one is not in effect, by path.
     backup : Path or None
         Where corrections that were taken away are kept.
+    new_classes : tuple of str
+        Of those: the labels that no folder has, which must be named to have them back.
     """
 
     dataset: str
@@ -91,6 +93,7 @@ class Relabelling:
     applied: bool = False
     stale: dict[str, str] = field(default_factory=dict)
     backup: Path | None = None
+    new_classes: tuple[str, ...] = ()
 
 
 @says_nearest_argument
@@ -198,7 +201,8 @@ def undo_corrections(workspace: Workspace, dataset: str | None = None) -> Relabe
     DataError
         If there are none.
     """
-    name = workspace.load_snapshot(dataset).name
+    snapshot = workspace.load_snapshot(dataset)
+    name = snapshot.name
     path = workspace.corrections_path(name)
     if not os.path.lexists(path):
         raise DataError(
@@ -215,7 +219,16 @@ def undo_corrections(workspace: Workspace, dataset: str | None = None) -> Relabe
         path.rename(backup)
         return Relabelling(name, [], applied=True, backup=backup)
     back = [Change(path, after, before) for path, before, after in gone.changed]
-    return Relabelling(name, back, gone.kept, applied=True, stale=gone.stale, backup=backup)
+    new = {label for _, label, _ in back if label is not None} - {*snapshot.class_names}
+    return Relabelling(
+        name,
+        back,
+        gone.kept,
+        applied=True,
+        stale=gone.stale,
+        backup=backup,
+        new_classes=tuple(sorted(new)),
+    )
 
 
 def _unused(path: Path) -> Path:

@@ -299,6 +299,8 @@ def _read_pictures(path: Path, file: Any, n: int) -> np.ndarray:
     for name in PICTURE.names or ():
         kind = PICTURE[name]
         pictures[name] = read_column(path, file, name, kind.base, (n, *kind.shape))
+        if kind.base.kind == "f" and np.isinf(pictures[name]).any():
+            raise damaged(path, f"{name!r} in it is infinite")
     return pictures
 
 

@@ -89,6 +89,11 @@ def not_looked_for(found: Audit) -> list[str]:
             "No run of this data set yet: labels are judged by the embeddings alone, and what a "
             "run is weak at is not looked for. Run tlx fit-head --model logreg"
         )
+    for run in found.evidence.silent:
+        texts.append(
+            f"Run {run.id} judges no label: its classes are others than the images have now. Run "
+            "tlx fit-head again"
+        )
     if unmeasured := int((manifest.usable & ~manifest.measured).sum()):
         texts.append(
             f"{unmeasured:,} images were embedded before tlx measured what pictures look like, so "

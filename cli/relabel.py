@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -67,7 +68,7 @@ def relabel(
         raise typer.BadParameter("no file of corrections is named.", param_hint="CORRECTIONS")
     if undo:
         done = undo_corrections(Workspace(workspace), dataset)
-        text = undo_text(done)
+        text = undo_text(done, dataset)
     elif corrections is None:
         done = list_corrections(Workspace(workspace), dataset)
         text = list_text(done)
@@ -77,12 +78,12 @@ def relabel(
         )
         text = change_text(done)
         if not apply and (done.changed or done.kept):
-            text += "\n" + _again(corrections, new_class or [], dataset)
+            text += "\n" + _again(corrections, new_class or (), dataset)
     emit(as_dict(done)) if as_json else say(text)
 
 
-def _again(corrections: Path, new_classes: list[str], dataset: str | None) -> str:
-    """Return the line that says how to apply what was shown."""
+def _again(corrections: Path, new_classes: Iterable[str], dataset: str | None) -> str:
+    """Return the line that says how to apply a file."""
     options = [("--new-class", name) for name in new_classes]
     options += [("--dataset", dataset)] if dataset else []
     words = "".join(f" {option} {{}}" for option, _ in options)
@@ -141,12 +142,13 @@ def list_text(done: Relabelling) -> str:
     return "\n".join([*lines, in_workspace("tlx relabel --undo takes them all away.")])
 
 
-def undo_text(done: Relabelling) -> str:
+def undo_text(done: Relabelling, dataset: str | None = None) -> str:
     """Return what was taken away and where it is kept."""
-    if done.backup is not None and done.backup.suffix == ".bad":
+    assert done.backup is not None, "there is a file of what was taken away"
+    if done.backup.suffix == ".bad":
         return f"The corrections of {done.dataset!r} were damaged; the file is {done.backup} now."
     lines = [f"{done.dataset!r}: labels are those of the folders again", *_table(done)]
-    again = next_command("tlx relabel {} --apply", done.backup).removeprefix("Next: ")
+    again = _again(done.backup, done.new_classes, dataset).removeprefix("Next: ")
     return "\n".join([*lines, f"To have the corrections back: {again}"])
 
 

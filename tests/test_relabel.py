@@ -291,6 +291,14 @@ def test_undo_brings_the_labels_of_the_folders_back_and_keeps_a_file(place):
     assert labels(place) == corrected
 
 
+def test_undo_names_the_classes_that_are_gone_with_it(place):
+    relabel_images({"a.png": "bats"}, workspace=place, new_classes="bats", apply=True)
+    done = undo_corrections(place)
+    assert done.new_classes == ("bats",)
+    relabel_images(done.backup, workspace=place, new_classes=done.new_classes, apply=True)
+    assert labels(place)["a.png"] == "bats"
+
+
 def test_undo_twice_keeps_both_files(place):
     backups = set()
     for label in ("dogs", None):

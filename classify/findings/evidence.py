@@ -91,6 +91,14 @@ class Evidence:
         return self.duplicates.join(self.table.groups)
 
     @cached_property
+    def silent(self) -> tuple[Run, ...]:
+        """Runs that say nothing of the images: their classes are others than there are now."""
+        manifest = self.manifest
+        there = np.unique(manifest.label[manifest.usable & (manifest.label >= 0)])
+        names = {manifest.class_names[label] for label in there}
+        return tuple(run for run in self.runs if {*run.class_names} != names)
+
+    @cached_property
     def scored(self) -> tuple[Scored, ...]:
         """What the runs say of the images; only of those that are still in the data set."""
         place = {

@@ -147,6 +147,13 @@ def test_a_label_without_a_class_is_refused(tmp_path, label):
         round_trip(manifest, tmp_path)
 
 
+def test_an_infinite_measure_is_refused(tmp_path):
+    manifest = manifest_of(range(5))
+    manifest.pictures["contrast"][3] = np.inf
+    with pytest.raises(FormatError, match="'contrast' in it is infinite"):
+        round_trip(manifest, tmp_path)
+
+
 def test_a_column_of_another_length_is_refused(tmp_path):
     manifest = manifest_of(range(5))
     manifest.size = manifest.size[:4]

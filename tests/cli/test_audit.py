@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -37,6 +38,7 @@ class Looked:
 @dataclass
 class Evidence:
     manifest: Any
+    silent: tuple[Any, ...] = ()
 
 
 def test_a_finding_says_what_it_is_what_to_do_and_which_images_first():
@@ -138,6 +140,8 @@ def test_what_cannot_be_looked_for_is_said():
     assert unmeasured.startswith("2 images were embedded before tlx measured")
     zoo.pictures["brightness"] = 0.5
     assert audit.not_looked_for(Looked((), runs=("one",), evidence=Evidence(zoo))) == []
+    looked = Looked((), runs=("one",), evidence=Evidence(zoo, silent=(SimpleNamespace(id="one"),)))
+    assert audit.not_looked_for(looked)[0].startswith("Run one judges no label")
 
 
 def test_no_network_is_imported(shared_project, python):

@@ -70,5 +70,8 @@ def test_undo_says_how_to_have_the_corrections_back():
     text = relabel.undo_text(done)
     assert "a.png  left out  cats" in text
     assert text.endswith("To have the corrections back: tlx relabel 'my ws/pets.csv' --apply")
+    done = Relabelling("pets", [], backup=Path("pets.csv"), new_classes=("pine marten",))
+    text = relabel.undo_text(done, "pets")
+    assert text.endswith("pets.csv --apply --new-class 'pine marten' --dataset pets")
     damaged = relabel.undo_text(Relabelling("pets", [], backup=Path("pets.json.bad")))
     assert "were damaged; the file is pets.json.bad now" in damaged

@@ -52,6 +52,19 @@ def test_what_a_person_decided_is_known_while_it_is_of_this_very_image(
     assert evidence().kept == set()
 
 
+def test_a_run_of_other_classes_says_nothing(place, add_dataset, draw):
+    import tlx
+
+    X, y = draw(40)
+    add_dataset("zoo", X, y)
+    run = tlx.fit_head("lda", workspace=place)
+    assert Evidence(place, place.load_manifest("zoo"), runs=(run,)).silent == ()
+    relabel_images({"ant/0.png": "elk"}, workspace=place, new_classes="elk", apply=True)
+    evidence = Evidence(place, place.load_manifest("zoo"), runs=(run,))
+    assert evidence.silent == (run,)
+    assert evidence.scored == ()
+
+
 def test_near_duplicates_are_of_one_group(place, add_dataset, draw):
     X, y = draw(40)
     X[3] = X[7] * 1.001
