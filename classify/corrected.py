@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..workspace import Workspace
+from .duplicates import are_grouped
 from .runs.best import runs_of
 from .runs.predictions import Predictions
 from .runs.run import Run
@@ -43,7 +44,7 @@ class SinceBefore:
 
 
 def since_before(run: Run, workspace: str | os.PathLike[str] = ".tlx") -> SinceBefore | None:
-    """Return what corrections changed since the last run of the same head.
+    """Return what corrections changed since the last run of the same head, scored alike.
 
     Parameters
     ----------
@@ -70,7 +71,7 @@ def since_before(run: Run, workspace: str | os.PathLike[str] = ".tlx") -> SinceB
     earlier = [
         other
         for other in runs_of(place, run.info.dataset)
-        if other.info.time < run.info.time and recipe_of(other) == recipe_of(run)
+        if other.info.time < run.info.time and _alike(other, run)
     ]
     if not earlier:
         return None
@@ -83,6 +84,16 @@ def since_before(run: Run, workspace: str | os.PathLike[str] = ".tlx") -> SinceB
     if told is None:
         return None
     return SinceBefore(before.id, actions.count("relabel"), actions.count("drop"), *told)
+
+
+def _alike(other: Run, run: Run) -> bool:
+    """Return whether two runs are of the same head and were scored in the same way."""
+    its, own = other.info, run.info
+    return (
+        recipe_of(other) == recipe_of(run)
+        and its.protocol == own.protocol
+        and are_grouped(its.near_duplicates) == are_grouped(own.near_duplicates)
+    )
 
 
 def _on_common_images(run: Run, before: Run) -> tuple[int, float, float, Difference] | None:

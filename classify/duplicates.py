@@ -53,6 +53,11 @@ class ToldDuplicates:
         return None if found is None else cls(found["handling"], found["across"])
 
 
+def are_grouped(told: ToldDuplicates | None) -> bool:
+    """Return whether a run that tells this kept near-duplicates on one side; old runs did not."""
+    return told is not None and told.handling == "group"
+
+
 @dataclass(frozen=True, eq=False)
 class Duplicates:
     """The near-duplicates among the plain images of one or several tables. N rows.

@@ -135,12 +135,14 @@ def _row(row: ComparedRun) -> dict[str, Any]:
 def as_text(found: Comparison, refit: bool) -> str:
     """Return what a person wants to read; `refit` is whether runs were fitted again."""
     several, ranking = len(found.rows) > 1, _ranking(found)
+    near = near_lines(found.best.info)
     lines = [
         f"{len(found.rows)} run{'s' if several else ''} on {found.dataset!r}: "
         f"{found.n} images, {found.protocol}",
         "",
         ranking,
-        *near_lines(found.best.info),
+        *([""] if near else []),
+        *near,
     ]
     if several:
         lines += ["", *_verdicts(found), _flattery(found), "", *_explanation(found, ranking)]

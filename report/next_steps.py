@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..classify.duplicates import are_grouped
 from ..classify.findings.finding import Finding
 from ..classify.runs.run import Run
 from ..classify.scoring.intervals import Z
@@ -66,13 +67,15 @@ def next_steps(
             )
         ]
     most = _at_most(len(judged.wrong) / len(judged.scored.path))
-    steps = [*_labels(judged, findings), *_copies(findings), *_heads(runs, most)]
+    grouped = are_grouped(judged.run.info.near_duplicates)
+    handling = " --near-duplicates group" if grouped else ""  # or it cannot be compared
+    steps = [*_labels(judged, findings), *_copies(findings), *_heads(runs, most, handling)]
     steps += _hardest_class(judged, embed, twice)
     steps += [
         Step(
             "Let other layers take part",
             "Lower layers help on images unlike photos; a choice within the folds says whether.",
-            "tlx fit-head --features auto",
+            f"tlx fit-head --features auto{handling}",
             f"{UNKNOWN}; {most}",
         ),
         *_finetuning(runs, most),
@@ -135,7 +138,7 @@ def _copies(findings: Sequence[Finding]) -> list[Step]:
     ]
 
 
-def _heads(runs: Sequence[Run], most: str) -> list[Step]:
+def _heads(runs: Sequence[Run], most: str, handling: str) -> list[Step]:
     there = {run.info.model for run in runs}
     missing = [model for model in ("logreg", "lda", "vote") if model not in there]
     if not missing:
@@ -144,7 +147,7 @@ def _heads(runs: Sequence[Run], most: str) -> list[Step]:
         Step(
             "Fit the other heads that matter",
             "It takes seconds, and the next report compares them on the same images.",
-            f"tlx fit-head --model {','.join(missing)}",
+            f"tlx fit-head --model {','.join(missing)}{handling}",
             f"{UNKNOWN}; {most}",
         )
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..duplicates import are_grouped
 from ..sources import name_of
 from .run import Run, RunInfo
 
@@ -56,8 +57,8 @@ class Scored:
         if not np.array_equal(self.fold, reference.fold):
             if mine.protocol != its.protocol:
                 return f"{mine.protocol} instead of {its.protocol}"
-            if _is_grouped(mine) != _is_grouped(its):
-                own = "" if _is_grouped(mine) else "not "
+            if are_grouped(mine.near_duplicates) != are_grouped(its.near_duplicates):
+                own = "" if are_grouped(mine.near_duplicates) else "not "
                 return f"other folds (its near-duplicates are {own}grouped)"
             return f"other folds (seed {mine.seed} instead of {its.seed})"
         if self.trained_on != reference.trained_on:
@@ -90,11 +91,6 @@ def recipe_of(run: Run) -> str:
     own = info.recipe
     fixed = (own.grid, own.fixed) if own else None
     return repr((info.model, name_of(info.sources), info.views, info.tta, fixed))
-
-
-def _is_grouped(info: RunInfo) -> bool:
-    """Return whether near-duplicates were kept on one side."""
-    return info.near_duplicates is not None and info.near_duplicates.handling == "group"
 
 
 def _names(info: RunInfo) -> str:

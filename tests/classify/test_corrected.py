@@ -55,6 +55,15 @@ def test_without_corrections_or_a_run_before_nothing_is_told(mislabelled):
     assert since_before(fit_head("lda", workspace=place), place) is None, "none since"
 
 
+def test_it_is_set_beside_the_last_that_was_scored_in_the_same_way(mislabelled):
+    place, given, y = mislabelled
+    first = fit_head("lda", workspace=place)
+    for options in ({"repeats_cv": 2}, {"near_duplicates": "group"}, {"folds": 3}):
+        fit_head("lda", workspace=place, **options)
+    mend(place, given, y)
+    assert since_before(fit_head("lda", workspace=place), place).run == first.id
+
+
 def test_labels_that_were_kept_are_no_corrections(mislabelled, tmp_path):
     place, given, _ = mislabelled
     fit_head("lda", workspace=place)

@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 
 import tlx
+from tlx.classify.duplicates import ToldDuplicates
 from tlx.classify.findings.finding import Finding, Flagged
 from tlx.classify.runs.run import Finetuning
 from tlx.report.judged import Judged
@@ -88,3 +89,12 @@ def test_what_a_foreign_run_says_of_its_gain_is_checked(audit, verdict):
     run = audit.runs[0]
     tuning = Finetuning("lda-1", "head", {"verdict": verdict})
     assert measured_gain(replace(run, info=replace(run.info, finetune=tuning))) is None
+
+
+def test_heads_are_to_be_fitted_as_the_judged_one_was_so_that_they_can_be_compared(audit, judged):
+    info = replace(judged.run.info, near_duplicates=ToldDuplicates("group", 0))
+    grouped = replace(judged, run=replace(judged.run, info=info))
+    commands = [step.command for step in next_steps(grouped, (), (), "tlx embed data")]
+    fits = [command for command in commands if command.startswith("tlx fit-head")]
+    assert len(fits) == 2
+    assert all(command.endswith(" --near-duplicates group") for command in fits)
