@@ -25,6 +25,7 @@ from .cache.corrections import ACTIONS, Correction, Corrections, label_names
 from .cache.files import open_binary, write_atomic
 from .cache.manifest import Manifest
 from .errors import DataError, FormatError
+from .reprs import readable
 from .workspace import Workspace, several
 
 COLUMNS = ("path", "action", "label", "from", "digest")
@@ -349,9 +350,7 @@ class _Check:
         self._place = {path: row for row, path in enumerate(snapshot.path)}
         # As exports, and pages that cannot hold other bytes, write a name that is no UTF-8.
         self._written = {
-            os.fsencode(path).decode("utf-8", "backslashreplace"): row
-            for path, row in self._place.items()
-            if not path.isascii()
+            readable(path): row for path, row in self._place.items() if not path.isascii()
         }
 
     def rows_of(self, decisions: Iterable[Decision]) -> dict[int, Decision]:

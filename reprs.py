@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import itertools
+import os
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
@@ -24,6 +25,17 @@ def shortened(text: object, width: int = WIDTH) -> str:
         return line
     half = width // 2
     return f"{line[:half]}…{line[len(line) - (width - half - 1) :]}"
+
+
+def readable(path: str) -> str:
+    r"""Return a path as text that any program can read: each byte that is no UTF-8 is escaped.
+
+    Examples
+    --------
+    >>> readable("caf\udce9.jpg")
+    'caf\\xe9.jpg'
+    """
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def listed(names: Collection[object], most: int = 4) -> str:

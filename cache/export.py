@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 
 from .._version import __version__
+from ..reprs import readable
 from .files import write_output
 from .hdf5 import file_image, memory_file
 from .manifest import Manifest
@@ -64,7 +65,7 @@ def export_file(
         file.attrs.update(
             {
                 "dataset": part.name,
-                "root": _utf8(part.root),
+                "root": readable(part.root),
                 "spec": source["spec"],
                 "fingerprint": source["fingerprint"],
                 "tlx": __version__,
@@ -77,12 +78,7 @@ def export_file(
 
 def _write_text(file: Any, name: str, texts: Iterable[str]) -> None:
     """Write strings of variable length, which every HDF5 program shows as text."""
-    values = [_utf8(text) for text in texts]
+    values = [readable(text) for text in texts]
     column = file.create_dataset(name, len(values), h5py.string_dtype())
     if values:
         column[:] = values
-
-
-def _utf8(text: str) -> str:
-    r"""Return `text` with each byte that is no UTF-8 written as ``\xff``."""
-    return os.fsencode(text).decode("utf-8", "backslashreplace")

@@ -58,7 +58,8 @@ def choose_references(y: np.ndarray, most: int, seed: int = 0) -> np.ndarray:
 def unit_rows(X: np.ndarray) -> np.ndarray:
     """Return the rows of X (N, D) at length 1, float32; a row of zeros stays one."""
     X = np.asarray(X, np.float32)
-    return X / np.maximum(np.linalg.norm(X, axis=1, keepdims=True), np.float32(1e-12))
+    length = np.sqrt(np.einsum("nd,nd->n", X, X, dtype=np.float64)).astype(np.float32)
+    return X / np.where(length > 0, length, 1)[:, None]
 
 
 def neighbour_distances(

@@ -16,7 +16,7 @@ from ..cache.manifest import Manifest
 from ..cache.spec import FeatureSpec
 from ..cache.store import FeatureStore
 from ..errors import DataError, MissingExtraError
-from ..reprs import html_table, listed, shortened
+from ..reprs import html_table, listed, readable, shortened
 from ..workspace import Workspace, several
 from .folds import divide_by_split, stratified_group_folds
 from .sources import (
@@ -177,7 +177,7 @@ class Features:
 
     def _columns(self) -> dict[str, Any]:
         return {
-            "path": [os.fsencode(path).decode("utf-8", "backslashreplace") for path in self.paths],
+            "path": [readable(path) for path in self.paths],
             "label": [self.class_names[label] for label in self.y],
             "split": self.split.tolist(),
             "group": self.groups,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..cache.manifest import Manifest
+from ..reprs import readable
 from .thumbnails import Thumbnail
 
 
@@ -84,19 +84,8 @@ class Album:
 
     def _photo(self, path: str) -> Photo:
         row = self._rows.get(path)
-        shown, said = written(path), self.said.get(path, "")
+        shown, said = readable(path), self.said.get(path, "")
         if row is None:
             return Photo(shown, said=said)
         digest = bytes(self.manifest.digest[row]).hex()
         return Photo(shown, self.label_of(path), digest, self.manifest.file(row), said)
-
-
-def written(path: str) -> str:
-    r"""Return a path as text that can be written: bytes that are no UTF-8 are escaped.
-
-    Examples
-    --------
-    >>> written("caf\udce9.jpg")
-    'caf\\xe9.jpg'
-    """
-    return os.fsencode(path).decode("utf-8", "backslashreplace")

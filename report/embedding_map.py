@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from ..classify.strangers import unit_rows
+
 MOST = 5000  # points: more would be a cloud, and take minutes
 _COMPONENTS = 50
 _PERPLEXITY = 30.0
@@ -57,10 +59,7 @@ def lay_out(X: np.ndarray, seed: int = 0) -> np.ndarray:
     .. [1] L. van der Maaten, G. Hinton (2008), Visualizing data using t-SNE, Journal of Machine
        Learning Research 9.
     """
-    X = np.asarray(X, np.float32)
-    X = X - X.mean(axis=0, dtype=np.float64).astype(np.float32)
-    length = np.linalg.norm(X, axis=1, keepdims=True)
-    X = X / np.maximum(length, 1e-12)  # by direction, as a cosine sees them
+    X = unit_rows(X - X.mean(axis=0, dtype=np.float64))  # by direction, as a cosine sees them
     distinct = len(np.unique(X, axis=0)) if len(X) < 50 else len(X)
     if distinct < 5 or not float(X.var()) > 0:
         return _to_square(np.pad(X[:, :2], ((0, 0), (0, max(0, 2 - X.shape[1])))))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..classify.findings.finding import Finding, Flagged
+from ..classify.strangers import unit_rows
 from ..classify.table import Features
 from .album import Album
 
@@ -151,8 +152,7 @@ def nearest_of_each_class(
 
     Neither itself nor a copy of its file is among them.
     """
-    X = table.X - table.X.mean(axis=0, dtype=np.float64).astype(np.float32)
-    X /= np.maximum(np.linalg.norm(X, axis=1, keepdims=True), 1e-12)
+    X = unit_rows(table.X - table.X.mean(axis=0, dtype=np.float64).astype(np.float32))
     found = []
     for row, likeness in zip(rows, X[rows] @ X.T, strict=True):
         copies = (table.digest == table.digest[row]).all(axis=1)

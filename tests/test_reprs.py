@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tlx.reprs import ROWS, html_table, listed, shortened
+from tlx.reprs import ROWS, html_table, listed, readable, shortened
 
 
 def test_long_names_lose_their_middle():
@@ -30,3 +30,8 @@ def test_long_tables_are_cut():
     table = html_table("numbers", ["n"], ([n] for n in range(1000)))
     assert table.count("<tr>") == ROWS + 2
     assert "and 970 more" in table
+
+
+def test_a_name_that_is_no_text_is_escaped():
+    assert readable("caf\udce9.png") == r"caf\xe9.png"
+    assert readable("café.png") == "café.png"

@@ -9,6 +9,7 @@ import numpy as np
 
 from ...reprs import listed
 from ..folds import groups_per_class
+from ..strangers import unit_rows
 from .evidence import Evidence
 from .finding import Finding, Flagged, Kind
 
@@ -104,8 +105,7 @@ def how_alike(
     one = pairs[:, 0]
     drawn = by_class[start[y[one]] + rng.integers(counts[y[one]])]
     rows, place = np.unique(np.concatenate([pairs.ravel(), drawn]), return_inverse=True)
-    unit = X[rows] - X.mean(axis=0)
-    unit /= np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-12)
+    unit = unit_rows(X[rows] - X.mean(axis=0))
     i, j = place[: 2 * len(pairs)].reshape(-1, 2).T
     random = place[2 * len(pairs) :]
     return np.einsum("nd,nd->n", unit[i], unit[j]), np.einsum("nd,nd->n", unit[i], unit[random])

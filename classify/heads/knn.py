@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..strangers import unit_rows
 from .arrays import head_parts
 from .head import CLASS_WEIGHT, Head, Option, Problems, describe
 from .scaling import fit_scaling
@@ -197,13 +198,6 @@ def vote(
     votes /= votes.sum(axis=1, keepdims=True)
     frequency = np.bincount(labels, weight, minlength=n_classes)
     return (k * votes + frequency / frequency.sum()) / (k + 1)
-
-
-def unit_rows(X: np.ndarray) -> np.ndarray:
-    """Return rows of length 1, float32; a row of zeros stays one."""
-    X = X.astype(np.float32)
-    length = np.sqrt(np.einsum("nd,nd->n", X, X, dtype=np.float64)).astype(np.float32)
-    return X / np.where(length > 0, length, 1)[:, None]
 
 
 def _fit(problems: Problems, grid: Mapping[str, Sequence[float]]) -> Iterator[_NeighborsPoint]:
