@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -36,6 +37,28 @@ class Audit:
     runs: tuple[Run, ...]
     findings: tuple[Finding, ...]
     evidence: Evidence
+
+    @property
+    def not_looked_for(self) -> list[str]:
+        """What could not be looked for, and what to type to change that; a text each."""
+        manifest, texts = self.evidence.manifest, []
+        if not self.runs:
+            texts.append(
+                "No run of this data set yet: labels are judged by the embeddings alone, and what "
+                "a run is weak at is not looked for. Run tlx fit-head --model logreg"
+            )
+        texts += [
+            f"Run {run.id} judges no label: its classes are others than the images have now. Run "
+            "tlx fit-head again"
+            for run in self.evidence.silent
+        ]
+        if unmeasured := int((manifest.usable & ~manifest.measured).sum()):
+            texts.append(
+                f"{unmeasured:,} images were embedded before tlx measured what pictures look like, "
+                "so odd ones among them are not found, and copies less surely. Run "
+                f"{shlex.join(['tlx', 'embed', manifest.root])}"
+            )
+        return texts
 
 
 @says_nearest_argument

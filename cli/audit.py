@@ -67,7 +67,7 @@ def audit(
 
     with progress("Looking", counted=False):
         found = audit_run(runs or None, dataset, workspace=workspace, only=only or ())
-    for text in not_looked_for(found):
+    for text in found.not_looked_for:
         note(_filled(text))
     if output is not None:
         write_output(output, to_csv(found.findings).encode("utf-8", "surrogateescape"))
@@ -78,28 +78,6 @@ def audit(
         say(next_command(" ".join(["tlx report", *["{}"] * len(runs or ())]), *(runs or ())))
     if output is not None:
         note(f"findings written to {output}")
-
-
-def not_looked_for(found: Audit) -> list[str]:
-    """Return what could not be looked for, and what to type to change that."""
-    manifest = found.evidence.manifest
-    texts = []
-    if not found.runs:
-        texts.append(
-            "No run of this data set yet: labels are judged by the embeddings alone, and what a "
-            "run is weak at is not looked for. Run tlx fit-head --model logreg"
-        )
-    for run in found.evidence.silent:
-        texts.append(
-            f"Run {run.id} judges no label: its classes are others than the images have now. Run "
-            "tlx fit-head again"
-        )
-    if unmeasured := int((manifest.usable & ~manifest.measured).sum()):
-        texts.append(
-            f"{unmeasured:,} images were embedded before tlx measured what pictures look like, so "
-            "odd ones among them are not found: run tlx embed on them once more"
-        )
-    return texts
 
 
 def as_dict(found: Audit) -> dict[str, Any]:

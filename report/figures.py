@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .._version import __version__
+from ..cache.manifest import Manifest
 from ..classify.compare import Comparison
 from ..classify.duplicates import HANDLING
 from ..classify.runs.run import Run
@@ -283,10 +284,13 @@ def provenance(run: Run, decided: Mapping[str, str]) -> list[tuple[str, str]]:
     return [*rows, ("report by tlx", __version__)]
 
 
-def commands(run: Run | None, root: str, sources: Sequence[dict[str, Any]]) -> list[str]:
+def commands(run: Run | None, manifest: Manifest, sources: Sequence[dict[str, Any]]) -> list[str]:
     """Return the commands that make features and run again, in order."""
     source = (run.info.sources if run else sources)[-1:]
-    found = [embed_command(one, root, mean_views(one)) for one in source]
+    found = [embed_command(one, manifest.root, mean_views(one)) for one in source]
+    if found and manifest.validation_fraction:
+        found[0] += f" --validation-fraction {manifest.validation_fraction:g}"
+        found[0] += f" --seed {manifest.split_seed}" if manifest.split_seed else ""
     if run is not None and run.info.recipe is not None:
         info, recipe = run.info, run.info.recipe
         words = ["tlx", "fit-head", "--model", info.model, "--dataset", info.dataset]

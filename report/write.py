@@ -206,7 +206,7 @@ def _sections(
     """Return what the template shows, but for the map."""
     audit, run, comparison = material.audit, material.run, material.comparison
     findings, root = audit.findings, audit.evidence.manifest.root
-    made = figures.commands(run, root, table.sources)
+    made = figures.commands(run, audit.evidence.manifest, table.sources)
     suspects = [
         problems.with_neighbours(problem, table, album)
         for problem in problems.whole(findings, "suspects", album)
@@ -220,6 +220,8 @@ def _sections(
         "run": run,
         "runs": audit.runs,
         "left_out": material.left_out,
+        "not_looked_for": audit.not_looked_for,
+        "all_measured": bool(audit.evidence.measured.all()),
         "findings": [problems.preview(finding, album) for finding in findings],
         "severities": [
             (name, sum(f.severity == name for f in findings))

@@ -40,6 +40,23 @@ def test_a_run_whose_embeddings_are_not_cached_is_judged_by_others(zoo):
     assert len(found.scored[0].rows) == 40
 
 
+def test_what_cannot_be_looked_for_is_said(zoo):
+    import tlx
+
+    no_run, unmeasured = audit_run(workspace=zoo).not_looked_for
+    assert no_run.startswith("No run of this data set yet")
+    assert unmeasured.startswith("40 images were embedded before tlx measured")
+    assert unmeasured.endswith("Run tlx embed /nowhere/zoo")
+    manifest = zoo.load_snapshot()
+    manifest.pictures["brightness"] = 0.5
+    manifest.save(zoo.manifest_path("zoo"))
+    run = tlx.fit_head("lda", workspace=zoo)
+    assert audit_run(workspace=zoo, only="conflict").not_looked_for == []
+    tlx.relabel_images({"ant/0.png": "elk"}, workspace=zoo, new_classes="elk", apply=True)
+    (silent,) = audit_run(run, workspace=zoo, only="conflict").not_looked_for
+    assert silent.startswith("Run lda-1 judges no label")
+
+
 def test_runs_of_two_data_sets_are_not_judged_together(zoo, add_dataset, draw):
     import tlx
 

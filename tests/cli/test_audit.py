@@ -6,11 +6,9 @@ import csv
 import io
 import json
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from cache_helpers import manifest_of
 
 from tlx.classify.findings.finding import Finding, Flagged
 from tlx.cli import audit
@@ -32,13 +30,13 @@ class Looked:
     findings: tuple[Finding, ...]
     dataset: str = "zoo"
     runs: tuple[Any, ...] = ()
+    not_looked_for: tuple[str, ...] = ()
     evidence: Any = field(default_factory=lambda: Evidence([""] * 1399))
 
 
 @dataclass
 class Evidence:
     manifest: Any
-    silent: tuple[Any, ...] = ()
 
 
 def test_a_finding_says_what_it_is_what_to_do_and_which_images_first():
@@ -130,18 +128,6 @@ def test_the_command_ends_with_what_to_type_next(shared_project, run_tlx):
     assert "Error: unknown finding: 'conflicts'." in (
         run_tlx("audit", "--only", "conflicts", cwd=shared_project, code=1).stderr
     )
-
-
-def test_what_cannot_be_looked_for_is_said():
-    zoo = manifest_of(range(5))
-    zoo.pictures["brightness"][:3] = 0.5
-    (no_run, unmeasured) = audit.not_looked_for(Looked((), evidence=Evidence(zoo)))
-    assert no_run.startswith("No run of this data set yet")
-    assert unmeasured.startswith("2 images were embedded before tlx measured")
-    zoo.pictures["brightness"] = 0.5
-    assert audit.not_looked_for(Looked((), runs=("one",), evidence=Evidence(zoo))) == []
-    looked = Looked((), runs=("one",), evidence=Evidence(zoo, silent=(SimpleNamespace(id="one"),)))
-    assert audit.not_looked_for(looked)[0].startswith("Run one judges no label")
 
 
 def test_no_network_is_imported(shared_project, python):

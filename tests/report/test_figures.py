@@ -9,6 +9,7 @@ from tlx.classify.runs.run import Finetuning
 from tlx.report import figures
 from tlx.report.album import Album
 from tlx.report.judged import Judged
+from tlx.workspace import Workspace
 
 
 @pytest.fixture(scope="module")
@@ -123,15 +124,17 @@ def test_provenance_names_fingerprint_and_versions(audit):
 
 def test_the_commands_make_features_and_run_again(studio):
     run = tlx.load_run("lda-1", studio / ".tlx")
-    embed, fit = figures.commands(run, run.info.root, [])
+    manifest = Workspace(studio / ".tlx").load_manifest("data")
+    embed, fit = figures.commands(run, manifest, [])
     assert shlex.split(embed)[:2] == ["tlx", "embed"]
     assert fit == "tlx fit-head --model lda --dataset data"
-    assert figures.commands(tuned(replace(run, info=replace(run.info, recipe=None))), "x", [])[
-        1:
-    ] == ["tlx finetune lda-1"]
+    without = tuned(replace(run, info=replace(run.info, recipe=None)))
+    assert figures.commands(without, manifest, [])[1:] == ["tlx finetune lda-1"]
     grouped = replace(run.info, near_duplicates=ToldDuplicates("group", 0))
-    fit = figures.commands(replace(run, info=grouped), "x", [])[1]
+    fit = figures.commands(replace(run, info=grouped), manifest, [])[1]
     assert fit.endswith("--near-duplicates group")
-    assert figures.commands(None, "my photos", run.info.sources) == [
-        embed.replace(shlex.quote(run.info.root), "'my photos'")
+    elsewhere = replace(manifest, root="my photos", validation_fraction=0.2, split_seed=3)
+    assert figures.commands(None, elsewhere, run.info.sources) == [
+        embed.replace(shlex.quote(manifest.root), "'my photos'")
+        + " --validation-fraction 0.2 --seed 3"
     ]

@@ -1,6 +1,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -48,6 +49,18 @@ def test_the_page_has_every_section_in_order(page_of_studio):
     found = Elements(page_of_studio)
     assert [i for i in found.ids if i in SECTIONS] == list(SECTIONS)
     assert len(found.ids) == len(set(found.ids))
+
+
+def test_pictures_that_were_not_measured_are_not_called_fine(studio, tmp_path):
+    shutil.copytree(studio / ".tlx", tmp_path / "ws")
+    place = Workspace(tmp_path / "ws")
+    manifest = place.load_snapshot("data")
+    manifest.pictures = manifest.pictures[:0]
+    replace(manifest).save(place.manifest_path("data"))
+    path = tlx.write_report(output=tmp_path / "r.html", workspace=place.root).path
+    text = path.read_text(encoding="utf-8")
+    assert "images were embedded before tlx measured" in text
+    assert "No image stands out" not in text
 
 
 def test_hostile_names_are_text(page_of_studio, hostile):
