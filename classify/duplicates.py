@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +29,9 @@ from .table import Features, embedded_rows, gather_features, load_table
 HANDLING = ("ignore", "group")
 SPLITS = ("train", "validation", "test", "")
 _UNASKED = 5_000  # images that are searched without being asked for
+_PAIRS_EACH = (
+    30_000  # pairs that are looked at in a tenth of the time that embedding an image takes
+)
 _FORMAT, _VERSION = "tlx-near", 1
 _KEPT = 16  # files; of those looked at less recently than these the pairs are found anew
 
@@ -188,8 +192,11 @@ def _only(found: Duplicates) -> Duplicates:
     return Duplicates(image, NearPairs(a, b, pairs.similarity[here], pairs.by_picture))
 
 
-def search_ahead(workspace: Workspace, dataset: str, fingerprint: str) -> None:
+def search_ahead(workspace: Workspace, dataset: str, fingerprint: str, new: int) -> None:
     """Search a data set that was just embedded, so that nothing has to later; labels do not matter.
+
+    Above 5,000 images only where that takes little beside what embedding took: a few images that
+    come to many are no reason to look at all of them.
 
     Parameters
     ----------
@@ -197,9 +204,13 @@ def search_ahead(workspace: Workspace, dataset: str, fingerprint: str) -> None:
     dataset : str
     fingerprint : str
         Of the features, which must be vectors.
+    new : int
+        Images that were embedded or measured.
     """
     manifest = workspace.load_manifest(dataset)
-    if (manifest.label >= 0).any():
+    if len(manifest) > max(_UNASKED, math.sqrt(_PAIRS_EACH * new)):
+        return
+    if (manifest.usable & (manifest.label >= 0)).any():
         table = load_table(workspace, manifest, fingerprint, SPLITS, allow_missing=True)
         find_duplicates(workspace, (manifest, table))
 

@@ -143,13 +143,14 @@ def embed(
 
 
 def _search_ahead(results: list[EmbedResult], workspace: str) -> None:
-    """Look for near-duplicates now, which takes a tenth of the time at most, and later none."""
+    """Look for near-duplicates now, where it takes a tenth of the time at most, and later none."""
     from ..classify.duplicates import search_ahead
     from ..workspace import Workspace
 
     for result in results:
-        if result.spec.pooling != "none" and (result.embedded or result.measured):
-            search_ahead(Workspace(workspace), result.dataset, result.spec.fingerprint)
+        new = result.embedded + result.measured
+        if result.spec.pooling != "none" and new:
+            search_ahead(Workspace(workspace), result.dataset, result.spec.fingerprint, new)
 
 
 def _features_option(results: list[EmbedResult]) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from .._version import __version__
 from ..cache.manifest import Manifest
 from ..classify.compare import Comparison
-from ..classify.duplicates import HANDLING
+from ..classify.duplicates import are_grouped
 from ..classify.runs.run import Run
 from ..classify.scoring.intervals import Metric
 from ..classify.sources import describe, embed_command, layers_of, mean_views, short_name
@@ -305,9 +305,7 @@ def commands(run: Run | None, manifest: Manifest, sources: Sequence[dict[str, An
             "seed": info.seed or None,
             "views": info.views or None,
             "tta": info.tta or None,
-            "near-duplicates": info.near_duplicates.handling
-            if info.near_duplicates and info.near_duplicates.handling != HANDLING[0]
-            else None,
+            "near-duplicates": "group" if are_grouped(info.near_duplicates) else None,
             **{k: v for k, v in recipe.options.items() if isinstance(v, int | float | str)},
         }
         for name, value in options.items():

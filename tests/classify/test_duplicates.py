@@ -134,7 +134,11 @@ def test_many_images_are_searched_when_asked_for_alone(zoo, monkeypatch):
     part = manifest, load_table(zoo, manifest)
     assert find_duplicates_unasked(zoo, part) is None
     assert tlx.fit_head("lda", workspace=zoo).info.near_duplicates is None
-    search_ahead(zoo, "zoo", manifest.sources[-1]["fingerprint"])
+    monkeypatch.setattr("tlx.classify.duplicates._PAIRS_EACH", 60)
+    fingerprint = manifest.sources[-1]["fingerprint"]
+    search_ahead(zoo, "zoo", fingerprint, new=59)  # 60 images are 3,600 pairs
+    assert find_duplicates_unasked(zoo, part) is None
+    search_ahead(zoo, "zoo", fingerprint, new=60)
     assert len(find_duplicates_unasked(zoo, part).pairs) == 30
     assert tlx.fit_head("lda", workspace=zoo).info.near_duplicates.across > 30
 
