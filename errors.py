@@ -69,7 +69,7 @@ class UnknownNameError(TlxError, LookupError):
         'Did you mean validation?'
         """
         names = sorted(known)
-        close = _closest(name, names)
+        close = _closest(str(name), names)
         if close:
             hint = f"Did you mean {_one_of(close)}?"
         elif names:

@@ -74,3 +74,8 @@ def test_a_missing_extra_names_the_command_that_installs_it():
 def test_text_is_cause_and_remedy():
     assert str(TlxError("it is so.", "Do this.")) == "it is so.\nDo this."
     assert str(TlxError("it is so.")) == "it is so."
+
+
+def test_what_is_no_name_at_all_is_told_as_well():
+    error = UnknownNameError.nearest("handling", True, ["ignore", "group"])
+    assert (error.cause, error.remedy) == ("unknown handling: True.", "There is group, ignore.")
