@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from ..arguments import says_nearest_argument
 from ..errors import DataError, UnknownNameError
+from ..reprs import html_table, listed, shortened
 from ..workspace import Workspace, several
 from .findings.evidence import Evidence
 from .findings.finding import SEVERITIES, Finding
@@ -18,7 +19,7 @@ from .runs.run import Run
 from .sources import name_of
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Audit:
     """What was found in a data set.
 
@@ -59,6 +60,18 @@ class Audit:
                 f"{shlex.join(['tlx', 'embed', manifest.root])}"
             )
         return texts
+
+    def __repr__(self) -> str:
+        n, grave = len(self.findings), sum(f.severity == "grave" for f in self.findings)
+        judges = f", judged by {listed([run.id for run in self.runs])}" if self.runs else ""
+        return (
+            f"<Audit of {shortened(self.dataset)!r}: {n} finding{'s' * (n != 1)}, {grave} of them "
+            f"grave{judges}>"
+        )
+
+    def _repr_html_(self) -> str:
+        rows = [(f.code, f.name, f.severity, len(f.images), f.title) for f in self.findings]
+        return html_table(repr(self), ("code", "name", "severity", "images", "title"), rows)
 
 
 @says_nearest_argument

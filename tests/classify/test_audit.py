@@ -65,3 +65,10 @@ def test_runs_of_two_data_sets_are_not_judged_together(zoo, add_dataset, draw):
     second = tlx.fit_head("lda", dataset="park", workspace=zoo)
     with pytest.raises(DataError, match="2 data sets: park, zoo"):
         audit_run([first, second], workspace=zoo)
+
+
+def test_it_shows_itself_in_a_line_and_in_a_notebook_as_a_table(zoo):
+    found = audit_run(workspace=zoo)
+    n = len(found.findings)
+    assert repr(found) == f"<Audit of 'zoo': {n} finding{'s' * (n != 1)}, 0 of them grave>"
+    assert found._repr_html_().count("<tr>") == n + 1
