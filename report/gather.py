@@ -69,13 +69,14 @@ def gather_material(
     chosen = _alike(candidates, left_out, damaged)
     if dataset is None and not chosen:
         dataset = workspace.load_manifest(None).name
-    audit = audit_run(chosen, dataset if not chosen else None, workspace=workspace)
     comparison = None
     if chosen:
         comparison = compare_heads(chosen, workspace=workspace)
         for out in comparison.left_out:
             if out.run.id != chosen[0].id:
                 left_out.setdefault(out.run.id, out.reason)
+    judges = [run for run in chosen if run.id not in left_out]  # a copy has no second vote
+    audit = audit_run(judges, dataset if not judges else None, workspace=workspace)
     return Material(audit, comparison, left_out)
 
 

@@ -63,9 +63,10 @@ class Report:
 
     def __repr__(self) -> str:
         runs, n = len(self.audit.runs), len(self.audit.findings)
+        found = f"{n} finding{'s' * (n != 1)}, {runs} run{'s' * (runs != 1)}"
         return (
-            f"<Report {os.fspath(self.path)!r} of {shortened(self.dataset)!r}: {n} findings, "
-            f"{runs} runs, {self.bytes / 1e6:.1f} MB>"
+            f"<Report {os.fspath(self.path)!r} of {shortened(self.dataset)!r}: {found}, "
+            f"{self.bytes / 1e6:.1f} MB>"
         )
 
 

@@ -58,3 +58,12 @@ def test_an_unknown_run_or_data_set_is_an_error(studio):
         gather_material("lda-11", None, place)
     with pytest.raises(UnknownNameError, match="data"):
         gather_material(None, "dat", place)
+
+
+def test_a_copy_of_a_run_has_no_second_vote(own_studio):
+    place = Workspace(own_studio / ".tlx")
+    tlx.fit_head("centroid", workspace=place.root)
+    found = gather_material(None, None, place)
+    (copy,) = found.left_out
+    assert found.left_out[copy].startswith("the same as centroid-")
+    assert copy not in {run.id for run in found.audit.runs}
