@@ -37,6 +37,11 @@ class Photo:
     said: str = ""
     thumbnail: Thumbnail | None = None
 
+    @property
+    def is_there(self) -> bool:
+        """Whether it is in the data set: corrections of others would be refused."""
+        return bool(self.digest)
+
     def as_list(self) -> list[Any]:
         """Return what the page's script needs, as JSON."""
         small = self.thumbnail

@@ -180,6 +180,7 @@ def mistakes(judged: Judged, album: Album) -> list[Shown]:
             names[judged.predicted[row]],
             "",
             f"{judged.confidence[row]:.2f}",
+            can_be_fixed=album.photos[number].is_there,
         )
         found.append(Shown((card,)))
     return found

@@ -112,6 +112,7 @@
       one(figure, ".to").remove();
       one(group, "label").remove();
     }
+    if (!photo[DIGEST]) group.remove(); // it is not in the data set any more
     return figure;
   };
 

@@ -210,6 +210,6 @@ def _card(
         photo.label if label is None else label,
         suggested or "",
         photo.said,
-        "" if score is None else f"{score:.2f}",
-        can_be_fixed=fix,
+        "" if score is None else f"{score:.2f}" if abs(score) < 10 else f"{score:.0f}",
+        can_be_fixed=fix and photo.is_there,
     )

@@ -98,3 +98,4 @@ def test_a_suspect_that_is_gone_is_shown_without_neighbours(album, audit):
     (one,) = problems.whole([gone], "suspects", album)
     (shown,) = problems.with_neighbours(one, audit.evidence.table, album).shown
     assert shown.neighbours == ()
+    assert not shown.cards[0].can_be_fixed  # nothing is known of it that could be corrected
