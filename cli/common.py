@@ -7,7 +7,9 @@ import logging
 import os
 import re
 import shlex
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -118,7 +120,7 @@ def fail(code: int, cause: str, remedy: str = "") -> NoReturn:
         parts = [cause, remedy] if remedy else [cause]
         text = (" " if code == INTERRUPTED else "\n").join(parts)
         shown = text if code == INTERRUPTED else f"{painted('Error:', 'red', sys.stderr)} {text}"
-        _write(sys.stderr, shown)
+        _write(sys.stderr, on_screen(shown, sys.stderr))
     raise typer.Exit(code)
 
 
@@ -127,7 +129,7 @@ class WarningsOfTheLibrary(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one warning."""
-        _write(sys.stderr, printable(in_workspace(record.getMessage())))
+        _write(sys.stderr, on_screen(printable(in_workspace(record.getMessage())), sys.stderr))
 
 
 def emit(result: Any) -> None:
@@ -138,7 +140,7 @@ def emit(result: Any) -> None:
 def note(text: str) -> None:
     """Say something on stderr, unless all is to be quiet."""
     if not MANNERS.quiet:
-        _write(sys.stderr, text)
+        _write(sys.stderr, on_screen(text, sys.stderr))
 
 
 def say(text: str = "") -> None:
@@ -209,6 +211,22 @@ def painted(text: str, colour: Literal["red", "green"], stream: TextIO) -> str:
     plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not stream.isatty()
     code = {"red": 31, "green": 32}[colour]
     return text if plain else f"\x1b[{code}m{text}\x1b[0m"
+
+
+def on_screen(text: str, stream: TextIO | None) -> str:
+    """Break sentences that are wider than the terminal between words; elsewhere they are as told.
+
+    What to type next and tables are left as they are.
+    """
+    if stream is None or not stream.isatty():
+        return text
+    width = shutil.get_terminal_size().columns
+    return "\n".join(
+        line
+        if len(line) <= width or line.startswith("Next: ") or "  " in line
+        else textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False)
+        for line in text.split("\n")
+    )
 
 
 def _write(stream: TextIO | None, text: str) -> None:

@@ -78,3 +78,14 @@ def test_colour_is_for_terminals_that_want_it(monkeypatch):
     assert common.painted("Error:", "red", io.StringIO()) == "Error:"
     monkeypatch.setenv("NO_COLOR", "1")
     assert common.painted("Error:", "red", Screen()) == "Error:"
+
+
+def test_sentences_break_between_words_on_a_terminal_and_stay_whole_elsewhere(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    text = "Warning: these figures say nothing about new images.\nNext: " + "x " * 30
+    first, second, following = common.on_screen(text, Screen()).split("\n")
+    assert (first, second) == ("Warning: these figures say nothing about", "new images.")
+    assert following == "Next: " + "x " * 30, "to be copied"
+    table = "a table that is wide and has columns    1"
+    assert common.on_screen(table, Screen()) == table
+    assert common.on_screen(text, io.StringIO()) == common.on_screen(text, None) == text
