@@ -22,7 +22,7 @@ _LEAST = 20  # pairs from which on something can be told
 _ALIKE = 0.7  # how often a pair of a burst is more alike than others, at least; by chance 0.5
 _DRAWN = 20_000  # pairs that are looked at
 _TOLD = 100  # images that are named
-_NUMBER = re.compile(r"(.*?)[ _.()-]*(\d+)\)?(\.[^.]*)?$", re.DOTALL)
+_NUMBER = re.compile(r"(.*?)[ _.()-]*(\d{1,18})\)?(\.[^.]*)?$", re.DOTALL)
 
 
 def _few(evidence: Evidence) -> Iterator[Finding]:

@@ -74,6 +74,8 @@ def test_neighbours_by_name_count_within_a_folder_and_a_stem():
     paths = ["patient12_3.jpg", "patient12_4.jpg", "patient13_5.jpg", "x/9.png", "x/010.png"]
     assert neighbours_by_name(paths).tolist() == [[0, 1], [3, 4]]
     assert neighbours_by_name(["IMG (1).jpg", "IMG (2).jpg", "none.jpg"]).tolist() == [[0, 1]]
+    long = ["7" * 5000 + "1.jpg", "7" * 5000 + "2.jpg"]  # as a foreign file may have them
+    assert neighbours_by_name(long).tolist() == [[0, 1]]
 
 
 def test_neighbours_by_time_are_of_one_camera():
