@@ -142,7 +142,7 @@ def embed(
             say("\n" + next_command("tlx fit-head --model logreg,lda" + _features_option(results)))
 
 
-def _search_ahead(results: list[EmbedResult], workspace: str) -> None:
+def _search_ahead(results: list[EmbedResult], workspace: Path) -> None:
     """Look for near-duplicates now, where it takes a tenth of the time at most, and later none."""
     from ..classify.duplicates import search_ahead
     from ..workspace import Workspace

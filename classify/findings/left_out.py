@@ -41,7 +41,7 @@ def values_left_out(X: np.ndarray, y: np.ndarray, groups: np.ndarray) -> np.ndar
     target = member - member.mean(axis=0)
     with threadpool_limits(1, "blas"):  # see `tlx.classify.heads.closed_form`
         values, vectors = spectrum(Z)
-    dual, basis = len(Z) < Z.shape[1], vectors.astype(np.float32)
+    dual, basis = len(X) < X.shape[1], vectors.astype(np.float32)
     basis = basis if dual else Z @ basis
     del Z
     squares, projected = np.square(basis), basis.T @ target
