@@ -249,6 +249,8 @@ def _manifest(
     from ..embed.splits import keep_split
 
     seen = look(workspace, data)
+    if seen.previous is None:  # nothing was corrected, so that these are its classes
+        _check_classes(run, seen.scan.manifest)
     manifest, own = seen.scan.manifest, list(seen.scan.manifest.split)
     fill(
         manifest,

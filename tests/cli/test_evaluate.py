@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from tlx.workspace import Workspace
+
 
 def test_json_has_the_promised_keys(shared_project, run_tlx) -> None:
     done = run_tlx("evaluate", "best", "data", "--json", cwd=shared_project)
@@ -47,6 +49,7 @@ def test_a_folder_with_other_classes_is_refused(real_project, class_folders, tlx
     class_folders(tmp_path / "new", {"amber": 2, "green": 2})
     told = tlx("evaluate", "best", "new", code=1).stderr
     assert "the classes of data set 'new' are amber, green, those of run logreg-1 are" in told
+    assert Workspace(tmp_path / ".tlx").dataset_names() == ["data"], "nothing was embedded"
 
 
 def test_a_new_folder_is_embedded_and_scored(real_project, class_folders, tlx, tmp_path) -> None:
