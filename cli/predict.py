@@ -215,8 +215,12 @@ def rejection_text(chosen: Rejection, found: list[Prediction]) -> str:
     if unsure or not strange:
         whose = f"the confidence of {unsure}" if strange else "their confidence"
         reasons.append(f"{whose} is below {chosen.threshold:.3f}")
+    n = sum(not row.error for row in found)
+    first = f"{len(rejected)} of {n} predictions are {UNKNOWN!r}: {', '.join(reasons)}. "
+    if not rejected:
+        first = f"No prediction is {UNKNOWN!r}: no confidence is below {chosen.threshold:.3f}. "
     text = (
-        f"{len(rejected)} of {len(found)} predictions are {UNKNOWN!r}: {', '.join(reasons)}. "
+        f"{first}"
         f"Of the images that the run was scored on, {percent(chosen.coverage)} are accepted, and "
         f"{percent(chosen.observed)} of those are wrong (with 95% confidence at most "
         f"{percent(chosen.bound)})."

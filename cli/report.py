@@ -67,11 +67,23 @@ def report(
             seed=seed,
             progress=show,
         )
-    for run_id, why in written.left_out.items():
-        note(f"Run {run_id} is not in it: {why}")
+    for line in not_in_it(written.left_out):
+        note(line)
     emit(as_dict(written)) if as_json else say(as_text(written))
     if open_:
         webbrowser.open(written.path.absolute().as_uri())
+
+
+def not_in_it(left_out: dict[str, str]) -> list[str]:
+    """Return why runs are not in the page, a line a reason."""
+    runs: dict[str, list[str]] = {}
+    for run_id, why in left_out.items():
+        runs.setdefault(why, []).append(run_id)
+    return [
+        f"{'Run' if len(ids) == 1 else 'Runs'} {', '.join(ids)} {'is' if len(ids) == 1 else 'are'} "
+        f"not in it: {why}"
+        for why, ids in runs.items()
+    ]
 
 
 def as_dict(written: Report) -> dict[str, Any]:

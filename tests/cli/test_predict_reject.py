@@ -21,6 +21,7 @@ FOUND = [
     Prediction("fog.jpg", "unknown", 0.6, {"cat": 0.4, "dog": 0.6}, stranger=0.3),
     Prediction("dog.jpg", "dog", 0.9, {"cat": 0.1, "dog": 0.9}, stranger=0.5),
 ]
+FAILED = Prediction("gone.jpg", error="no such file or directory")
 
 
 def test_images_below_the_threshold_are_unknown(shared_project) -> None:
@@ -44,7 +45,7 @@ def test_the_command_says_coverage_and_promise(shared_project, run_tlx, tmp_path
     found = json.loads(done.stdout)["reject"]
     assert found["error"] == 0.4
     assert found["bound"] <= 0.4
-    assert "predictions are 'unknown'" in done.stderr
+    assert "No prediction is 'unknown'" in done.stderr
     assert "with 95% confidence at most" in done.stderr
     with output.open() as file:
         assert len(list(csv.DictReader(file))) == 37
@@ -76,6 +77,9 @@ def test_strangers_are_told_apart_from_what_is_unsure() -> None:
     assert "1 of 1 predictions are 'unknown': they are like nothing" in rejection_text(
         CHOSEN, FOUND[:1]
     )
+    told = " ".join(rejection_text(CHOSEN, [FOUND[2], FAILED]).split())
+    assert told.startswith("No prediction is 'unknown': no confidence is below 0.800. Of the")
+    assert "1 of 1 predictions" in rejection_text(CHOSEN, [FOUND[0], FAILED]), "not of two"
 
 
 def test_the_csv_has_the_p_values_of_a_rejection() -> None:

@@ -41,3 +41,10 @@ def test_it_opens_in_a_browser(shared_project, tmp_path, monkeypatch, capsys):
     report.report(output=path, open_=True, workspace=shared_project / ".tlx")
     assert opened == [path.as_uri()]
     assert "Open it in a browser" in capsys.readouterr().out
+
+
+def test_runs_that_are_not_in_it_are_told_by_reason():
+    assert report.not_in_it({"a": "other folds", "b": "damaged", "c": "other folds"}) == [
+        "Runs a, c are not in it: other folds",
+        "Run b is not in it: damaged",
+    ]
