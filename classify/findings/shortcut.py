@@ -149,8 +149,8 @@ def _find(evidence: Evidence) -> Iterator[Finding]:
         "warning" if strong else "note",
         f"Light, sharpness, size, file format, camera and hour alone tell the label of "
         f"{found.value:.0%} of the images (95% interval {found.low:.0%} to {found.high:.0%}, each "
-        f"class counting the same), where guessing tells {1 / C:.0%}; by itself the {best} "
-        f"tells most, {alone[best]:.0%}.",
+        f"class counting the same), where guessing tells {1 / C:.0%}; the best by itself: "
+        f"{best}, {alone[best]:.0%}.",
         f"If classes will not differ in {best} later, scores are too good: take or save the images "
         "of all classes in the same way."
         if strong

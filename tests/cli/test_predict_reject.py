@@ -46,7 +46,7 @@ def test_the_command_says_coverage_and_promise(shared_project, run_tlx, tmp_path
     assert found["error"] == 0.4
     assert found["bound"] <= 0.4
     assert "No prediction is 'unknown'" in done.stderr
-    assert "with 95% confidence at most" in done.stderr
+    assert "with 95% confidence at most" in " ".join(done.stderr.split())
     with output.open() as file:
         assert len(list(csv.DictReader(file))) == 37
 

@@ -65,7 +65,7 @@ def test_a_class_that_differs_in_one_property_is_told_with_its_name(
     manifest.pictures[column][manifest.label == 1] = value
     (finding,) = told(manifest)
     assert finding.severity == "warning"
-    assert f"by itself the {name} tells most, " in finding.title
+    assert f"; the best by itself: {name}, " in finding.title
     assert finding.value > 0.95
     assert 0.8 < finding.low <= finding.value <= finding.high <= 1
 
