@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..errors import FormatError, StorageError
 from ..workspace import Workspace
 from .duplicates import are_grouped
 from .runs.best import runs_of
@@ -54,7 +55,7 @@ def since_before(run: Run, workspace: str | os.PathLike[str] = ".tlx") -> SinceB
     Returns
     -------
     SinceBefore or None
-        None if nothing was corrected since, or there is no such run.
+        None if nothing was corrected since, or there is no such run that can be read.
 
     Examples
     --------
@@ -80,7 +81,10 @@ def since_before(run: Run, workspace: str | os.PathLike[str] = ".tlx") -> SinceB
     actions = [one.action for one in corrections if one.time > since]
     if not {"relabel", "drop"} & set(actions):
         return None
-    told = _on_common_images(run, before)
+    try:
+        told = _on_common_images(run, before)
+    except (FormatError, StorageError):  # no reason for a run that was just fitted to fail
+        return None
     if told is None:
         return None
     return SinceBefore(before.id, actions.count("relabel"), actions.count("drop"), *told)

@@ -55,6 +55,14 @@ def test_without_corrections_or_a_run_before_nothing_is_told(mislabelled):
     assert since_before(fit_head("lda", workspace=place), place) is None, "none since"
 
 
+def test_a_damaged_run_of_before_does_no_harm(mislabelled):
+    place, given, y = mislabelled
+    first = fit_head("lda", workspace=place)
+    mend(place, given, y)
+    (first.folder / "predictions.h5").write_bytes(b"")
+    assert since_before(fit_head("lda", workspace=place), place) is None
+
+
 def test_it_is_set_beside_the_last_that_was_scored_in_the_same_way(mislabelled):
     place, given, y = mislabelled
     first = fit_head("lda", workspace=place)
