@@ -34,6 +34,7 @@ from .thumbnails import thumbnails
 
 _FEW = 1500  # images, up to which all of them find place in the page
 _ROOM, _MORE_ROOM = 4_600_000, 11_000_000  # bytes of photos in a page of few images, and of more
+_TO_CSV = ("--output", "findings.csv")
 _COMMAND = re.compile(r"\btlx (?:(?:cache|runs) [a-z]+|[a-z-]+)\b(?! --workspace)")
 
 
@@ -221,6 +222,8 @@ def _sections(
         "run": run,
         "runs": audit.runs,
         "left_out": material.left_out,
+        # By the same runs: others may find others.
+        "list_all": shlex.join(["tlx", "audit", *(r.id for r in audit.runs), *_TO_CSV]),
         "not_looked_for": audit.not_looked_for,
         "all_measured": bool(audit.evidence.measured.all()),
         "findings": [problems.preview(finding, album) for finding in findings],

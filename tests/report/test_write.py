@@ -159,3 +159,12 @@ def test_the_learning_curve_is_measured_on_request(studio, tmp_path, page_of_stu
     section = path.read_text("utf-8").split('id="curve"')[1].split("</section>")[0]
     assert "<polyline" in section
     assert "twice the images" in section
+
+
+def test_what_is_not_shown_is_listed_by_the_same_runs(studio, tmp_path, monkeypatch):
+    for limit in ("_FEW", "_MANY", "_LISTED"):
+        monkeypatch.setattr(f"tlx.report.problems.{limit}", 0)
+    runs = ["lda-1", "logreg-1"]
+    path = tlx.write_report(runs, tmp_path / "r.html", workspace=studio / ".tlx").path
+    command = f"tlx audit --workspace {studio}/.tlx lda-1 logreg-1 --output findings.csv"
+    assert command in path.read_text("utf-8")
