@@ -51,5 +51,5 @@ def demo(
     say()
     say("Try next:")
     say(f"  tlx predict best {quoted(picture)} {inside}")
-    say(f"  tlx runs {inside}")
+    say(f"  tlx report {inside}")
     say("  tlx embed YOUR_PHOTOS && tlx fit-head --model logreg")

@@ -138,7 +138,7 @@ def _bursts(evidence: Evidence) -> Iterator[Finding]:
             f"Images with {what} are more alike than others of their class, in "
             f"{share:.0%} of {len(pairs):,} comparisons (by chance 50%): they may show one thing, "
             "and are not of one group.",
-            "Give images of one subject or burst one group, by a CSV of path,label,group.",
+            "List what belongs together in a CSV file with path,label,group, and embed that.",
             value=share,
             low=share - half,
             high=min(share + half, 1.0),
