@@ -160,7 +160,9 @@ def metric_rows(metrics: Mapping[str, Metric]) -> list[list[str]]:
 def near_lines(info: RunInfo) -> list[str]:
     """Return how many near-duplicates flatter a run, and what to do; no line if none does."""
     told = info.near_duplicates
-    if told is None or not told.across:
+    if told is None:  # of an older tlx, or of many images
+        return ["Near-duplicates were not looked for, so the score may flatter: see tlx audit."]
+    if not told.across:
         return []
     n, split = told.across, "validation split" in info.protocol
     images = f"{'validation ' if split else ''}image{'s' * (n != 1)}"

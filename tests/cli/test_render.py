@@ -186,6 +186,12 @@ def test_near_duplicates_on_both_sides_are_one_sentence(protocol, across, beginn
     assert max(map(len, lines)) <= 80
 
 
-@pytest.mark.parametrize("told", [None, ToldDuplicates("group", 0)])
-def test_without_near_duplicates_nothing_is_said(told):
+def test_near_duplicates_that_were_not_looked_for_are_not_called_none():
+    (line,) = render.near_lines(SimpleNamespace(protocol="5-fold", near_duplicates=None))
+    assert "were not looked for" in line
+    assert len(line) <= 80
+
+
+def test_without_near_duplicates_nothing_is_said():
+    told = ToldDuplicates("group", 0)
     assert render.near_lines(SimpleNamespace(protocol="5-fold", near_duplicates=told)) == []
