@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from ..cache.spec import FeatureSpec
+from ..classify.duplicates import are_grouped
 from ..classify.heads.dense import DensePredictor
 from ..classify.heads.linear import LinearPredictor
 from ..classify.runs.neighbours import NEIGHBOURS, neighbours_bytes
@@ -158,7 +159,7 @@ def save_network(
         seconds=result.seconds,
         trained_on=len(trained_on),
         prior=prior,
-        near_duplicates=near if near and near.handling == "group" else None,  # then 0 are across
+        near_duplicates=near if are_grouped(near) else None,  # then 0 are across
         finetune=Finetuning(seed_run.id, kept, report),  # its temperature is in the last layer
     )
     parts = {**head.parts(), MODEL_FILE: data, EPOCHS: epochs_bytes(result.training.logits)}

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..classify.duplicates import handle_duplicates
+from ..classify.duplicates import are_grouped, handle_duplicates
 from ..classify.folds import stratified_group_folds
 from ..classify.runs.best import best_run, load_run
 from ..classify.runs.predictions import scored_id, trained_id
@@ -129,10 +129,9 @@ def objection(run: Run) -> FitError | None:
 def _table(workspace: Workspace, run: Run) -> Features:
     """Return what the run learned from, with near-duplicates in one group if it had them so."""
     table = load_table(workspace, run.info.dataset, run.source["fingerprint"])
-    told = run.info.near_duplicates
-    if told is None or told.handling == "ignore":
+    if not are_grouped(run.info.near_duplicates):
         return table
-    return handle_duplicates(workspace, [table], told.handling)[0][0]
+    return handle_duplicates(workspace, [table], "group")[0][0]
 
 
 def hold_out(workspace: Workspace, run: Run, seed: int) -> HeldOut:
