@@ -76,12 +76,15 @@ class Manners:
         Neither notes nor progress: only results and errors.
     workspace : Path
         That of the command, for what it advises.
+    dataset : str or None
+        The same; None if the command was not told one.
     """
 
     as_json: bool = False
     verbose: bool = False
     quiet: bool = False
     workspace: Path = DEFAULT_WORKSPACE
+    dataset: str | None = None
 
 
 MANNERS = Manners()
@@ -170,16 +173,22 @@ _COMMAND = re.compile(
     r"\btlx (?:(?:cache|runs) [a-z]+|(?:embed|fit-head|compare|audit|report|finetune|evaluate"
     r"|learning-curve|predict|relabel|runs)\b)(?! --workspace)"
 )
+_OF_A_DATASET = re.compile(
+    r"\btlx (?:fit-head|compare|audit|report|finetune|learning-curve|relabel)\b"
+)
 
 
 def in_workspace(text: str) -> str:
-    """Return text whose commands are for the workspace of this command.
+    """Return text whose commands are for the workspace and data set of this command.
 
     Examples
     --------
     >>> in_workspace("Run tlx embed DATA first.")
     'Run tlx embed DATA first.'
     """
+    if MANNERS.dataset and "--dataset" not in text:
+        named = f" --dataset {quoted(MANNERS.dataset)}"
+        text = _OF_A_DATASET.sub(lambda found: found[0] + named, text)
     if MANNERS.workspace == DEFAULT_WORKSPACE:
         return text
     option = f" --workspace {quoted(MANNERS.workspace)}"

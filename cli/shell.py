@@ -134,6 +134,7 @@ class _Shared:
 
     def invoke(self, ctx: Any) -> Any:
         MANNERS.workspace = ctx.params.get("workspace") or DEFAULT_WORKSPACE
+        MANNERS.dataset = ctx.params.get("dataset")
         with errors_reported():
             _check_workspace()
             return super().invoke(ctx)  # type: ignore[misc]

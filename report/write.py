@@ -6,7 +6,7 @@ import os
 import re
 import shlex
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +35,8 @@ from .thumbnails import thumbnails
 _FEW = 1500  # images, up to which all of them find place in the page
 _ROOM, _MORE_ROOM = 4_600_000, 11_000_000  # bytes of photos in a page of few images, and of more
 _TO_CSV = ("--output", "findings.csv")
-_COMMAND = re.compile(r"\btlx (?:(?:cache|runs) [a-z]+|[a-z-]+)\b(?! --workspace)")
+_COMMAND = re.compile(r"\btlx ((?:cache|runs) [a-z]+|[a-z-]+)\b(?! --workspace)")
+_OF_A_DATASET = ("fit-head", "compare", "audit", "report", "finetune", "learning-curve", "relabel")
 
 
 @dataclass(frozen=True, repr=False)
@@ -213,7 +214,7 @@ def _sections(
         problems.with_neighbours(problem, table, album)
         for problem in problems.whole(findings, "suspects", album)
     ]
-    with_workspace = _commands_for(audit.evidence.workspace)
+    with_workspace = _commands_for(audit.evidence.workspace, audit.dataset)
     content: dict[str, Any] = {
         "dataset": audit.dataset,
         "root": root,
@@ -269,9 +270,19 @@ def _corrected(material: Material) -> str:
     return f"{found.best.id}: {value.value:.1%} ({value.low:.1%} to {value.high:.1%})"
 
 
-def _commands_for(workspace: Workspace) -> Any:
-    """Return what makes commands those for this workspace."""
-    if workspace.root == Path(".tlx"):
-        return str
-    option = f" --workspace {shlex.quote(os.fspath(workspace.root))}"
-    return lambda text: _COMMAND.sub(lambda found: found[0] + option, text)
+def _commands_for(workspace: Workspace, dataset: str) -> Callable[[str], str]:
+    """Return what makes commands those for this workspace, and for a data set but the latest."""
+    option = ""
+    if workspace.root != Path(".tlx"):
+        option = f" --workspace {shlex.quote(os.fspath(workspace.root))}"
+    named = ""
+    if dataset != workspace.dataset_names()[-1]:
+        named = f" --dataset {shlex.quote(dataset)}"
+
+    def completed(text: str) -> str:
+        own = "" if "--dataset" in text else named
+        return _COMMAND.sub(
+            lambda found: found[0] + option + own * (found[1] in _OF_A_DATASET), text
+        )
+
+    return completed

@@ -64,6 +64,15 @@ def test_what_to_type_next_is_for_the_workspace_of_this_command(manners):
     assert common.in_workspace("Run tlx backbones.") == "Run tlx backbones."
 
 
+def test_what_to_type_next_is_for_the_data_set_that_was_named(manners):
+    manners.dataset = "old pets"
+    assert common.next_command("tlx report") == "Next: tlx report --dataset 'old pets'"
+    assert common.in_workspace("tlx report --dataset cats") == "tlx report --dataset cats"
+    assert common.in_workspace("Run tlx embed DATA first.") == "Run tlx embed DATA first."
+    manners.workspace = Path("w")
+    assert common.in_workspace("tlx audit") == "tlx audit --workspace w --dataset 'old pets'"
+
+
 class Screen(io.StringIO):
     """A terminal."""
 

@@ -168,3 +168,17 @@ def test_what_is_not_shown_is_listed_by_the_same_runs(studio, tmp_path, monkeypa
     path = tlx.write_report(runs, tmp_path / "r.html", workspace=studio / ".tlx").path
     command = f"tlx audit --workspace {studio}/.tlx lda-1 logreg-1 --output findings.csv"
     assert command in path.read_text("utf-8")
+
+
+def test_commands_name_the_data_set_if_another_was_embedded_since(tmp_path, save_many, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    place = Workspace(".tlx")
+    save_many(place, 30)
+    page = tlx.write_report(workspace=place).path.read_text(encoding="utf-8")
+    assert "tlx relabel corrections.csv" in page
+    later = replace(place.load_manifest("many"), name="later")
+    later.save(place.manifest_path("later"))
+    page = tlx.write_report(dataset="many", workspace=place).path.read_text(encoding="utf-8")
+    assert "tlx relabel --dataset many corrections.csv" in page
+    assert "tlx relabel corrections.csv" not in page
+    assert "tlx embed --dataset" not in page
