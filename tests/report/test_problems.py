@@ -40,6 +40,11 @@ def test_a_photo_says_what_is_suggested(album):
     )  # fmt: skip
 
 
+def test_pixels_have_no_decimals(album):
+    (shown,) = problems.preview(finding("tiny", "TLX306", score=16.0), album).shown
+    assert shown.cards[0].score == "16"
+
+
 def test_what_belongs_together_stands_side_by_side(album):
     (shown,) = problems.preview(finding("conflict", other="teal/0005.png"), album).shown
     assert [(card.path, card.label) for card in shown.cards] == [
