@@ -17,12 +17,13 @@ EXTRAS := tests/embed/backbones/test_hub.py tests/embed/backbones/test_lite.py \
 demo: $(VENV)/.installed
 	$(BIN)/tlx demo demo
 
-# One BLAS thread a process: two processes with two threads each are slower than with one.
+# One BLAS thread a process: two processes with two threads each are slower than with one. The tests
+# of a file stay together, as they share what is slow to make.
 test: $(VENV)/.installed-dev
-	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto -m "not slow and not browser"
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile -m "not slow and not browser"
 
 test-slow: $(VENV)/.installed-dev
-	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto -m slow
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile -m slow
 
 # What needs an optional package, and is skipped elsewhere: about 700 MB more to install.
 test-extras: $(VENV)/.installed-extras

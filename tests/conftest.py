@@ -139,12 +139,14 @@ def _environment(cache: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Return the environment of subprocesses; converted networks are built once a session.
+    """Return the environment of subprocesses; converted networks are built once by all workers.
 
     Where TLX_CACHE_DIR is set already, they are even kept from session to session.
     """
     kept = os.environ.get("TLX_CACHE_DIR")
-    return _environment(Path(kept) if kept else tmp_path_factory.mktemp("user-cache"))
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    return _environment(Path(kept or shared / "user-cache"))
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 import pytest
 
+import tlx
 from tlx.cache.identity import canonical_json, fingerprint_of
 
 COMMANDS = (
@@ -65,9 +66,9 @@ Answer = tuple[int, str, str, float]
 
 
 @pytest.fixture
-def run(project, run_tlx) -> Path:
+def run(project) -> Path:
     """A run that is damaged in the test, beside one that is not."""
-    run_tlx("fit-head", cwd=project)
+    tlx.fit_head(workspace=project / ".tlx", name="logreg-2")
     return project / ".tlx" / "runs" / "logreg-1"
 
 
@@ -145,7 +146,7 @@ def test_each_key_of_every_other_type_is_refused_by_every_command(run, answers):
     assert_keys_are_checked(run, answers, COMMANDS, len(VALUES))
 
 
-@pytest.mark.parametrize("part", ["../secret", "/etc/passwd"])
+@pytest.mark.parametrize("part", ["../secret", pytest.param("/etc/passwd", marks=pytest.mark.slow)])
 def test_parts_outside_the_run_are_refused(run, answers, part):
     (run.parent / "secret").write_text("mine")
     parts = json.loads((run / "run.json").read_text())["parts"]
@@ -220,7 +221,14 @@ DEEDS = {
 }
 
 
-@pytest.mark.parametrize("deed", DEEDS, ids=lambda deed: deed.__name__)
+FAST = {pickled, bomb_of_a_head, link_out, other_hash}
+
+
+@pytest.mark.parametrize(
+    "deed",
+    [deed if deed in FAST else pytest.param(deed, marks=pytest.mark.slow) for deed in DEEDS],
+    ids=lambda deed: deed.__name__,
+)
 def test_hostile_parts_are_refused_and_nothing_is_run(run, answers, deed):
     message, commands = DEEDS[deed]
     deed(run)

@@ -20,8 +20,8 @@ from tlx.errors import FitError
 @pytest.mark.parametrize(
     "estimator",
     [
-        HistGradientBoostingClassifier(max_iter=5),
-        RandomForestClassifier(5),
+        HistGradientBoostingClassifier(max_iter=5, random_state=0),
+        RandomForestClassifier(5, random_state=0),
         SVC(),
         LinearSVC(),
         make_pipeline(StandardScaler(), LogisticRegression()),
