@@ -71,7 +71,7 @@ def _find(evidence: Evidence) -> Iterator[Finding]:
         return
     chosen = choose_references(table.y, _REFERENCES)
     far = neighbour_distances(
-        table.X, unit_rows(table.X[chosen]), table.groups, table.groups[chosen]
+        table.X, unit_rows(table.X[chosen]), evidence.groups, evidence.groups[chosen]
     )
     rows = np.flatnonzero(np.isfinite(far))
     if len(rows) < _LEAST:

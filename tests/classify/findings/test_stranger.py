@@ -119,3 +119,15 @@ def test_one_that_a_person_kept_is_not_asked_again(add_dataset, place, tmp_path)
     (tmp_path / "c.csv").write_text(f"path,action\n{first},keep\n")
     relabel_images(tmp_path / "c.csv", workspace=place, apply=True)
     assert strangers(place) == others
+
+
+def test_copies_of_a_stranger_are_no_company(add_dataset, place, draw_thumbs):
+    rng = np.random.default_rng(4)
+    alien = rng.gamma(0.3, size=(1, 40)) + np.zeros((4, 1))
+    alien = (alien + 0.001 * rng.random((4, 40))).astype(np.float32)
+    thumbs = draw_thumbs(301)
+    y = np.r_[np.arange(300) % 2, np.zeros(4, int)]
+    add_dataset(
+        "d", np.vstack([features(300, 0), alien]), y, thumbs=thumbs[[*range(301), 300, 300, 300]]
+    )
+    assert {f"ant/{i}.png" for i in range(300, 304)} <= set(strangers(place))
