@@ -157,7 +157,11 @@ def as_text(found: Comparison, refit: bool) -> str:
     if not several:
         lines += ["", "There is nothing to compare it with yet."]
         other = "logreg" if found.best.info.model == "lda" else "lda"
-        return "\n".join([*lines, next_command(f"tlx fit-head --model {other}")])
+        told = found.best.info.near_duplicates
+        handling = (
+            f" --near-duplicates {told.handling}" if told and told.handling == "group" else ""
+        )
+        return "\n".join([*lines, next_command(f"tlx fit-head --model {other}{handling}")])
     return "\n".join([*lines, "", next_command("tlx report")])
 
 

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
+
+from tlx.classify.compare import compare_heads
+from tlx.classify.duplicates import ToldDuplicates
+from tlx.cli.compare import as_text
 
 
 @pytest.fixture(scope="session")
@@ -127,6 +132,16 @@ def test_one_run_has_nothing_to_be_compared_with(fitted, run_tlx) -> None:
     text = run_tlx("compare", "knn-1", cwd=fitted).stdout
     assert text.startswith("1 run on")
     assert "There is nothing to compare it with yet." in text
+    assert text.endswith("Next: tlx fit-head --model lda\n")
+
+
+def test_what_to_fit_next_can_be_compared_with_a_run_of_grouped_near_duplicates(fitted) -> None:
+    found = compare_heads("knn-1", workspace=fitted / ".tlx")
+    (row,) = found.rows
+    info = replace(row.run.info, near_duplicates=ToldDuplicates("group", 0))
+    grouped = replace(found, rows=[replace(row, run=replace(row.run, info=info))])
+    text = as_text(grouped, refit=False)
+    assert text.endswith("Next: tlx fit-head --model lda --near-duplicates group")
 
 
 def test_comparing_imports_no_tensorflow(fitted, python) -> None:
