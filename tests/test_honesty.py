@@ -15,6 +15,7 @@ BENCHMARKS = Path(tlx.__file__).parent / "benchmarks"
 TOPICS = sorted(p.stem for p in (BENCHMARKS / "claims").glob("*.py") if p.stem[0] != "_")
 TOPICS.remove("common")
 SLOW = {
+    "calibration",
     "choice_of_best",
     "finetuning",
     "intervals",

@@ -43,6 +43,7 @@ def test_errors_that_come_once_or_stay_lose_nothing_committed(scenario, tmp_path
     assert lab("every_fault_thoroughly", scenario, tmp_path)["steps"] >= SCENARIOS[scenario]
 
 
+@pytest.mark.slow
 def test_a_writer_killed_at_any_moment_loses_at_most_one_seal(tmp_path):
     found = lab("kills", 50, tmp_path)
     assert found["killed"] >= 25
@@ -56,6 +57,7 @@ def test_a_writer_killed_at_any_of_300_moments_loses_at_most_one_seal(tmp_path):
     assert found["lost_most"] <= 15
 
 
+@pytest.mark.slow
 def test_writers_readers_and_compactions_at_once_lose_nothing(tmp_path):
     found = lab("crowd", 3, tmp_path)
     assert found["reads"] >= 1

@@ -88,6 +88,7 @@ def test_an_unknown_spec_is_one_line_of_error(tlx, project):
     assert done.stderr.startswith("Error: unknown spec: 'resnet'.")
 
 
+@pytest.mark.slow
 def test_compact_tells_what_it_merged(tlx, project):
     (spec,) = answer(tlx, project, "compact")["specs"]
     assert spec["shards"] == 1
@@ -107,6 +108,7 @@ def test_merge_exits_with_1_if_a_file_was_refused(tlx, project, tmp_path):
     assert "refused:" in done.stdout
 
 
+@pytest.mark.slow
 def test_merge_a_second_time_says_that_nothing_is_new(tlx, project):
     text = tlx("cache", "merge", project / ".tlx").stdout
     assert "37 new features of 1 spec\nnew data sets: data (choose one with --dataset)" in text

@@ -217,7 +217,7 @@ def test_a_run_killed_again_and_again_ends_as_an_undisturbed_one(
     assert kill_often(undisturbed, start, run_tlx, tmp_path, 2, growing=True, seal=0) == 2
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3, 4])
+@pytest.mark.parametrize("seed", [1, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 3, 4))])
 def test_a_run_killed_once_is_finished_by_the_next(undisturbed, start, run_tlx, tmp_path, seed):
     kill_often(undisturbed, start, run_tlx, tmp_path, 1, growing=False, seal=0.05, seed=seed)
 
@@ -386,6 +386,7 @@ def test_a_shard_that_may_not_be_read_says_so(real_project, run_tlx, tmp_path, b
 # Images that change under it
 
 
+@pytest.mark.slow
 def test_files_that_change_meanwhile_get_features_of_one_of_their_contents(
     undisturbed, class_folders, start, run_tlx, tmp_path
 ):

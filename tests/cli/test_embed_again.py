@@ -73,12 +73,14 @@ def test_another_network_or_tap_is_no_hit(options, fields, small, run_tlx):
     assert told(run_tlx, small, *options)["reused"] == 24
 
 
+@pytest.mark.slow
 def test_views_are_no_hit(small, run_tlx):
     assert told(run_tlx, small, "--views", 1)["views_embedded"] == 24
     again = told(run_tlx, small, "--views", 2)
     assert (again["embedded"], again["views_embedded"], again["reused"]) == (0, 24, 24)
 
 
+@pytest.mark.slow
 def test_rehash_finds_an_edit_in_place_with_size_and_time_restored(small, run_tlx):
     path = small / "data" / "amber" / "0003.png"
     status, old = path.stat(), path.read_bytes()

@@ -96,6 +96,7 @@ def test_hidden_layers_that_are_no_numbers_are_bad_usage(shared_project, tlx):
     assert "is no list of numbers" in shown
 
 
+@pytest.mark.slow
 def test_features_chosen_among_layers(project, tlx):
     """The light features again, as if of a layer before the last."""
     workspace = Workspace(project / ".tlx")

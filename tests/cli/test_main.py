@@ -162,6 +162,7 @@ def start(tmp_path, environment):
     return run
 
 
+@pytest.mark.slow
 def test_interruption_in_the_middle_is_130_and_the_next_run_goes_on(
     real_project, class_folders, tmp_path, start, run_tlx
 ):

@@ -46,6 +46,7 @@ def test_contrast_is_the_standard_deviation_of_grey_levels():
     assert seen(flat(90, 20, 200))["contrast"] == 0
 
 
+@pytest.mark.slow
 def test_the_wider_the_blur_the_less_sharp():
     found = [
         float(seen(photo().filter(ImageFilter.GaussianBlur(r)))["sharpness"])

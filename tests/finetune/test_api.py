@@ -207,6 +207,7 @@ def test_a_run_that_was_moved_still_predicts(tuned, embedded, files, tmp_path):
     assert np.allclose(proba_of(here), proba_of(there), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_it_is_evaluated_like_any_head(tuned, copy, photos):
     found = evaluate_run(tuned.run.id, str(photos / "validation"), workspace=copy)
     best = tuned.training.epochs[tuned.training.best_epoch]

@@ -128,6 +128,7 @@ def test_patience_ends_a_training_that_does_not_help(top, data):
     assert len(found.epochs) < 20
 
 
+@pytest.mark.slow
 def test_statistics_stay_and_scale_and_shift_are_trained(top, data):
     norm = top.get_layer("norm")
     before = [variable.numpy() for variable in norm.variables]
@@ -195,6 +196,7 @@ def test_a_checkpoint_that_is_damaged_is_not_used(top, data, tmp_path):
     assert train(top, *data, Settings(epochs=1), checkpoint=path).resumed_at == 0
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_the_best_epoch_and_the_checkpoint(top, data, tmp_path):
     path = tmp_path / "state.npz"
 

@@ -427,6 +427,7 @@ def test_a_run_without_a_head_is_refused(run):
     refused(run, r"run centroid-1 has no predictions\.h5")
 
 
+@pytest.mark.slow
 def test_flipped_bytes_are_harmless_or_noticed(run):
     """Without the hash, as if it had been forged: arithmetic on arrays or a FormatError."""
     rng = np.random.default_rng(0)

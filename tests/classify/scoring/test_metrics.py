@@ -106,6 +106,7 @@ def test_accuracy_has_the_interval_of_wilson():
     assert (metric.low, metric.high) == pytest.approx(_wilson(right, 137))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("classes", "weights"), [(2, [0.7, 0.3]), (5, None)])
 @pytest.mark.parametrize("clustered", [False, True])
 def test_widths_agree_with_the_bootstrap(classes, weights, clustered):

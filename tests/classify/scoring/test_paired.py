@@ -98,6 +98,7 @@ def test_value_is_the_difference_of_the_scores(metric: str, C: int) -> None:
     assert found.value == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", METRICS)
 def test_interval_is_about_that_of_a_bootstrap(metric: str) -> None:
     y, a, b = two(200, 3, worse=1.5)
@@ -113,6 +114,7 @@ def test_interval_is_about_that_of_a_bootstrap(metric: str) -> None:
     assert found.high == pytest.approx(high, abs=0.2 * width)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", METRICS[1:])
 def test_p_value_is_about_that_of_flipping_images_one_by_one(metric: str) -> None:
     """To flip an image is to swap what the two say of it."""

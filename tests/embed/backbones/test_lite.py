@@ -123,6 +123,7 @@ def test_weights_file_must_exist():
 
 
 # Keras 3.15 reads TensorFlow's variables in a way that NumPy 2.4 deprecates.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_lite_takes_weights_that_keras_saved(tmp_path):
     lite0 = get_backbone("efficientnet-lite0", "none")

@@ -19,7 +19,7 @@ from tlx.errors import StorageError, TlxError
 SLOW = pytest.mark.slow
 RECIPES = [
     ("vgg16", 64, {"layer": "block5_pool", "pooling": "flatten"}),
-    ("mobilenetv2", 128, {"pooling": "avg+max"}),
+    pytest.param("mobilenetv2", 128, {"pooling": "avg+max"}, marks=SLOW),
     pytest.param("resnet50", 64, {}, marks=SLOW),
     pytest.param("inceptionv3", 150, {"layer": "mixed7"}, marks=SLOW),
     pytest.param("efficientnetv2b0", 64, {}, marks=SLOW),
