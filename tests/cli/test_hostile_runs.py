@@ -129,7 +129,8 @@ def assert_keys_are_checked(run: Path, ask: Callable, commands: tuple, n_values:
         assert_polite(said, (key, value))
         any_text = {"model", "created", "dataset", "root", "protocol"}
         good = key in any_text and value == "text"
-        good |= value is None and key in ("predict_seconds", "prior")  # which are not known
+        nullable = {"predict_seconds", "prior", "near_duplicates"}  # which may not be known
+        good |= value is None and key in nullable
         assert (said["predict", "logreg-1", "data/blue/0000.png"][0] == 0) == good, (key, value)
         listed = {one["run"] for one in json.loads(said["runs", "--json"][1])["runs"]}
         assert listed == ({"logreg-1", "logreg-2"} if good else {"logreg-2"})
