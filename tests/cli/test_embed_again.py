@@ -59,7 +59,7 @@ def test_another_way_to_fit_the_image_is_no_hit(options, small, run_tlx):
         (("--pooling", "max"), {"pooling"}),
         (("--pooling", "none"), {"pooling", "dtype"}),
         (("--image-size", "192"), {"image_size"}),
-        (("--precision", "bfloat16"), {"precision"}),
+        (("--precision", "bfloat16", "--engine", "tensorflow"), {"precision"}),
     ],
     ids=["network", "layer", "pooling", "maps", "size", "precision"],
 )
