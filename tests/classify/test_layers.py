@@ -90,6 +90,7 @@ def test_the_run_predicts_with_what_was_chosen(photos, place):
     assert (proba.argmax(axis=1) == table.y).mean() > 0.9
 
 
+@pytest.mark.slow
 def test_all_heads_choose_each_for_itself(photos, place):
     """Also with fixed parameters, for which there are inner folds only to choose features."""
     photos(helps=True)

@@ -47,6 +47,7 @@ def test_verify_exits_with_1_and_a_list_if_anything_is_wrong(tlx, project):
     assert "Run tlx cache compact, which sets damaged files aside, then tlx embed again" in text
 
 
+@pytest.mark.slow
 def test_what_verify_advises_mends_the_cache(tlx, project):
     """A row is damaged, not the head, so that tlx embed alone would not see it."""
     flip(shards(project)[0])
@@ -102,6 +103,7 @@ def test_merge_takes_what_another_workspace_has(tlx, project, tmp_path):
     assert answer(tlx, tmp_path, "verify")["specs"][0]["images"] == 37
 
 
+@pytest.mark.slow
 def test_merge_exits_with_1_if_a_file_was_refused(tlx, project, tmp_path):
     flip(shards(project)[0])
     done = tlx("cache", "merge", project / ".tlx", code=1)

@@ -329,6 +329,7 @@ def at_most(size: int) -> Callable[[], None]:
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
+@pytest.mark.slow
 def test_a_full_disk_keeps_what_is_there_and_the_next_run_goes_on(
     undisturbed, class_folders, run_tlx, tmp_path
 ):
@@ -350,6 +351,7 @@ def test_a_full_disk_keeps_what_is_there_and_the_next_run_goes_on(
     assert not list(tmp_path.rglob("*.tmp"))
 
 
+@pytest.mark.slow
 def test_a_workspace_that_becomes_read_only_stays_readable_and_goes_on_later(
     undisturbed, class_folders, run_tlx, tmp_path, bound
 ):

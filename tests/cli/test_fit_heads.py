@@ -19,6 +19,7 @@ def fit(tlx, project, *options: str) -> dict:
     return json.loads(tlx("fit-head", *options, "--json", cwd=project).stdout)
 
 
+@pytest.mark.slow
 def test_all_heads(project, tlx):
     """One of them trains with Keras; its hidden layer is predicted with, like the others."""
     result = fit(tlx, project, "--model", "all", "--hidden", "8", "--name", "try")

@@ -191,6 +191,7 @@ def test_heads_still_take_the_embeddings(tuned, embedded):
     assert table.sources[0]["fingerprint"] == load_run("logreg-1", embedded).source["fingerprint"]
 
 
+@pytest.mark.slow
 def test_predicting_gives_what_was_measured(tuned, embedded, files):
     found = predict_images(tuned.run, files, workspace=embedded, engine="tensorflow")
     right = [row.label == file.parent.name for row, file in zip(found, files, strict=True)]
