@@ -124,7 +124,7 @@ def test_what_is_read_predicts_what_was_fitted(estimator, drawn, skops):
     run = fit_head(estimator, workspace=root, name="kept", trusted=types)
     again = load_run("kept", root, trusted=types)
     assert again.info.estimator.types == types
-    assert set(again.info.parts) == {"head.skops", "predictions.h5"}
+    assert set(again.info.parts) == {"head.skops", "neighbours.h5", "predictions.h5"}
     p = again.predict_proba(X)
     np.testing.assert_array_equal(p, run.predict_proba(X))
     assert (p.argmax(axis=1) == y).mean() > 0.6
