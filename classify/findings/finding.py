@@ -93,3 +93,14 @@ class Kind:
     def finding(self, severity: str, title: str, advice: str, **more: object) -> Finding:
         """Return a finding of this kind; `more` are further fields of `Finding`."""
         return Finding(self.code, self.name, severity, title, advice, **more)  # type: ignore[arg-type]
+
+
+def images_are(n: int) -> str:
+    """Return how a title begins that tells of `n` images.
+
+    Examples
+    --------
+    >>> images_are(1), images_are(1200)
+    ('1 image is', '1,200 images are')
+    """
+    return f"{n:,} image is" if n == 1 else f"{n:,} images are"

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from .evidence import Evidence
-from .finding import Finding, Flagged, Kind
+from .finding import Finding, Flagged, Kind, images_are
 
 _ORDER = {"": 0, "train": 0, "validation": 1, "test": 2}  # a split is scored by those before it
 _CLOSER = " Compared by embeddings alone: tlx embed once more looks closer."
@@ -75,7 +75,7 @@ def _duplicates(evidence: Evidence) -> Iterator[Finding]:
     if differ:
         yield DUPLICATE.finding(
             "grave",
-            f"{_are(len(differ), 'image')} nearly the same as one of another class.",
+            f"{images_are(len(differ))} nearly the same as one of another class.",
             "Give both one label, or leave them out." + copies.how,
             value=float(len(differ)),
             images=_surest(differ),
@@ -83,7 +83,7 @@ def _duplicates(evidence: Evidence) -> Iterator[Finding]:
     if same:
         yield DUPLICATE.finding(
             "warning",
-            f"{_are(len(same), 'image')} nearly the same as another one of the class.",
+            f"{images_are(len(same))} nearly the same as another one of the class.",
             "Leave them out, the largest of each is not listed; or keep them on one side: tlx "
             "fit-head --near-duplicates group." + copies.how,
             value=float(len(same)),
@@ -109,7 +109,7 @@ def _leaks(evidence: Evidence) -> Iterator[Finding]:
         told = " and ".join(f"{n} of {name}" for name, n in counts.items() if n)
         yield LEAK.finding(
             "grave",
-            f"{_are(len(images), 'image')} nearly the same as one of an earlier split: {told}.",
+            f"{images_are(len(images))} nearly the same as one of an earlier split: {told}.",
             "The score flatters. Leave them out, or learn without their like: tlx fit-head "
             "--near-duplicates group." + copies.how,
             value=float(len(images)),
@@ -126,10 +126,6 @@ def _largest(evidence: Evidence, rows: np.ndarray) -> int:
 
 def _surest(images: Iterable[Flagged]) -> tuple[Flagged, ...]:
     return tuple(sorted(images, key=lambda image: -(image.score or 0)))
-
-
-def _are(n: int, what: str) -> str:
-    return f"{n:,} {what} is" if n == 1 else f"{n:,} {what}s are"
 
 
 DUPLICATE = Kind(

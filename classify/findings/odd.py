@@ -16,7 +16,7 @@ import numpy as np
 
 from ...cache.manifest import Manifest
 from .evidence import Evidence
-from .finding import Finding, Flagged, Kind
+from .finding import Finding, Flagged, Kind, images_are
 
 _QUARTILE = 0.6745  # of a normal distribution, in standard deviations from its median
 _ZERO = 1e-3  # is added before a logarithm
@@ -245,7 +245,7 @@ def _find(rule: Rule, evidence: Evidence) -> Iterator[Finding]:
     side = "above" if rule.above else "below"
     yield _kind(rule).finding(
         rule.severity,
-        f"{n:,} {'image is' if n == 1 else 'images are'} {rule.says}: {rule.what} {side} "
+        f"{images_are(n)} {rule.says}: {rule.what} {side} "
         f"{_digits(start)}, usual is {_digits(usual)}.",
         rule.advice,
         value=float(n),
