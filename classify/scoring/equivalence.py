@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 
 from .intervals import Z
 from .paired import Difference
 
 ALPHA = 0.05
 POWER = 0.8
+_NORMAL = NormalDist()
 
 
 def verdict(difference: Difference, rope: float) -> str:
@@ -72,13 +74,11 @@ def images_needed(difference: Difference, rope: float, n: int, pairs: int = 1) -
     >>> images_needed(Difference(0.0, -0.02, 0.02, 1.0), rope=0.01, n=400)
     4400
     """
-    from scipy.special import ndtri
-
     error = (difference.high - difference.low) / (2 * Z)
     if not 0 < error < math.inf:
         return None
     gap = abs(difference.value)
-    beyond_chance = gap / (ndtri(1 - ALPHA / 2 / pairs) + ndtri(POWER))
+    beyond_chance = gap / (_NORMAL.inv_cdf(1 - ALPHA / 2 / pairs) + _NORMAL.inv_cdf(POWER))
     wanted = max(beyond_chance, _error_within(rope, gap))
     if wanted <= 0:
         return None
@@ -92,11 +92,10 @@ def _error_within(rope: float, gap: float) -> float:
 
     Both its ends have to. It is 0 if the gap itself does not lie within.
     """
-    from scipy.special import ndtr
-
     low, high = 0.0, max(0.0, rope - gap)
     for _ in range(60 if high else 0):
         error = (low + high) / 2
-        within = ndtr((rope - gap) / error - Z) + ndtr((rope + gap) / error - Z) - 1
+        upper, lower = (_NORMAL.cdf((rope + d) / error - Z) for d in (gap, -gap))
+        within = upper + lower - 1
         low, high = (error, high) if within > POWER else (low, error)
     return low

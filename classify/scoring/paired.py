@@ -34,6 +34,7 @@ import numpy as np
 from .intervals import Z, variance_of_folds
 from .metrics import influences
 from .roc import midranks
+from .tails import binomial_tail
 
 
 @dataclass(frozen=True)
@@ -213,10 +214,8 @@ def _sign_flip(total: float, totals: np.ndarray, spread: float) -> float:
     n coins of s each have the same largest sum and the same variance as the groups have if
     ``n s = sum |d_g|`` and ``n s^2 = sum d_g^2``; where all d_g are 1, 0 or -1 this is exact. A
     variance that is larger by the factor `spread` is that of so many fewer coins, n / spread. Their
-    number need not be whole in the tail of the binomial distribution, an incomplete beta function.
+    number need not be whole in the tail of the binomial distribution.
     """
-    from scipy.special import betainc
-
     size = np.abs(totals)
     square = float(size @ size)
     if square == 0:
@@ -224,5 +223,4 @@ def _sign_flip(total: float, totals: np.ndarray, spread: float) -> float:
     s = square / float(size.sum())
     n = float(size.sum()) / s
     heads_less_tails = min(abs(total) / s, n)
-    heads, tails = (n + heads_less_tails) / 2 / spread, (n - heads_less_tails) / 2 / spread
-    return min(1.0, 2 * float(betainc(heads, tails + 1, 0.5)))
+    return min(1.0, 2 * binomial_tail(n / spread, (n + heads_less_tails) / 2 / spread))

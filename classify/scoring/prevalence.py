@@ -23,6 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .intervals import Z, standard_error
+from .tails import chi_square_tail
 
 LEAST = 30  # images from which a prevalence is estimated
 LEVEL = 0.05  # of the tests
@@ -150,7 +151,7 @@ def estimate_prior(
     df = int((learned > 0).sum()) - 1
     share = learned + max(0.0, 1 - df / max(deviance, 1e-9)) * (share - learned)
     low, high = np.minimum(low, share), np.maximum(high, share)
-    return PriorEstimate(share, low, high, _tail(df, deviance), N)
+    return PriorEstimate(share, low, high, chi_square_tail(df, deviance), N)
 
 
 def label_weights(y: np.ndarray, prior: np.ndarray) -> np.ndarray:
@@ -296,7 +297,7 @@ def prevalence_shift(
     difference = (share - learned)[there]
     scale = N * n_learned / (N + n_learned)
     chi2 = scale * float((difference**2 / pooled[there]).sum())
-    p_value = _tail(len(there) - 1, chi2 / _design_effect(y, groups, share))
+    p_value = chi_square_tail(len(there) - 1, chi2 / _design_effect(y, groups, share))
     if p_value >= LEVEL:
         return None
     ratio = np.abs(np.log(np.maximum(share, 1 / N) / np.maximum(learned, 1 / n_learned)))
@@ -314,10 +315,3 @@ def _design_effect(y: np.ndarray, groups: np.ndarray, share: np.ndarray) -> floa
     # (1 - share) * variance / (share (1 - share) / N), the mean over C - 1 degrees of freedom.
     variance = np.array([standard_error((y == c) - share[c], group) ** 2 for c in there])
     return max(1.0, float((variance * len(y) / share[there]).sum()) / (len(there) - 1))
-
-
-def _tail(df: int, value: float) -> float:
-    """Return the probability that chi-square of `df` degrees of freedom is above `value`."""
-    from scipy.special import chdtrc
-
-    return float(chdtrc(df, max(value, 0.0))) if df > 0 else 1.0
