@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,70 +14,21 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..arguments import says_nearest_argument
-from ..cache.spec import FeatureSpec
 from ..cache.store import FeatureStore
 from ..embed.dataset import image_paths
-from ..embed.engines.engine import Engine
-from ..embed.engines.registry import load_engine
 from ..embed.extract import Outcome, Target, extract_all
 from ..errors import DataError
 from ..progress import Progress, silent
-from ..reprs import html_table, shortened
 from ..workspace import Workspace, several
 from .decision import AUTO, Decision, make_decision
-from .runs.backbone import run_backbone
+from .opened import Judged, Opener, Prediction, judge, label_judged
 from .runs.best import load_run
-from .runs.checks import head_probabilities
-from .runs.neighbours import stranger_p_values
 from .runs.run import Run
-from .scoring.calibrate import UNKNOWN, Rejection
+from .scoring.calibrate import Rejection
 from .sources import MAX_VIEWS, Source, averaged, mean_of, mean_views, view_specs
 from .strangers import Neighbours
 
 _BLOCK = 1024  # files whose features are held at a time
-
-
-@dataclass(repr=False)
-class Prediction:
-    """What a run says of one image.
-
-    Attributes
-    ----------
-    path : str
-    label : str or None
-        The most probable class, or with costs the one of least expected cost; ``"unknown"`` if that
-        was rejected; None if the image could not be read.
-    confidence : float or None
-        Probability of the label; of the most probable class if that is ``"unknown"``.
-    probabilities : dict of str to float
-        By class name; empty if the image could not be read.
-    error : str
-        Why it could not be read, "" if it could.
-    expected_cost : float or None
-        Of the label, where costs were given.
-    stranger : float or None
-        The share of the images that the run was scored on which resemble those that it learned from
-        as little, this one among them: see `tlx.classify.strangers`. None if the run does not tell.
-    """
-
-    path: str
-    label: str | None = None
-    confidence: float | None = None
-    probabilities: dict[str, float] | None = None
-    error: str = ""
-    expected_cost: float | None = None
-    stranger: float | None = None
-
-    def __repr__(self) -> str:
-        path = shortened(self.path, 200)
-        if self.confidence is None:
-            return f"<Prediction {path!r}: {shortened(self.error, 200)}>"
-        return f"<Prediction {path!r}: {self.label!r}, {self.confidence:.4f}>"
-
-    def _repr_html_(self) -> str:
-        ranked = sorted((self.probabilities or {}).items(), key=lambda item: -item[1])
-        rows = [(name, f"{p:.4f}") for name, p in ranked]
-        return html_table(repr(self), ("class", "probability"), rows)
 
 
 @says_nearest_argument
@@ -179,7 +129,7 @@ def label_images(
     head = run.head()
     # Over other views than its own it was not measured how far images are.
     neighbours = decision.neighbours if tta in (None, run.info.tta) else None
-    known: dict[bytes, _Judged] = {}  # of the images so far
+    known: dict[bytes, Judged] = {}  # of the images so far
     outcomes: list[tuple[bytes | None, str]] = [(None, "")] * len(files)
     for block in _blocks(files, seen, progress):
         new = [outcome for outcome in block if outcome.digest not in known]
@@ -187,9 +137,9 @@ def label_images(
         for outcome in block:
             outcomes[outcome.index] = outcome.digest, outcome.error
     decision = decision.settled(_stack(known, len(run.class_names)))
-    labelled = _Labels(known, decision)
+    labelled = dict(zip(known, label_judged(list(known.values()), decision), strict=True))
     rows = [
-        _failed(file, error) if error or digest is None else labelled.row(file, digest)
+        _failed(file, error) if error or digest is None else replace(labelled[digest], path=file)
         for file, (digest, error) in zip(files, outcomes, strict=True)
     ]
     return rows, decision
@@ -232,21 +182,6 @@ def check_request(
         )
 
 
-class _Opener:
-    """Opens the engine of one of a run's sources once, when it is first needed."""
-
-    def __init__(self, run: Run, source: Source, engine: str) -> None:
-        self.spec = FeatureSpec.from_json(source["spec"])
-        self._run, self._source, self._name = run, source, engine
-        self._engine: Engine | None = None
-
-    def __call__(self) -> Engine:
-        if self._engine is None:
-            network = run_backbone(self._run, self._source)
-            self._engine = load_engine(network, self.spec, self._name)
-        return self._engine
-
-
 class _Source(NamedTuple):
     """One kind of features that a run takes: where they may be, and what computes them."""
 
@@ -258,7 +193,7 @@ def _seen(run: Run, sources: list[Source], cache: Path, engine: str) -> list[lis
     """Return for each kind of features what is averaged: the plain image and augmented views."""
     seen = []
     for source in sources:
-        opener = _Opener(run, source, engine)
+        opener = Opener(run, source, engine)
         stores = [(spec, FeatureStore(cache, spec.json)) for spec in view_specs(source)]
         seen.append([_Source(s, Target(spec, opener, s.digests())) for spec, s in stores])
     return seen
@@ -280,20 +215,13 @@ def _blocks(
         yield block
 
 
-class _Judged(NamedTuple):
-    """What a run says of an image: its probabilities (C,), and the p-value of a stranger."""
-
-    probabilities: np.ndarray
-    stranger: float
-
-
 def _judge(
     run: Run,
     head: Any,
     neighbours: Neighbours | None,
     seen: list[list[_Source]],
     outcomes: list[Outcome],
-) -> dict[bytes, _Judged]:
+) -> dict[bytes, Judged]:
     """Return what is said of each image that could be read."""
     # The first of byte-identical files is the one that has the features computed now.
     images = {o.digest: o for o in reversed(outcomes) if o.digest is not None and not o.error}
@@ -303,12 +231,7 @@ def _judge(
     numbers = itertools.count()  # of the targets, in the order of `_blocks`
     for looks in seen:
         columns.append(mean_of(_features(one.store, images, next(numbers)) for one in looks))
-    X = np.hstack(columns)
-    stranger = np.full(len(X), np.nan)
-    if neighbours is not None:
-        stranger = stranger_p_values(run, neighbours, X)
-    judged = zip(head_probabilities(run.folder, head, X), stranger.tolist(), strict=True)
-    return dict(zip(images, itertools.starmap(_Judged, judged), strict=True))
+    return dict(zip(images, judge(run, head, neighbours, np.hstack(columns)), strict=True))
 
 
 def _features(store: FeatureStore, images: dict[bytes, Outcome], target: int) -> np.ndarray:
@@ -324,33 +247,7 @@ def _failed(path: str, error: str) -> Prediction:
     return Prediction(path, error="a folder without images" if os.path.isdir(path) else error)
 
 
-class _Labels:
-    """What a decision makes of the images known: rows by their digest."""
-
-    def __init__(self, known: dict[bytes, _Judged], decision: Decision) -> None:
-        self._place = {digest: i for i, digest in enumerate(known)}
-        self._names = (*decision.class_names, UNKNOWN)
-        self._moved = decision.moved(_stack(known, len(decision.class_names)))
-        self._stranger = np.array([judged.stranger for judged in known.values()])
-        self._chosen = decision.choose(self._moved, self._stranger)
-        costs = decision.costs
-        self._expected = None if costs is None else costs.expected(self._moved)
-
-    def row(self, path: str, digest: bytes) -> Prediction:
-        """Return the prediction of one image."""
-        i = self._place[digest]
-        p, chosen, stranger = self._moved[i], int(self._chosen[i]), float(self._stranger[i])
-        return Prediction(
-            path,
-            label=self._names[chosen],
-            confidence=float(p[chosen] if chosen < len(p) else p.max()),
-            probabilities=dict(zip(self._names, map(float, p), strict=False)),
-            expected_cost=None if self._expected is None else float(self._expected[i, chosen]),
-            stranger=None if math.isnan(stranger) else stranger,
-        )
-
-
-def _stack(known: dict[bytes, _Judged], C: int) -> np.ndarray:
+def _stack(known: dict[bytes, Judged], C: int) -> np.ndarray:
     """Return the probabilities of all images, shape (N, C)."""
     found = [judged.probabilities for judged in known.values()]
     return np.stack(found) if found else np.zeros((0, C))

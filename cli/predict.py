@@ -8,7 +8,6 @@ import json
 import os
 import sys
 import textwrap
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,7 +30,7 @@ from .render import counts, percent, table
 
 if TYPE_CHECKING:
     from ..classify.decision import Decision
-    from ..classify.predict import Prediction
+    from ..classify.opened import Prediction
     from ..classify.runs.run import Run
     from ..classify.scoring.calibrate import Rejection
     from ..classify.strangers import Neighbours
@@ -106,6 +105,7 @@ def predict(
     """
     from ..cache.files import write_output
     from ..classify.decision import make_decision
+    from ..classify.opened import predictions_dict
     from ..classify.predict import check_request, find_images, label_images
     from ..classify.runs.best import load_run
 
@@ -121,12 +121,11 @@ def predict(
         found, decision = label_images(
             loaded, files, decision, workspace=workspace, tta=tta, engine=engine, progress=show
         )
-    result: dict[str, Any] = {"run": loaded.id, "predictions": [asdict(row) for row in found]}
+    result = predictions_dict(loaded, found, decision)
     if prior is not None:
         result["prior"] = prior_dict(decision)
         note(prior_text(decision))
     if decision.rejection is not None:
-        result["reject"] = asdict(decision.rejection)
         note(rejection_text(decision.rejection, found))
         if decision.neighbours is None:
             note(not_looked_text(loaded))

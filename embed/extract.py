@@ -242,7 +242,7 @@ def _prepare(index: int, file: str | bytes, targets: Sequence[Target], claims: _
             decoded.is_copy = True
         elif wanted or claims.measures(outcome.digest):
             specs = [targets[number].spec for number in wanted or [0]]
-            framings = [_framing(spec, outcome.digest) for spec in specs]
+            framings = [framing_of(spec, outcome.digest) for spec in specs]
             pictures = decode_images(data, framings, claims.measures(outcome.digest))
             outcome.width, outcome.height = pictures[0].width, pictures[0].height
             outcome.picture = pictures[0].picture
@@ -256,7 +256,8 @@ def _prepare(index: int, file: str | bytes, targets: Sequence[Target], claims: _
     return decoded
 
 
-def _framing(spec: FeatureSpec, digest: bytes) -> Framing:
+def framing_of(spec: FeatureSpec, digest: bytes) -> Framing:
+    """Return how the file with this digest becomes the pixels that a spec wants."""
     return Framing(spec.image_size, spec.fit, spec.interpolation, view=view_of(digest, spec.view))
 
 

@@ -90,7 +90,7 @@ def alien(tmp_path) -> Path:
 
 
 def test_what_is_like_nothing_learned_from_is_unknown(photos, alien, monkeypatch, make_grid):
-    monkeypatch.setattr("tlx.classify.predict.load_engine", lambda *args: make_grid())
+    monkeypatch.setattr("tlx.classify.opened.load_engine", lambda *args: make_grid())
     found = predict_images("best", [alien, photos / "holiday"], workspace=photos / ".tlx")
     assert found[0].label != "unknown"
     assert found[0].stranger == 1 / 25
@@ -101,7 +101,7 @@ def test_what_is_like_nothing_learned_from_is_unknown(photos, alien, monkeypatch
 
 
 def test_a_run_of_before_rejects_as_before(photos, alien, tmp_path, monkeypatch, make_grid):
-    monkeypatch.setattr("tlx.classify.predict.load_engine", lambda *args: make_grid())
+    monkeypatch.setattr("tlx.classify.opened.load_engine", lambda *args: make_grid())
     shutil.copytree(photos / ".tlx", tmp_path / ".tlx")
     (folder,) = (tmp_path / ".tlx" / "runs").iterdir()
     info = json.loads((folder / "run.json").read_text())

@@ -41,7 +41,7 @@ def test_a_run_averages_the_views_that_it_was_scored_with(seen_twice, name, monk
     found = predict_images(load_run(name, place), seen_twice / "data", workspace=place)
     np.testing.assert_allclose(confidences(found), wanted, atol=1e-6)
     # Views of images that no workspace has are computed, and come out the same.
-    monkeypatch.setattr("tlx.classify.predict.load_engine", lambda *args: make_grid())
+    monkeypatch.setattr("tlx.classify.opened.load_engine", lambda *args: make_grid())
     new = predict_images(load_run(name, place), seen_twice / "data", workspace=seen_twice / "empty")
     np.testing.assert_allclose(confidences(new), wanted, atol=1e-5)
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from tlx.classify.decision import rejection
-from tlx.classify.predict import Prediction, predict_images
+from tlx.classify.opened import Prediction
+from tlx.classify.predict import predict_images
 from tlx.classify.runs.best import load_run
 from tlx.classify.scoring.calibrate import Rejection
 from tlx.classify.strangers import Neighbours

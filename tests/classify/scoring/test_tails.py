@@ -35,7 +35,8 @@ def test_a_comparison_does_not_import_scipy() -> None:
         "from tlx.classify.scoring.equivalence import images_needed\n"
         "y = np.arange(60) % 2; p = np.random.default_rng(0).dirichlet([1, 1], 60)\n"
         "d = compare_with_first('accuracy', y, [p, p[::-1]], np.arange(60))\n"
-        "images_needed(d[1], 0.01, 60); prevalence_shift(y, np.arange(60), np.array([.1, .9]), 100)\n"
+        "images_needed(d[1], 0.01, 60)\n"
+        "prevalence_shift(y, np.arange(60), np.array([.1, .9]), 100)\n"
         "sys.exit(any(name.startswith('scipy') for name in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
