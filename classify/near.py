@@ -11,10 +11,11 @@ N images, D features, P pairs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+
+from .cosine import close_pairs, unit_rows
 
 METHOD = 1  # raise it when other pairs may come out: those kept of before are looked for anew
 _CUTS = ((0, 1), (0.03, 0.97), (0.07, 0.93), (0, 0.95), (0.05, 1))  # of a side, from and to
@@ -95,18 +96,19 @@ def find_near_pairs(
     if n < 3:
         nothing = np.zeros(0, np.int64)
         return NearPairs(nothing, nothing, np.zeros(0, np.float32), bool(measured.all()))
-    Z = _unit(X - X.mean(axis=0, dtype=float).astype(np.float32))
+    Z = unit_rows(X - X.mean(axis=0, dtype=float).astype(np.float32))
     sample, other = _distinct(Z, np.random.default_rng(seed))
     alike = _Null.of(np.einsum("nd,nd->n", Z[sample], Z[other]))
-    keys = [_keys(pairs, n) for pairs in _above(Z, alike.above(_CANDIDATE_SPREADS[0]))]
+    found = [close_pairs(Z, alike.above(_CANDIDATE_SPREADS[0]), _MOST)]
     both = measured[sample] & measured[other]
     pictures = _Null.of(compare_pictures(thumbs, sample[both], other[both]))
     edges = _edges(thumbs.astype(np.float32)) * measured[:, None]
     plain = _Null.of(np.einsum("nd,nd->n", edges[sample[both]], edges[other[both]]))
     if both.any():
         least = max(plain.above(_CANDIDATE_SPREADS[1]), 0.5)
-        keys += [_keys(pairs, n) for pairs in _above(edges, least)]
-    first, second = np.divmod(np.unique(np.concatenate(keys)), n)
+        found.append(close_pairs(edges, least, _MOST))
+    keys = np.concatenate([first * n + second for first, second in found])
+    first, second = np.divmod(np.unique(keys), n)
     likely = _overlap(edges, thumbs, first, second) > plain.above(_LIKELY_SPREADS)
     likely |= ~(measured[first] & measured[second])
     first, second = first[likely], second[likely]
@@ -202,12 +204,7 @@ def _edges(pictures: np.ndarray) -> np.ndarray:
     across = np.diff(pictures, axis=-1)[..., 1:-2, 1:-1]
     down = np.diff(pictures, axis=-2)[..., 1:-1, 1:-2]
     shape = (*pictures.shape[:-2], across.shape[-2] * across.shape[-1])
-    return _unit(np.concatenate([across.reshape(shape), down.reshape(shape)], axis=-1))
-
-
-def _unit(rows: np.ndarray) -> np.ndarray:
-    """Return rows of length 1; those of length 0 stay, as they have no direction."""
-    return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-6)
+    return unit_rows(np.concatenate([across.reshape(shape), down.reshape(shape)], axis=-1))
 
 
 @dataclass(frozen=True)
@@ -240,21 +237,3 @@ def _distinct(Z: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.n
         near = Z[rows[k : k + _BLOCK // 4]] @ Z.T
         found.append(np.argpartition(-near, rank, axis=1)[:, rank])  # the nearest is the row itself
     return rows, np.concatenate(found)
-
-
-def _above(Z: np.ndarray, least: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield the pairs of rows whose product is above `least`, or the highest where it is many."""
-    for k in range(0, len(Z), _BLOCK):
-        near = Z[k : k + _BLOCK] @ Z[k:].T
-        flat = np.flatnonzero(near > least)
-        first, second = np.divmod(flat, near.shape[1])
-        later = second > first
-        first, second = first[later], second[later]
-        if len(first) > (most := _MOST * len(near)):
-            best = np.argpartition(-near[first, second], most)[:most]
-            first, second = first[best], second[best]
-        yield first + k, second + k
-
-
-def _keys(pairs: tuple[np.ndarray, np.ndarray], n: int) -> np.ndarray:
-    return pairs[0] * n + pairs[1]

@@ -22,6 +22,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .cosine import unit_rows
+
 NEAREST = 3  # few: a rare class has few images, and strangers may come in twos
 LEVEL = 0.01  # share of ordinary images that may be taken for strangers
 _MOST = 2000  # images that others are compared with
@@ -53,13 +55,6 @@ def choose_references(y: np.ndarray, most: int, seed: int = 0) -> np.ndarray:
     counts = np.bincount(y)
     place = np.arange(len(y)) - np.repeat(counts.cumsum() - counts, counts)  # within its class
     return np.sort(by_class[np.argsort(place, kind="stable")[:most]])
-
-
-def unit_rows(X: np.ndarray) -> np.ndarray:
-    """Return the rows of X (N, D) at length 1, float32; a row of zeros stays one."""
-    X = np.asarray(X, np.float32)
-    length = np.sqrt(np.einsum("nd,nd->n", X, X, dtype=np.float64)).astype(np.float32)
-    return X / np.where(length > 0, length, 1)[:, None]
 
 
 def neighbour_distances(

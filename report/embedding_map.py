@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from ..classify.strangers import unit_rows
+from ..classify.cosine import unit_rows
 
 MOST = 5000  # points: more would be a cloud, and take minutes
 _COMPONENTS = 50

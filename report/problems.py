@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..classify.cosine import unit_rows
 from ..classify.findings.finding import Finding, Flagged
-from ..classify.strangers import unit_rows
 from ..classify.table import Features
 from .album import Album
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from ...reprs import listed
+from ..cosine import unit_rows
 from ..folds import groups_per_class
-from ..strangers import unit_rows
 from .evidence import Evidence
 from .finding import Finding, Flagged, Kind
 

@@ -18,7 +18,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..strangers import choose_references, neighbour_distances, unit_rows
+from ..cosine import unit_rows
+from ..strangers import choose_references, neighbour_distances
 from .evidence import Evidence
 from .finding import Finding, Flagged, Kind
 

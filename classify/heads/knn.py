@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..strangers import unit_rows
+from ..cosine import unit_rows
 from .arrays import head_parts
 from .head import CLASS_WEIGHT, Head, Option, Problems, describe
 from .scaling import fit_scaling

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tlx.classify.cosine import unit_rows
 from tlx.classify.strangers import (
     NEAREST,
     Neighbours,
     choose_references,
     find_neighbours,
     neighbour_distances,
-    unit_rows,
 )
 
 

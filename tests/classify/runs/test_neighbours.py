@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from sklearn.naive_bayes import GaussianNB
 
+from tlx.classify.cosine import unit_rows
 from tlx.classify.fit import fit_head
 from tlx.classify.runs.neighbours import (
     NEIGHBOURS,
@@ -17,7 +18,7 @@ from tlx.classify.runs.neighbours import (
     stranger_p_values,
 )
 from tlx.classify.runs.run import read_run
-from tlx.classify.strangers import Neighbours, neighbour_distances, unit_rows
+from tlx.classify.strangers import Neighbours, neighbour_distances
 from tlx.classify.table import load_table
 from tlx.errors import FormatError
 
