@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .classify.runs.best import load_run
     from .classify.runs.store import list_runs
     from .classify.table import Features, load_features
+    from .deploy.export import export_run
     from .embed.embedder import ImageEmbedder
     from .embed.pipeline import embed_images
     from .errors import TlxError
@@ -38,6 +39,7 @@ _HOME = {
     "embed_images": ".embed.pipeline",
     "evaluate_features": ".classify.fit",
     "evaluate_run": ".classify.evaluate",
+    "export_run": ".deploy.export",
     "finetune_head": ".finetune.api",
     "fit_head": ".classify.fit",
     "fit_heads": ".classify.fit",
@@ -61,6 +63,7 @@ __all__ = [
     "embed_images",
     "evaluate_features",
     "evaluate_run",
+    "export_run",
     "finetune_head",
     "fit_head",
     "fit_heads",

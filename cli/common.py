@@ -171,7 +171,7 @@ def next_command(command: str, *paths: object) -> str:
 
 _COMMAND = re.compile(
     r"\btlx (?:(?:cache|runs) [a-z]+|(?:embed|fit-head|compare|audit|report|finetune|evaluate"
-    r"|learning-curve|predict|relabel|runs)\b)(?! --workspace)"
+    r"|export|learning-curve|predict|relabel|runs)\b)(?! --workspace)"
 )
 _OF_A_DATASET = re.compile(
     r"\btlx (?:fit-head|compare|audit|report|finetune|learning-curve|relabel)\b"

@@ -19,6 +19,7 @@ from . import (
     demo,
     embed,
     evaluate,
+    export,
     finetune,
     fit_head,
     learning_curve,
@@ -121,6 +122,12 @@ for name, function, short, example in (
         report.report,
         "Write one page that shows it all.",
         "tlx report --open",
+    ),
+    (
+        "export",
+        export.export,
+        "Take a run elsewhere: Keras, ONNX, OpenVINO, LiteRT.",
+        "tlx export best --format onnx",
     ),
     ("demo", demo.demo, "Try it all on handwritten digits.", "tlx demo digits/"),
 ):

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import tempfile
-import zipfile
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -23,21 +19,18 @@ from ..classify.runs.run import Finetuning, Run, RunInfo
 from ..classify.runs.store import save_run
 from ..classify.scoring.metrics import confusion_matrix
 from ..classify.strangers import find_neighbours
-from ..lazy_imports import import_keras
+from ..deploy.formats.keras import model_bytes
+from ..deploy.network import assemble
 from ..workspace import Workspace
 from .prepare import MODEL, HeldOut
 from .result import FinetuneResult
-from .seed import SeededNetwork, free_name
+from .seed import SeededNetwork
 from .settings import Settings
 
 if TYPE_CHECKING:
     import keras
 
 MODEL_FILE: Final = "model.keras"
-_METADATA: Final = (
-    "metadata.json"  # Keras's own note in the archive; it ignores what it does not know
-)
-_KEY: Final = "tlx"
 
 
 def whole_model(network: SeededNetwork) -> keras.Model:
@@ -49,41 +42,9 @@ def whole_model(network: SeededNetwork) -> keras.Model:
         uint8 pixels (B, S, S, 3) to probabilities (B, C) float32. It shares its layers with
         `network`.
     """
-    keras = import_keras()
-    taken = {layer.name for layer in [*network.features.layers, *network.classifier]}
-    shape = network.features.input_shape[1:]
-    pixels = keras.Input(shape, dtype="uint8", name=free_name("image", taken))
-    # Casts: a Lambda would have to be trusted by whoever opens the file.
-    tensor = keras.layers.Rescaling(1.0, name=free_name("to_float", taken))(pixels)
-    # `call` and not the model itself: the layers then stand in this graph one by one, so that any
-    # of them can be tapped, and a later fine-tuning can cut between them.
-    tensor = network.features.call(tensor)
-    for layer in network.classifier:
-        tensor = layer(tensor)
-    probabilities = keras.layers.Softmax(name=free_name("probabilities", taken))(tensor)
-    return keras.Model(pixels, probabilities, name="finetuned")
-
-
-def model_bytes(model: keras.Model, note: dict[str, Any]) -> bytes:
-    """Return a ``.keras`` file with `note` in its ``metadata.json``, under the key ``"tlx"``.
-
-    Parameters
-    ----------
-    model : keras.Model
-    note : dict
-        At least ``class_names``, in the order of the probabilities.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, MODEL_FILE)
-        model.save(path)
-        target = Path(folder, "annotated.keras")
-        with zipfile.ZipFile(path) as source, zipfile.ZipFile(target, "w") as out:
-            for item in source.infolist():
-                data = source.read(item)
-                if item.filename == _METADATA:
-                    data = json.dumps({**json.loads(data), _KEY: note}).encode()
-                out.writestr(item, data)
-        return target.read_bytes()
+    return assemble(
+        [(network.features, [network.features.outputs[0]], [0])], network.classifier, "finetuned"
+    )
 
 
 def embedding_layer(network: SeededNetwork) -> str:

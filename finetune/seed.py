@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..classify.heads.registry import heads
+from ..deploy.network import dense_layers, free_name
 from ..errors import FitError
 from ..lazy_imports import import_keras
 from .cut import Cut, split
@@ -129,30 +130,14 @@ def attach_head(features: keras.Model, cut: Cut, head: SeedHead) -> SeededNetwor
     """
     keras = import_keras()
     taken = {layer.name for layer in features.layers}
-    classifier = []
-    for number, (weights, bias) in enumerate(head.layers, 1):
-        last = number == len(head.layers)
-        dense = keras.layers.Dense(
-            len(bias),
-            activation=None if last else "relu",
-            name=free_name("logits" if last else f"hidden_{number}", taken),
-        )
-        dense.build((None, len(weights)))
-        dense.set_weights([weights, bias])
-        classifier.append(dense)
+    classifier = dense_layers(head.layers)
+    for dense in classifier:
+        dense.name = free_name(dense.name, taken)
     _, above = split(features, cut)
     tensor = above.outputs[0]
     for dense in classifier:
         tensor = dense(tensor)
     return SeededNetwork(features, keras.Model(above.inputs[0], tensor, name="top"), classifier)
-
-
-def free_name(name: str, taken: set[str]) -> str:
-    """Return `name`, with underscores after it until no layer has it, and take it."""
-    while name in taken:
-        name += "_"
-    taken.add(name)
-    return name
 
 
 def check_parity(

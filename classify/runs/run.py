@@ -24,14 +24,7 @@ from ..scoring.classes import ClassReport, class_reports
 from ..scoring.crossval import Recipe
 from ..scoring.metrics import Metric
 from ..sources import Source, averaged, describe
-from .checks import (
-    REFIT,
-    check_outputs,
-    check_part,
-    head_probabilities,
-    read_head,
-    read_info,
-)
+from .checks import REFIT, check_outputs, check_part, head_probabilities, read_head, read_info
 from .predictions import EPOCHS, PREDICTIONS, Predictions, read_epochs, read_predictions
 
 _LAST = datetime(9999, 12, 31, tzinfo=timezone.utc)  # what comes after it can be told apart
@@ -390,6 +383,10 @@ class Run:
         module = importlib.import_module("..predict", __package__)
         options.setdefault("workspace", self.folder.parent.parent)
         return module.predict_images(self, paths, **options)
+
+    def as_keras(self) -> Any:
+        """Return the run as one `keras.Model`: see `tlx.deploy.network.run_network`."""
+        return importlib.import_module("...deploy.network", __package__).run_network(self)
 
     def predictions(self) -> Predictions:
         """Return the out-of-fold predictions of the images that the run was scored on.

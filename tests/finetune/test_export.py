@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from tlx.classify.heads.linear import LinearPredictor, softmax
+from tlx.deploy.formats.keras import model_bytes
 from tlx.finetune.cut import choose_cut
-from tlx.finetune.export import embedding_layer, model_bytes, whole_model
+from tlx.finetune.export import embedding_layer, whole_model
 from tlx.finetune.seed import attach_head, seed_head
 from tlx.lazy_imports import import_keras
 

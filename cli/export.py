@@ -1,0 +1,104 @@
+"""``tlx export``: a run as one network in another format, proven to say the same."""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .common import (
+    DEFAULT_WORKSPACE,
+    JsonOption,
+    RunArgument,
+    WorkspaceOption,
+    emit,
+    next_command,
+    say,
+)
+from .progress import progress
+
+if TYPE_CHECKING:
+    from ..deploy.export import Export
+
+
+def export(
+    run: RunArgument,
+    format_: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            metavar="NAME",
+            help="What to write: keras, savedmodel, onnx, openvino or litert.",
+        ),
+    ] = "onnx",
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="The folder to write, RUN-FORMAT by default; or the network's file, such as "
+            "cats.onnx, with predictor.json beside it.",
+        ),
+    ] = None,
+    check: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Compare on the photos in this folder, not on those of the data set.",
+        ),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Take the place of an export that is there.")
+    ] = False,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a run as one network: a photo's pixels in, its probabilities out.
+
+    The written file is opened by itself and compared with the run on real photos; what does not say
+    the same is not kept.
+    """
+    from ..deploy.export import export_run
+
+    with progress("Exporting", counted=False) as show:
+        done = export_run(
+            run,
+            format_,
+            output,
+            workspace=workspace,
+            check=check,
+            overwrite=force,
+            progress=show,
+        )
+    emit(as_dict(done)) if as_json else say(as_text(done))
+
+
+def as_dict(done: Export) -> dict[str, Any]:
+    """Return the JSON object of the command."""
+    return {
+        "run": done.predictor.run,
+        "format": done.predictor.format,
+        "precision": done.predictor.precision,
+        "path": str(done.path),
+        "bytes": done.bytes,
+        "predictor": str(done.predictor_path),
+        "parity": asdict(done.parity),
+    }
+
+
+def as_text(done: Export) -> str:
+    """Return what a person wants to read."""
+    from ..deploy.formats.registry import get_format
+
+    compared = textwrap.fill(
+        f"Compared with run {done.predictor.run} on {done.parity.images} images, photo to "
+        f"probabilities: every label equal, no probability differs by more than "
+        f"{done.parity.largest_difference:.1e}.",
+        80,
+    )
+    lines = [f"{done.path}: {done.bytes / 1e6:.1f} MB, with {done.predictor_path.name}", compared]
+    if get_format(done.predictor.format).predicts:
+        lines.append(next_command("tlx predict {} PHOTO.jpg", done.path))
+    return "\n".join(lines)

@@ -1,0 +1,110 @@
+"""The contract of a format: one object that says all that the rest of tlx needs to know of it.
+
+A file of this folder that has a `FORMAT` is a format; `tlx.deploy.formats.registry` finds it there,
+and ``tlx export --format``, the parity gate and the conformance tests follow. N images, S pixels a
+side, C classes throughout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...errors import MissingExtraError
+
+if TYPE_CHECKING:
+    import keras
+
+Classifier = Callable[[np.ndarray], np.ndarray]  # uint8 (N, S, S, 3) to float32 (N, C)
+PRECISIONS = ("float32", "float16", "int8")
+
+
+@dataclass(frozen=True)
+class Order:
+    """How a network is to be written, beside where.
+
+    Attributes
+    ----------
+    note : dict
+        What belongs into the file's own metadata, as JSON: ``class_names`` (in the order of the
+        output), ``image_size``, ``fit``, ``interpolation``, ``run``, ``dataset`` and
+        ``fingerprint``.
+    precision : str
+        One of the format's own.
+    calibration : ndarray of shape (M, S, S, 3), uint8, or None
+        Training images, for ``"int8"``.
+    runtime : Path or None
+        Folder of a runtime that is to be copied beside the network, where a format takes one.
+    """
+
+    note: dict[str, Any]
+    precision: str = "float32"
+    calibration: np.ndarray | None = None
+    runtime: Path | None = None
+
+
+@dataclass(frozen=True)
+class Format:
+    """One format: the ``FORMAT`` of a file beside this one.
+
+    Attributes
+    ----------
+    name : str
+        As users type it after ``--format``.
+    help : str
+        What it is and what runs it, in a few words.
+    file : str
+        Name of the network's file, or folder, in the folder of an export.
+    write : callable
+        ``write(network, path, order)`` writes a flat Keras model (see `tlx.deploy.network`) as
+        `path`, which may be a file or a folder and is not there yet; other files may lie beside it.
+    open : callable
+        ``open(path)`` gives a `Classifier` that the format's own runtime runs, without TensorFlow
+        where the runtime needs none. The file may be anybody's: nothing in it is unpickled or run
+        as code.
+    modules : tuple of str
+        What has to be installed to write and open it.
+    extra : str
+        The extra of tlx that installs them.
+    precisions : tuple of str
+        Of `PRECISIONS`.
+    predicts : bool
+        Whether ``tlx predict`` takes such a file instead of a run.
+    takes_runtime : bool
+        Whether it makes use of a runtime's folder.
+    order : int
+        Formats of a lower one are listed first.
+    """
+
+    name: str
+    help: str
+    file: str
+    write: Callable[[keras.Model, Path, Order], None] = field(repr=False)
+    open: Callable[[Path], Classifier] = field(repr=False)
+    modules: tuple[str, ...] = ()
+    extra: str = "export"
+    precisions: Sequence[str] = ("float32",)
+    predicts: bool = False
+    takes_runtime: bool = False
+    order: int = 0
+
+    @property
+    def suffix(self) -> str:
+        """Of the network's file, such as ``".onnx"``; ``""`` if it is a folder."""
+        return Path(self.file).suffix
+
+    def require(self) -> None:
+        """Raise if something that the format needs is not installed; nothing is imported.
+
+        Raises
+        ------
+        MissingExtraError
+        """
+        for module in self.modules:
+            if find_spec(module) is None:
+                raise MissingExtraError.of(module, self.extra)
