@@ -23,7 +23,7 @@ from ..embed.images import DECODER_REVISION
 from ..errors import DataError, FitError, TlxError
 from ..progress import Progress, silent
 from ..workspace import Workspace
-from .formats.format import Format, Order
+from .formats.format import OUTPUT, Format, Order
 from .formats.registry import get_format
 from .network import input_spec, run_network
 from .parity import (
@@ -298,7 +298,7 @@ def _predictor(
         interpolation=spec.interpolation,
         decoding={"revision": DECODER_REVISION, "rules": list(RULES)},
         input={"name": network.inputs[0].name, "dtype": "uint8", "shape": [None, S, S, 3]},
-        output={"name": "probabilities", "shape": [None, C]},
+        output={"name": OUTPUT, "shape": [None, C]},
         temperature=info.temperature,
         accuracy={"value": accuracy.value, "low": accuracy.low, "high": accuracy.high},
         rejection=_thresholds(run),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import keras
 
 Classifier = Callable[[np.ndarray], np.ndarray]  # uint8 (N, S, S, 3) to float32 (N, C)
+OUTPUT = "probabilities"  # name of the output, where a format has names
 PRECISIONS = ("float32", "float16", "int8")
 
 

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from .convert import quietly, signature
-from .format import Classifier, Format, Order
+from .format import OUTPUT, Classifier, Format, Order
 
 if TYPE_CHECKING:
     import keras
 
-_OUTPUT: Final = "probabilities"
 # The first that has all that tf2onnx makes of these networks; onnxruntime 1.14 and later read it.
 _OPSET: Final = 17
 
@@ -47,8 +46,8 @@ def _name_output(graph: object) -> None:
         for names in (node.input, node.output):
             for place, name in enumerate(names):
                 if name == output.name:
-                    names[place] = _OUTPUT
-    output.name = _OUTPUT
+                    names[place] = OUTPUT
+    output.name = OUTPUT
 
 
 def _open(path: Path) -> Classifier:

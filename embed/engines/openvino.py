@@ -141,7 +141,7 @@ def _convert(core: Any, backbone: Backbone, spec: FeatureSpec) -> Any:
     model = feature_model(backbone, spec)
     function = trace(model)
     try:
-        converted = _with_output(convert_model(function), function.outputs[0].name)
+        converted = only_output(convert_model(function), function.outputs[0].name)
         size = spec.image_size
         pixels = np.random.default_rng(0).integers(0, 256, (1, size, size, 3), np.uint8)
         compiled = core.compile_model(converted, "CPU", _settings("float32"))
@@ -161,8 +161,8 @@ def _convert(core: Any, backbone: Backbone, spec: FeatureSpec) -> Any:
     return converted
 
 
-def _with_output(model: Any, name: str) -> Any:
-    """Drop every output but one.
+def only_output(model: Any, name: str) -> Any:
+    """Return an OpenVINO model with every output dropped but the one called `name`.
 
     The converter adds one for each swish, whose gradient TensorFlow keeps beside its value; with
     them no swish is fused, and each is written out as a map.

@@ -1,0 +1,60 @@
+"""LiteRT, which was TensorFlow Lite: for phones and small devices."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from ...lazy_imports import import_tensorflow
+from .convert import quietly
+from .format import OUTPUT, Classifier, Format, Order
+from .savedmodel import write_saved_model
+
+if TYPE_CHECKING:
+    import keras
+
+
+def _write(network: keras.Model, path: Path, order: Order) -> None:
+    tf = import_tensorflow()
+    with tempfile.TemporaryDirectory() as folder, quietly():
+        saved = Path(folder, "saved_model")
+        write_saved_model(network, saved, order)
+        converter = tf.lite.TFLiteConverter.from_saved_model(str(saved))
+        path.write_bytes(converter.convert())
+    # As the format's own metadata has it: files in an archive behind the network, which does not
+    # mind. Libraries for phones look there for the names.
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("labels.txt", "\n".join(order.note["class_names"]))
+        archive.writestr("tlx.json", json.dumps(order.note, indent=1))
+
+
+def _open(path: Path) -> Classifier:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(path), num_threads=os.cpu_count())
+    interpreter.allocate_tensors()
+    (signature,) = interpreter.get_signature_list().values()
+    runner = interpreter.get_signature_runner()
+    (name,) = signature["inputs"]
+
+    def classify(pixels: np.ndarray) -> np.ndarray:
+        return np.array(runner(**{name: pixels})[OUTPUT])
+
+    return classify
+
+
+FORMAT: Final = Format(
+    "litert",
+    "LiteRT (.tflite), for phones and small devices",
+    "model.tflite",
+    _write,
+    _open,
+    modules=("ai_edge_litert",),
+    order=40,
+)
