@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import textwrap
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,7 +19,6 @@ from .common import (
     DEFAULT_WORKSPACE,
     EngineOption,
     JsonOption,
-    RunArgument,
     TrustOption,
     WorkspaceOption,
     emit,
@@ -41,7 +41,14 @@ _SHARES = 8  # classes whose shares are told
 
 
 def predict(
-    run: RunArgument,
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN",
+            help="Id of a run, path of its folder, or 'best' (see tlx evaluate); or an exported "
+            ".onnx or .xml file with its predictor.json.",
+        ),
+    ],
     paths: Annotated[
         list[str],
         typer.Argument(
@@ -103,15 +110,19 @@ def predict(
     An image that cannot be read becomes a row with its reason. Exits with 1 if nothing could be
     predicted.
     """
-    from ..cache.files import write_output
     from ..classify.decision import make_decision
     from ..classify.opened import predictions_dict
     from ..classify.predict import check_request, find_images, label_images
     from ..classify.runs.best import load_run
+    from ..deploy.exported import is_exported
 
     if output is not None and output.suffix.lower() not in (".csv", ".json"):
         raise DataError(f"--output {output} is neither .csv nor .json.", "Name it labels.csv, say.")
     files = _expand(paths)
+    if is_exported(run):
+        others = {"tta": tta, "prior": prior, "cost": cost, "positive": positive, "trust": trust}
+        _predict_exported(run, files, output, reject, as_json, others)
+        return
     loaded = load_run(run, workspace, trusted=trust)
     note(f"Using {loaded.describe()}.")
     files = find_images(files)
@@ -134,19 +145,69 @@ def predict(
     if decision.costs is not None:
         result["cost"] = cost_dict(decision, found)
         note(cost_text(result["cost"]))
+    _tell(
+        found,
+        result,
+        loaded.class_names,
+        output,
+        as_json,
+        rejection=decision.rejection,
+        costs=decision.costs is not None,
+        strangers=reject is not None,
+    )
+
+
+def _predict_exported(
+    path: str,
+    paths: list[str],
+    output: Path | None,
+    reject: float | None,
+    as_json: bool,
+    not_for_files: dict[str, object],
+) -> None:
+    """Predict with an exported network, which knows no more than ``predictor.json`` says."""
+    from ..deploy.exported import open_exported
+
+    given = [f"--{name}" for name, value in not_for_files.items() if value is not None]
+    if given:
+        raise DataError(
+            f"{path} is an exported network: {given[0]} needs the run that it was made of.",
+            "Leave it out, or name the run.",
+        )
+    exported = open_exported(path)
+    note(f"Using {exported.path}: {exported.describe()}.")
+    with progress("Predicting") as show:
+        found = exported.predict(paths, reject=reject, progress=show)
+    told = exported.predictor
+    result = {"run": told.run, "file": path, "predictions": [asdict(row) for row in found]}
+    _tell(found, result, told.class_names, output, as_json)
+
+
+def _tell(
+    found: list[Prediction],
+    result: dict[str, Any],
+    class_names: tuple[str, ...],
+    output: Path | None,
+    as_json: bool,
+    *,
+    rejection: Rejection | None = None,
+    costs: bool = False,
+    strangers: bool = False,
+) -> None:
+    """Write and print what was predicted; end with 1 if nothing could be."""
+    from ..cache.files import write_output
+
     if output is not None:
-        as_csv = output.suffix.lower() == ".csv"
-        costs = decision.costs is not None
         text = (
-            to_csv(found, loaded.class_names, costs=costs, strangers=reject is not None)
-            if as_csv
+            to_csv(found, class_names, costs=costs, strangers=strangers)
+            if output.suffix.lower() == ".csv"
             else json.dumps(result, indent=1)
         )
         write_output(output, text.encode("utf-8", "surrogateescape"))
     if as_json:
         emit(result)
     elif output is None:
-        say(as_text(found, decision.rejection) + "\n")
+        say(as_text(found, rejection) + "\n")
     tell = note if as_json or output is not None else say
     tell(summary_text(found) + (f", written to {output}" if output is not None else ""))
     if any(row.error for row in found):

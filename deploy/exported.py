@@ -80,6 +80,15 @@ class Exported:
             found[index] = known[digest]
         return found
 
+    def describe(self) -> str:
+        """Return in one line what it is, for people."""
+        said = self.predictor
+        accuracy = said.accuracy
+        return (
+            f"{said.model} on {said.dataset!r}, accuracy {accuracy['value']:.4f} "
+            f"({accuracy['low']:.4f} to {accuracy['high']:.4f}), exported from {said.run}"
+        )
+
     def predict(
         self,
         paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],

@@ -117,3 +117,7 @@ assert not heavy, heavy
         folder,
         photos,
     )
+
+
+def test_it_says_in_a_line_what_it_is(folder):
+    assert "logreg on 'photos', accuracy " in open_exported(folder).describe()
