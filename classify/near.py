@@ -17,14 +17,14 @@ import numpy as np
 
 from .cosine import close_pairs, unit_rows
 
-METHOD = 1  # raise it when other pairs may come out: those kept of before are looked for anew
+METHOD = 2  # raise it when other pairs may come out: those kept of before are looked for anew
 _CUTS = ((0, 1), (0.03, 0.97), (0.07, 0.93), (0, 0.95), (0.05, 1))  # of a side, from and to
 _RANK = 20  # neighbours beyond this are no copies, and yet the most alike of the distinct ones
 _SAMPLE = 400  # images that tell how alike distinct ones are
 _SPREADS = 5.0  # above distinct ones, in standard deviations of Fisher's z
 _LEAST = 0.75  # correlation of edges below which no two pictures are called the same
 _SPREADS_ALONE, _LEAST_ALONE = 8.0, 0.9  # of embeddings, where no pictures confirm
-_CANDIDATE_SPREADS = 2.0, 4.0  # of embeddings, and of pictures: what is looked at closely
+_CANDIDATE_SPREADS = 2.0  # of embeddings, or of pictures: what is looked at closely
 _LIKELY_SPREADS = 1.0  # without a crop: what agrees less is not looked at under all crops
 _MOST = 16  # candidates an image, on average
 _BLOCK = 512  # rows of a block of products
@@ -77,9 +77,9 @@ def find_near_pairs(
     Notes
     -----
     Correlations r are taken as Fisher's z = atanh(r), whose spread does not depend on r. Distinct
-    images: each of a sample with its 20th neighbour. Median and median absolute deviation of their
-    z say from where on a pair is looked at, and from where on it is a near-duplicate: five standard
-    deviations above, and r at least 0.75.
+    images: each of a sample with its 20th neighbour, by embeddings and by pictures. Median and
+    median absolute deviation of their z say from where on a pair is looked at, and from where on it
+    is a near-duplicate: five standard deviations above the latter, and r at least 0.75.
 
     Examples
     --------
@@ -99,13 +99,18 @@ def find_near_pairs(
     Z = unit_rows(X - X.mean(axis=0, dtype=float).astype(np.float32))
     sample, other = _distinct(Z, np.random.default_rng(seed))
     alike = _Null.of(np.einsum("nd,nd->n", Z[sample], Z[other]))
-    found = [close_pairs(Z, alike.above(_CANDIDATE_SPREADS[0]), _MOST)]
+    found = [close_pairs(Z, alike.above(_CANDIDATE_SPREADS), _MOST)]
     both = measured[sample] & measured[other]
-    pictures = _Null.of(compare_pictures(thumbs, sample[both], other[both]))
     edges = _edges(thumbs.astype(np.float32)) * measured[:, None]
     plain = _Null.of(np.einsum("nd,nd->n", edges[sample[both]], edges[other[both]]))
+    pictures = _Null()
     if both.any():
-        least = max(plain.above(_CANDIDATE_SPREADS[1]), 0.5)
+        seen = np.flatnonzero(measured)
+        own, its = _distinct(edges[seen], np.random.default_rng(seed))
+        own, its = seen[own], seen[its]
+        pictures = _Null.of(compare_pictures(thumbs, own, its))
+        agree = _Null.of(np.einsum("nd,nd->n", edges[own], edges[its]))
+        least = max(agree.above(_CANDIDATE_SPREADS), 0.5)
         found.append(close_pairs(edges, least, _MOST))
     keys = np.concatenate([first * n + second for first, second in found])
     first, second = np.divmod(np.unique(keys), n)
