@@ -133,6 +133,13 @@ class OpenedRun:
         """Side of the square pixels of each look."""
         return [spec.image_size for specs in self._specs for spec in specs]
 
+    @property
+    def pixels_side(self) -> int | None:
+        """Side of the one square of pixels that is looked at; None if there are several."""
+        specs = [spec for specs in self._specs for spec in specs]
+        kinds = {(s.image_size, s.fit, s.interpolation, s.view) for s in specs}
+        return specs[0].image_size if len(kinds) == 1 and specs[0].view == 0 else None
+
     def decode(self, data: bytes) -> Looks:
         """Return what the run looks at of one image file.
 

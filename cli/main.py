@@ -27,6 +27,7 @@ from . import (
     relabel,
     report,
     runs,
+    serve,
 )
 from .common import DEFAULT_WORKSPACE, JsonOption, WarningsOfTheLibrary, WorkspaceOption
 from .heads import NamesHeads, TakesHeadOptions
@@ -128,6 +129,12 @@ for name, function, short, example in (
         export.export,
         "Take a run elsewhere: Keras, ONNX, OpenVINO, LiteRT.",
         "tlx export best --format onnx",
+    ),
+    (
+        "serve",
+        serve.serve,
+        "Let others predict: a page to drop photos on, and an API.",
+        "tlx serve best --reject 0.05",
     ),
     ("demo", demo.demo, "Try it all on handwritten digits.", "tlx demo digits/"),
 ):

@@ -37,6 +37,11 @@ def listen(grace: float = 4.0, wind_up: float = 30.0) -> None:
     Listener(grace, wind_up).start()
 
 
+def leave_to_others() -> None:
+    """Watch no more over whether requests to end are heard: a server has handlers of its own."""
+    signal.set_wakeup_fd(-1)
+
+
 class Listener:
     """Who hears signals: handlers in the main thread, and a thread that watches over these."""
 

@@ -1,0 +1,78 @@
+"""The connection itself: who opens one and says nothing, or too many, is cut off.
+
+uvicorn waits for ever for the head of a request, and takes any number of connections.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+MOST = 512  # connections
+_FULL = (
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n"
+    b"Content-Type: application/problem+json\r\nContent-Length: 84\r\n\r\n"
+    b'{"type": "about:blank", "title": "Service Unavailable", "status": 503, "detail": ""}'
+)
+
+
+def impatient(seconds: float) -> type[H11Protocol]:
+    """Return the protocol of connections on which each request has so many seconds.
+
+    Within them its head must be there; within twice as many all of it and the whole answer, so
+    that who is only slow can be told so before.
+    """
+
+    class Impatient(H11Protocol):
+        """HTTP/1.1 with an end to waiting."""
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self._timer: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            if len(self.connections) >= MOST:
+                transport.write(_FULL)
+                transport.close()
+                return
+            super().connection_made(transport)
+            self._start()
+
+        def data_received(self, data: bytes) -> None:
+            if self.transport is None:  # refused
+                return
+            if self._timer is None:
+                self._start()
+            super().data_received(data)
+
+        def eof_received(self) -> None:
+            if self.transport is not None:
+                super().eof_received()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._stop()
+            if self.transport is not None:
+                super().connection_lost(exc)
+
+        def on_response_complete(self) -> None:
+            self._stop()
+            super().on_response_complete()
+
+        def _start(self) -> None:
+            self._timer = self.loop.call_later(seconds, self._late, False)
+
+        def _stop(self) -> None:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+
+        def _late(self, again: bool) -> None:
+            self._timer = None
+            if not again and self.cycle is not None and not self.cycle.response_complete:
+                self._timer = self.loop.call_later(seconds, self._late, True)
+            else:
+                self.transport.abort()
+
+    return Impatient
