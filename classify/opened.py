@@ -161,7 +161,7 @@ class OpenedRun:
         X = np.hstack(columns)
         good = np.isfinite(X).all(axis=1)
         said = iter(judge(self.run, self._head, self._neighbours, X[good]) if good.any() else [])
-        return [next(said) if fine else ImageError(NOT_FINITE) for fine in good]
+        return [next(said) if fine else ImageError(NOT_FINITE) for fine in good.tolist()]
 
 
 def _features(engine: Engine, spec: FeatureSpec, pixels: np.ndarray) -> np.ndarray:

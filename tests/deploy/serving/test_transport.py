@@ -1,0 +1,54 @@
+"""Connections on which nothing comes are cut off; a broken one costs nobody else."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+
+import pytest
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: localhost\r\nX: "])
+def test_half_open_connections_are_closed_in_time(served, sent):
+    start = time.monotonic()
+    with socket.create_connection((served.host, served.port), 10) as line:
+        line.sendall(sent)
+        with contextlib.suppress(ConnectionResetError):
+            assert line.recv(100) == b""
+    assert 1 < time.monotonic() - start < 6
+    assert served.get("/v2/health/ready").status == 200
+
+
+def test_a_second_request_may_not_dawdle_either(served):
+    with socket.create_connection((served.host, served.port), 10) as line:
+        line.sendall(b"GET /v2 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        answer = b""
+        while not answer.endswith(b"}"):
+            answer += line.recv(4000)
+        assert answer.startswith(b"HTTP/1.1 200")
+        line.sendall(b"GET")
+        with contextlib.suppress(ConnectionResetError):
+            assert line.recv(100) == b""
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 2_000_000 + b"\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
+        b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n",
+    ],
+)
+def test_what_is_no_http_is_refused_and_the_next_is_answered(served, head):
+    answer = b""
+    with socket.create_connection((served.host, served.port), 10) as line:
+        line.settimeout(10)
+        with contextlib.suppress(ConnectionError):  # it may close before all is sent
+            line.sendall(head)
+            answer = line.recv(100)
+    assert answer == b"" or answer.split()[1].startswith(b"4")
+    assert served.get("/v2/health/ready").status == 200
