@@ -12,7 +12,7 @@ import numpy as np
 from ..classify.scoring.intervals import Metric
 
 COLOURS = 8  # of the palette of Okabe and Ito, which the colour-blind tell apart
-_WIDE, _LEFT, _RIGHT, _TOP, _BOTTOM = 360.0, 44.0, 20.0, 12.0, 40.0
+_WIDE, _LEFT, _RIGHT, _TOP, _BOTTOM = 360.0, 54.0, 20.0, 12.0, 40.0
 
 
 class Svg(str):
