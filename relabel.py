@@ -288,6 +288,12 @@ def read_decisions(path: Path) -> list[Decision]:
 
 
 def _check_header(path: Path, header: list[str]) -> None:
+    if {"code", "severity", "suggested"} <= set(header):
+        raise DataError(
+            f"{path} lists what tlx audit found, and nobody decided on it yet.",
+            "Run tlx report, tick what is right in its page, and name the corrections.csv that it "
+            "saves. Or write a file with the columns path,label.",
+        )
     if "path" in header and {"label", "action"} & set(header):
         if len(set(header)) < len(header):
             raise DataError(f"{path} has two columns of one name: {', '.join(header)}.", _HEADER)

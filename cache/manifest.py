@@ -117,7 +117,6 @@ class Manifest:
             self.width = np.zeros(n, np.int32)
             self.height = np.zeros(n, np.int32)
             self.error = [""] * n
-            self.pictures = unmeasured(n)
         if len(self.pictures) != n:
             self.pictures = unmeasured(n)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 import shlex
 import shutil
 import sys
@@ -18,6 +17,7 @@ from typing import Annotated, Any, Literal, NoReturn, TextIO
 
 import typer
 
+from ..commands import complete_commands
 from .signals import INTERRUPTED
 
 WorkspaceOption = Annotated[
@@ -169,15 +169,6 @@ def next_command(command: str, *paths: object) -> str:
     return f"Next: {in_workspace(command.format(*map(quoted, paths)))}"
 
 
-_COMMAND = re.compile(
-    r"\btlx (?:(?:cache|runs) [a-z]+|(?:embed|fit-head|compare|audit|report|finetune|evaluate"
-    r"|export|learning-curve|predict|relabel|runs)\b)(?! --workspace)"
-)
-_OF_A_DATASET = re.compile(
-    r"\btlx (?:fit-head|compare|audit|report|finetune|learning-curve|relabel)\b"
-)
-
-
 def in_workspace(text: str) -> str:
     """Return text whose commands are for the workspace and data set of this command.
 
@@ -186,13 +177,9 @@ def in_workspace(text: str) -> str:
     >>> in_workspace("Run tlx embed DATA first.")
     'Run tlx embed DATA first.'
     """
-    if MANNERS.dataset and "--dataset" not in text:
-        named = f" --dataset {quoted(MANNERS.dataset)}"
-        text = _OF_A_DATASET.sub(lambda found: found[0] + named, text)
-    if MANNERS.workspace == DEFAULT_WORKSPACE:
-        return text
-    option = f" --workspace {quoted(MANNERS.workspace)}"
-    return _COMMAND.sub(lambda found: found[0] + option, text)
+    other = MANNERS.workspace != DEFAULT_WORKSPACE
+    place = str(MANNERS.workspace) if other else ""
+    return complete_commands(text, place, MANNERS.dataset or "")
 
 
 def quoted(path: object) -> str:

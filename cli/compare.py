@@ -141,6 +141,7 @@ def as_text(found: Comparison, refit: bool) -> str:
         f"{found.n} images, {found.protocol}",
         "",
         ranking,
+        *_features(found),
         *([""] if near else []),
         *near,
     ]
@@ -183,12 +184,14 @@ def _ranking(found: Comparison) -> str:
         fast = info.predict_seconds
         cells += [f"{info.seconds:.1f} s", "" if fast is None else f"{1e6 * fast:.1f}"]
         rows.append(cells)
-    features = [row.run.features for row in found.rows]
-    if len(set(features)) > 1:
-        header.append("features")
-        for cells, described in zip(rows, features, strict=True):
-            cells.append(described)
     return table(header, rows, optional=["µs/image", "fit"], best=0)
+
+
+def _features(found: Comparison) -> list[str]:
+    """Return what features each run has, where they are not the same."""
+    rows = [[row.run.id, row.run.features] for row in found.rows]
+    different = len({features for _, features in rows}) > 1
+    return ["", table(["run", "features"], rows)] if different else []
 
 
 def _verdicts(found: Comparison) -> list[str]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from ..classify.audit import Audit
 from ..classify.curve import LearningCurve
 from ..classify.runs.run import Run
 from ..classify.table import Features
+from ..commands import complete_commands
 from ..errors import DataError
 from ..progress import Progress, share, silent
 from ..reprs import shortened
@@ -35,8 +36,6 @@ from .thumbnails import thumbnails
 _FEW = 1500  # images, up to which all of them find place in the page
 _ROOM, _MORE_ROOM = 4_600_000, 11_000_000  # bytes of photos in a page of few images, and of more
 _TO_CSV = ("--output", "findings.csv")
-_COMMAND = re.compile(r"\btlx ((?:cache|runs) [a-z]+|[a-z-]+)\b(?! --workspace)")
-_OF_A_DATASET = ("fit-head", "compare", "audit", "report", "finetune", "learning-curve", "relabel")
 
 
 @dataclass(frozen=True, repr=False)
@@ -272,17 +271,6 @@ def _corrected(material: Material) -> str:
 
 def _commands_for(workspace: Workspace, dataset: str) -> Callable[[str], str]:
     """Return what makes commands those for this workspace, and for a data set but the latest."""
-    option = ""
-    if workspace.root != Path(".tlx"):
-        option = f" --workspace {shlex.quote(os.fspath(workspace.root))}"
-    named = ""
-    if dataset != workspace.dataset_names()[-1]:
-        named = f" --dataset {shlex.quote(dataset)}"
-
-    def completed(text: str) -> str:
-        own = "" if "--dataset" in text else named
-        return _COMMAND.sub(
-            lambda found: found[0] + option + own * (found[1] in _OF_A_DATASET), text
-        )
-
-    return completed
+    place = "" if workspace.root == Path(".tlx") else os.fspath(workspace.root)
+    named = "" if dataset == workspace.dataset_names()[-1] else dataset
+    return partial(complete_commands, workspace=place, dataset=named)

@@ -417,3 +417,11 @@ def test_corrections_are_a_file_that_others_can_read(place):
     relabel_images({"a.png": "dogs"}, workspace=place, apply=True)
     (entry,) = json.loads(place.corrections_path("pets").read_text())["corrections"]
     assert (entry["path"], entry["from"], entry["label"]) == ("a.png", "cats", "dogs")
+
+
+def test_a_list_of_findings_is_no_file_of_corrections(place, tmp_path):
+    path = tmp_path / "findings.csv"
+    path.write_text("code,name,severity,path,label,suggested,score,other,title\n")
+    with pytest.raises(DataError, match="lists what tlx audit found") as told:
+        relabel_images(path, workspace=place.root)
+    assert "tlx report" in told.value.remedy

@@ -48,8 +48,8 @@ class Scored:
             images = [{row.tobytes() for row in s.digest} for s in (self, reference)]
             common = len(images[0] & images[1])
             return (
-                f"scored on other images: {common} of its {len(self.digest)} are among the "
-                f"{len(reference.digest)}"
+                f"scored on other images: {len(self.digest)} instead of {len(reference.digest)}, "
+                f"{common} of them the same"
             )
         relabelled = np.count_nonzero(self.y != reference.y)
         if relabelled:
