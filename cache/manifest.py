@@ -112,12 +112,13 @@ class Manifest:
 
     def __post_init__(self) -> None:
         n = len(self.path)
-        if len(self.digest) != n:
+        unread = len(self.digest) != n
+        if unread:
             self.digest = np.zeros((n, 32), np.uint8)
             self.width = np.zeros(n, np.int32)
             self.height = np.zeros(n, np.int32)
             self.error = [""] * n
-        if len(self.pictures) != n:
+        if unread or len(self.pictures) != n:
             self.pictures = unmeasured(n)
 
     def __len__(self) -> int:
@@ -189,6 +190,8 @@ class Manifest:
         for row in lacking:
             if (found := known.get(digests[row])) is not None:
                 self.pictures[row] = other.pictures[found]
+                self.width[row] = max(self.width[row], other.width[found])  # 0 is not known
+                self.height[row] = max(self.height[row], other.height[found])
 
     def record_source(self, fingerprint: str, spec_json: str, weights: str) -> None:
         """Note that `fingerprint` is the latest spec embedded for this data set."""

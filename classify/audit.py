@@ -43,7 +43,12 @@ class Audit:
     def not_looked_for(self) -> list[str]:
         """What could not be looked for, and what to type to change that; a text each."""
         manifest, texts = self.evidence.manifest, []
-        if not self.runs:
+        if self.evidence.unlabelled:
+            texts.append(
+                "No image has a label: only copies, odd images, strangers and series are looked "
+                "for. Put images in one folder a class, or list path,label in a CSV"
+            )
+        elif not self.runs:
             texts.append(
                 "No run of this data set yet: labels are judged by the embeddings alone, and what "
                 "a run is weak at is not looked for. Run tlx fit-head --model logreg"
@@ -118,11 +123,13 @@ def audit_run(
     for name in wanted:
         if name not in kinds():
             raise UnknownNameError.nearest("finding", name, kinds())
-    evidence = gather_evidence(run, dataset, place)
+    evidence = gather_evidence(run, dataset, place).of_one_class()
     found = [
         finding
         for kind in kinds().values()
-        if (not wanted or kind.name in wanted) and (evidence.runs or not kind.needs_run)
+        if (not wanted or kind.name in wanted)
+        and (evidence.runs or not kind.needs_run)
+        and not (evidence.unlabelled and kind.needs_labels)
         for finding in kind.find(evidence)
     ]
     found.sort(key=lambda finding: SEVERITIES.index(finding.severity))

@@ -75,7 +75,8 @@ def audit(
         emit(as_dict(found))
     else:
         say(as_text(found))
-        say(next_command(" ".join(["tlx report", *["{}"] * len(runs or ())]), *(runs or ())))
+        if not found.evidence.unlabelled:
+            say(next_command(" ".join(["tlx report", *["{}"] * len(runs or ())]), *(runs or ())))
     if output is not None:
         note(f"findings written to {output}")
 

@@ -30,5 +30,7 @@ def _find(evidence: Evidence) -> Iterator[Finding]:
         )
 
 
-CONFLICT = Kind("TLX102", "conflict", "the same image with different labels", _find)
+CONFLICT = Kind(
+    "TLX102", "conflict", "the same image with different labels", _find, needs_labels=True
+)
 KINDS = (CONFLICT,)

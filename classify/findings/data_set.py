@@ -154,7 +154,7 @@ def _bursts(evidence: Evidence) -> Iterator[Finding]:
         )
 
 
-SMALL_CLASS = Kind("TLX501", "small-class", "classes of few images", _few)
-IMBALANCE = Kind("TLX502", "imbalance", "classes of very unequal size", _unequal)
+SMALL_CLASS = Kind("TLX501", "small-class", "classes of few images", _few, needs_labels=True)
+IMBALANCE = Kind("TLX502", "imbalance", "classes of very unequal size", _unequal, needs_labels=True)
 BURSTS = Kind("TLX503", "bursts", "series of alike images that are not of one group", _bursts)
 KINDS = (SMALL_CLASS, IMBALANCE, BURSTS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -53,6 +53,18 @@ class Evidence:
     manifest: Manifest
     features: str | None = None
     runs: tuple[Run, ...] = ()
+
+    @property
+    def unlabelled(self) -> bool:
+        """Whether no image has a label; see `of_one_class`."""
+        return self.manifest.class_names in ((), ("",))
+
+    def of_one_class(self) -> Evidence:
+        """Return the same, images without any label being of one class without a name."""
+        if self.manifest.class_names:
+            return self
+        label = np.zeros_like(self.manifest.label)
+        return replace(self, manifest=replace(self.manifest, class_names=("",), label=label))
 
     @cached_property
     def table(self) -> Features:

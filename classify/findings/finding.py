@@ -82,6 +82,8 @@ class Kind:
         Returns the findings of this kind in what there is; none where it lacks what it needs.
     needs_run : bool
         Whether it looks at predictions: without a run there is nothing to be found.
+    needs_labels : bool
+        Whether it says nothing of a data set without labels.
     """
 
     code: str
@@ -89,6 +91,7 @@ class Kind:
     help: str
     find: Callable[[Evidence], Iterable[Finding]]
     needs_run: bool = False
+    needs_labels: bool = False
 
     def finding(self, severity: str, title: str, advice: str, **more: object) -> Finding:
         """Return a finding of this kind; `more` are further fields of `Finding`."""

@@ -162,6 +162,10 @@ def _find(evidence: Evidence) -> Iterator[Finding]:
 
 
 SHORTCUT = Kind(
-    "TLX402", "shortcut", "whether light, size, format, camera or hour tell the label", _find
+    "TLX402",
+    "shortcut",
+    "whether light, size, format, camera or hour tell the label",
+    _find,
+    needs_labels=True,
 )
 KINDS = (SHORTCUT,)

@@ -80,5 +80,7 @@ def _expected(n: int, wrong: float) -> str:
     return f"about {wrong:.0f} of these are wrong, by the probabilities beside them"
 
 
-SUSPECT_LABEL = Kind("TLX101", "suspect-label", "labels that are probably wrong", _find)
+SUSPECT_LABEL = Kind(
+    "TLX101", "suspect-label", "labels that are probably wrong", _find, needs_labels=True
+)
 KINDS = (SUSPECT_LABEL,)

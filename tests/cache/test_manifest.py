@@ -254,8 +254,11 @@ def test_adopt_takes_over_how_unchanged_files_look():
 def test_a_copy_looks_as_its_original_does():
     manifest = manifest_of([0, 1, 0, 2])
     look(manifest, 0)
+    manifest.width[:], manifest.height[:] = [640, 0, 0, 0], [480, 0, 0, 0]
     manifest.adopt_pictures(manifest)
     assert manifest.measured.tolist() == [True, False, True, False]
+    assert manifest.width.tolist() == [640, 0, 640, 0]
+    assert manifest.height.tolist() == [480, 0, 480, 0]
 
 
 def test_adopt_pictures_keeps_what_is_measured_already():

@@ -72,3 +72,16 @@ def test_it_shows_itself_in_a_line_and_in_a_notebook_as_a_table(zoo):
     n = len(found.findings)
     assert repr(found) == f"<Audit of 'zoo': {n} finding{'s' * (n != 1)}, 0 of them grave>"
     assert found._repr_html_().count("<tr>") == n + 1
+
+
+def test_without_labels_what_needs_none_is_looked_for(place, add_dataset, draw, draw_thumbs):
+    X, _ = draw(40)
+    thumbs = draw_thumbs(40)
+    X[7], thumbs[7] = X[3], thumbs[3]
+    add_dataset("heap", X, [-1] * 40, thumbs=thumbs)
+    found = audit_run(workspace=place)
+    (note,) = found.not_looked_for
+    assert note.startswith("No image has a label")
+    assert "near-duplicate" in {one.name for one in found.findings}
+    assert not {one.name for one in found.findings} & {"small-class", "conflict", "suspect-label"}
+    assert {image.label for one in found.findings for image in one.images} == {""}
