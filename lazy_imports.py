@@ -107,6 +107,18 @@ def import_converter() -> Any:
         return importlib.import_module("openvino.tools.ovc").convert_model
 
 
+def import_quantizer() -> Any:
+    """Return the `nncf` module, which quantises OpenVINO's models, as silent as `import_openvino`.
+
+    It would report to the same server.
+    """
+    import_openvino()
+    with _LOCK, _without("openvino_telemetry"):
+        nncf = importlib.import_module("nncf")
+    nncf.set_log_level(logging.ERROR)
+    return nncf
+
+
 def _convert_model(*args: Any, **kwargs: Any) -> Any:
     return import_converter()(*args, **kwargs)
 

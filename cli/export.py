@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import textwrap
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -42,6 +41,20 @@ def export(
             "cats.onnx, with predictor.json beside it.",
         ),
     ] = None,
+    precision: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Of the weights: float32, or for openvino and litert float16 and int8, which are "
+            "judged by what they cost of the accuracy.",
+        ),
+    ] = "float32",
+    accept_loss: Annotated[
+        bool,
+        typer.Option(
+            "--accept-loss", help="Keep it even if more than a point of accuracy is lost."
+        ),
+    ] = False,
     check: Annotated[
         Path | None,
         typer.Option(
@@ -68,6 +81,8 @@ def export(
             format_,
             output,
             workspace=workspace,
+            precision=precision,
+            accept_loss=accept_loss,
             check=check,
             overwrite=force,
             progress=show,
@@ -84,7 +99,7 @@ def as_dict(done: Export) -> dict[str, Any]:
         "path": str(done.path),
         "bytes": done.bytes,
         "predictor": str(done.predictor_path),
-        "parity": asdict(done.parity),
+        "parity": done.parity.as_dict(),
     }
 
 
@@ -92,13 +107,26 @@ def as_text(done: Export) -> str:
     """Return what a person wants to read."""
     from ..deploy.formats.registry import get_format
 
-    compared = textwrap.fill(
-        f"Compared with run {done.predictor.run} on {done.parity.images} images, photo to "
-        f"probabilities: every label equal, no probability differs by more than "
-        f"{done.parity.largest_difference:.1e}.",
-        80,
-    )
-    lines = [f"{done.path}: {done.bytes / 1e6:.1f} MB, with {done.predictor_path.name}", compared]
+    lines = [
+        f"{done.path}: {done.bytes / 1e6:.1f} MB, with {done.predictor_path.name}",
+        textwrap.fill(compared_text(done), 80),
+    ]
     if get_format(done.predictor.format).predicts:
         lines.append(next_command("tlx predict {} PHOTO.jpg", done.path))
     return "\n".join(lines)
+
+
+def compared_text(done: Export) -> str:
+    """Return what the comparison of the file with its run gave."""
+    parity, run = done.parity, done.predictor.run
+    if parity.accuracy is None:
+        return (
+            f"Compared with run {run} on {parity.images} images, photo to probabilities: every "
+            f"label equal, no probability differs by more than {parity.largest_difference:.1e}."
+        )
+    value, low, high = (100 * parity.accuracy[key] for key in ("value", "low", "high"))
+    return (
+        f"In {done.predictor.precision} its accuracy on the {parity.images} images that run {run} "
+        f"was scored on changes by {value:+.1f} points ({low:+.1f} to {high:+.1f}); a probability "
+        f"differs by up to {parity.largest_difference:.1e}."
+    )

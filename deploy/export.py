@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -14,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from .._version import __version__
 from ..arguments import says_nearest_argument
-from ..cache.files import fsync_folder, make_folder, owner, storage_error
 from ..cache.spec import FeatureSpec
 from ..classify.runs.best import load_run
 from ..classify.runs.run import Run
@@ -36,11 +31,15 @@ from .parity import (
     reference,
     where_it_begins,
 )
-from .predictor import NAME, RULES, Predictor, digest_of, files_of, read_predictor
+from .place import aside, choose_place
+from .precision import ALLOWED, AccuracyChange, accuracy_change, calibration_pixels, held_out
+from .predictor import NAME, RULES, Predictor, digest_of, files_of
 
 if TYPE_CHECKING:
     import keras
 
+EXACT = "float32"  # the precision that is to say the very same
+_STEPS = 4
 _ERRORS = (0.01, 0.02, 0.05, 0.1)  # for which a threshold is noted, where one can be promised
 
 
@@ -78,6 +77,8 @@ def export_run(
     output: str | os.PathLike[str] | None = None,
     *,
     workspace: str | os.PathLike[str] = ".tlx",
+    precision: str = EXACT,
+    accept_loss: bool = False,
     check: str | os.PathLike[str] | None = None,
     runtime: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
@@ -99,6 +100,12 @@ def export_run(
         The folder to write, by default ``RUN-FORMAT`` here; or the network's file, with the suffix
         of the format, and ``predictor.json`` is then written into the same folder.
     workspace : path, default=".tlx"
+    precision : {"float32", "float16", "int8"}, default="float32"
+        Of the weights, where the format has it; ``"int8"`` is calibrated by 200 training images.
+        Such a network gives other probabilities. So it is judged by its accuracy on the images that
+        the run was scored on, and refused where it loses more than one point beyond chance.
+    accept_loss : bool, default=False
+        Keep it nevertheless.
     check : path, optional
         Folder of images to compare on; by default images of the run's data set.
     runtime : path, optional
@@ -119,7 +126,8 @@ def export_run(
     DataError
         If the run is no single network, `output` is there already, or there are no images.
     ParityError
-        If the file does not say what the run says; where the difference begins is said.
+        If the file does not say what the run says; where the difference begins is said. Or if it
+        loses too much of the accuracy.
 
     Examples
     --------
@@ -128,131 +136,50 @@ def export_run(
     >>> done.path.name, done.parity.labels_equal
     ('model.keras', True)
     """
-    kind = get_format(format)
-    kind.require()
+    kind, exact = get_format(format), precision == EXACT
+    kind.require(precision)
     if runtime is not None and not kind.takes_runtime:
         raise DataError(f"format {format} takes no runtime.", "Leave out --runtime.")
+    if check is not None and not exact:
+        raise DataError(
+            f"{precision} is judged by its accuracy on held-out images, whose labels are known.",
+            "Leave out --check.",
+        )
+    workspace = Workspace(workspace)
     run = load_run(run, workspace) if isinstance(run, str) else run
-    target = _target(run, kind, output)
-    target.check(overwrite)
-    images = check_images(run, Workspace(workspace), None if check is None else Path(check))
-    steps = 4
-    progress(0, steps)
+    place = choose_place(run.id if exact else f"{run.id}-{precision}", kind, output)
+    place.check(overwrite)
+    held = None if exact else held_out(run, workspace)
+    images = held.files if held else check_images(run, workspace, check and Path(check))
+    calibration = calibration_pixels(run, workspace) if precision == "int8" else None
+    progress(0, _STEPS)
     network = run_network(run)
     expected = reference(run, images)
-    progress(1, steps)
-    with _aside(target.folder) as folder:
-        predictor = _predictor(run, kind, target.name, network, "float32")
-        order = Order(
-            predictor.note,
-            runtime=None if runtime is None else Path(runtime),
-        )
-        _write(kind, network, folder / target.name, order)
-        progress(2, steps)
+    progress(1, _STEPS)
+    with aside(place) as folder:
+        predictor = _predictor(run, kind, place.name, network, precision)
+        order = Order(predictor.note, precision, calibration, runtime and Path(runtime))
+        _write(kind, network, folder / place.name, order)
+        progress(2, _STEPS)
         files = files_of(folder)
         predictor = replace(predictor, files=files, sha256=digest_of(folder, files))
         (folder / NAME).write_bytes(predictor.to_json())
-        parity = compare(expected.probabilities, probabilities_apart(folder, expected.files))
-        if not parity.good:
+        found = probabilities_apart(folder, expected.files)
+        parity = compare(expected.probabilities, found)
+        if held is not None:
+            change = accuracy_change(held, expected, found)
+            parity = replace(parity, accuracy=asdict(change))
+            if not (change.good or accept_loss):
+                raise _loses(kind, precision, change)
+        elif not parity.good:
             raise _differs(kind, parity, network, expected, order)
-        progress(3, steps)
-        predictor = replace(predictor, parity=asdict(parity))
+        progress(3, _STEPS)
+        predictor = replace(predictor, parity=parity.as_dict())
         (folder / NAME).write_bytes(predictor.to_json())
         size = sum((folder / name).stat().st_size for name in files)
-        target.take(folder, overwrite)
-    progress(4, steps)
-    return Export(target.folder / target.name, target.folder / NAME, size, predictor, parity)
-
-
-@dataclass(frozen=True)
-class _Target:
-    """Where an export goes: a folder of its own, or a file with ``predictor.json`` beside it."""
-
-    folder: Path
-    name: str
-    own_folder: bool
-
-    def check(self, overwrite: bool) -> None:
-        """Refuse a place that is taken, or that holds what is no export.
-
-        Raises
-        ------
-        DataError
-        """
-        there = [self.folder] if self.own_folder else [self.folder / self.name, self.folder / NAME]
-        taken = [path for path in there if path.exists() or path.is_symlink()]
-        if not taken:
-            return
-        if not overwrite:
-            raise DataError(
-                f"{taken[0]} is there already.", "Name another --output, or add --force."
-            )
-        if self.own_folder:
-            self._require_export()
-
-    def _require_export(self) -> None:
-        """Refuse to replace a folder that holds anything but an export."""
-        inside = {path.name for path in self.folder.iterdir()} if self.folder.is_dir() else None
-        known: set[str] = set()
-        if inside and NAME in inside:
-            known = {
-                NAME,
-                *(file.split("/")[0] for file in read_predictor(self.folder / NAME).files),
-            }
-        if inside is None or inside - known:
-            raise DataError(
-                f"{self.folder} is no export, or has other files in it; it is not replaced.",
-                "Name another --output.",
-            )
-
-    def take(self, made: Path, overwrite: bool) -> None:
-        """Give a finished folder its name, or its files theirs, ``predictor.json`` last."""
-        try:
-            if self.own_folder:
-                old = made.with_name(f"{made.name}.old")
-                if overwrite and self.folder.exists():
-                    self.folder.rename(old)
-                made.rename(self.folder)
-                shutil.rmtree(old, ignore_errors=True)
-            else:
-                for path in sorted(made.iterdir(), key=lambda path: path.name == NAME):
-                    path.replace(self.folder / path.name)
-                made.rmdir()
-            fsync_folder(self.folder.parent if self.own_folder else self.folder)
-        except OSError as error:
-            raise storage_error(error, self.folder) from error
-
-
-def _target(run: Run, kind: Format, output: str | os.PathLike[str] | None) -> _Target:
-    if output is None:
-        return _Target(Path(f"{run.id}-{kind.name}"), kind.file, True)
-    path = Path(output)
-    if kind.suffix and path.suffix.lower() == kind.suffix:
-        return _Target(path.parent, path.name, False)
-    return _Target(path, kind.file, True)
-
-
-@contextmanager
-def _aside(folder: Path) -> Iterator[Path]:
-    """Make a folder beside the place where it is to be; whatever happens, it is gone afterwards.
-
-    Raises
-    ------
-    StorageError
-        If it cannot be written there.
-    """
-    place = folder.parent if folder.name else folder
-    made = place / f".{folder.name[:32]}.{owner()}.{secrets.token_hex(4)}.tmp"
-    try:
-        make_folder(place.absolute())
-        made.mkdir()
-        yield made
-    except OSError as error:
-        if isinstance(error, TlxError):
-            raise
-        raise storage_error(error, folder) from error
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
+        place.take(folder, overwrite)
+    progress(_STEPS, _STEPS)
+    return Export(place.folder / place.name, place.folder / NAME, size, predictor, parity)
 
 
 def _write(kind: Format, network: keras.Model, path: Path, order: Order) -> None:
@@ -302,7 +229,7 @@ def _predictor(
         temperature=info.temperature,
         accuracy={"value": accuracy.value, "low": accuracy.low, "high": accuracy.high},
         rejection=_thresholds(run),
-        parity={"images": 0, "largest_difference": None, "labels_equal": False},
+        parity={"images": 0, "largest_difference": 0.0, "labels_equal": False},
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
 
@@ -332,4 +259,14 @@ def _differs(
         f"the {kind.name} file differs from the run by {parity.largest_difference:.1e} in a "
         f"probability ({TOLERANCE:g} is allowed), {labels}; {where}. Nothing was kept.",
         "Use another --format, and report this one.",
+    )
+
+
+def _loses(kind: Format, precision: str, change: AccuracyChange) -> ParityError:
+    """Return the error of a network that loses too much of the accuracy."""
+    return ParityError(
+        f"the {kind.name} file in {precision} loses {-100 * change.value:.1f} points of accuracy "
+        f"({-100 * change.high:.1f} to {-100 * change.low:.1f}) on {change.images} held-out "
+        f"images; more than {100 * ALLOWED:g} beyond chance is not kept.",
+        "Use --precision float32 or float16; or keep it all the same with --accept-loss.",
     )

@@ -191,6 +191,19 @@ def _unpacked(tensors: list[Any]) -> Any:
     return tensors[0] if len(tensors) == 1 else tensors
 
 
+def on_float_pixels(network: keras.Model) -> keras.Model:
+    """Return a flat network, its layers shared, that takes pixels as float32: some quantisers must.
+
+    Parameters
+    ----------
+    network : keras.Model
+        As `run_network` gives it.
+    """
+    keras = import_keras()
+    pixels = keras.Input(network.input_shape[1:], dtype="float32", name="image")
+    return keras.Model(pixels, network._run_through_graph(pixels), name=network.name)
+
+
 def free_name(name: str, taken: set[str]) -> str:
     """Return `name`, with underscores after it until no layer has it, and take it.
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -51,11 +51,25 @@ class Parity:
         Of any probability.
     labels_equal : bool
         Whether all images have the same most probable class.
+    accuracy : dict or None
+        Of fewer digits than float32 what that does to the accuracy on held-out images: ``value``,
+        ``low``, ``high`` and ``images``.
     """
 
     images: int
     largest_difference: float
     labels_equal: bool
+    accuracy: dict[str, float] | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the object of ``predictor.json``; nothing in it stands for "no number"."""
+        found = {
+            **asdict(self),
+            "largest_difference": self.largest_difference
+            if np.isfinite(self.largest_difference)
+            else None,
+        }
+        return found if self.accuracy else {k: v for k, v in found.items() if k != "accuracy"}
 
     @property
     def good(self) -> bool:

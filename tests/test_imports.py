@@ -26,6 +26,7 @@ DISTRIBUTIONS = {
     "keras_hub": "keras-hub",
     "matplotlib": "matplotlib",
     "fastapi": "fastapi",
+    "nncf": "nncf",
     "pandas": "pandas",
     "prometheus_client": "prometheus-client",
     "pyarrow": "pyarrow",

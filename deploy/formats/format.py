@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...errors import MissingExtraError
+from ...errors import MissingExtraError, TlxError
 
 if TYPE_CHECKING:
     import keras
@@ -74,6 +74,8 @@ class Format:
         The extra of tlx that installs them.
     precisions : tuple of str
         Of `PRECISIONS`.
+    int8_modules : tuple of str
+        What has to be installed for ``"int8"`` as well, by the extra ``int8``.
     predicts : bool
         Whether ``tlx predict`` takes such a file instead of a run.
     takes_runtime : bool
@@ -90,6 +92,7 @@ class Format:
     modules: tuple[str, ...] = ()
     extra: str = "export"
     precisions: Sequence[str] = ("float32",)
+    int8_modules: tuple[str, ...] = ()
     predicts: bool = False
     takes_runtime: bool = False
     order: int = 0
@@ -99,13 +102,22 @@ class Format:
         """Of the network's file, such as ``".onnx"``; ``""`` if it is a folder."""
         return Path(self.file).suffix
 
-    def require(self) -> None:
+    def require(self, precision: str = "float32") -> None:
         """Raise if something that the format needs is not installed; nothing is imported.
 
         Raises
         ------
+        TlxError
+            If it has no such precision.
         MissingExtraError
         """
-        for module in self.modules:
+        if precision not in self.precisions:
+            raise TlxError(
+                f"format {self.name} has no precision {precision!r}.",
+                f"It has {', '.join(self.precisions)}.",
+            )
+        needed = dict.fromkeys(self.modules, self.extra)
+        needed |= dict.fromkeys(self.int8_modules if precision == "int8" else (), "int8")
+        for module, extra in needed.items():
             if find_spec(module) is None:
-                raise MissingExtraError.of(module, self.extra)
+                raise MissingExtraError.of(module, extra)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from ...embed.engines.openvino import only_output
-from ...lazy_imports import import_converter, import_openvino, import_tensorflow
+from ...lazy_imports import import_converter, import_openvino, import_quantizer, import_tensorflow
 from .convert import quietly, signature
 from .format import OUTPUT, Classifier, Format, Order
 
@@ -28,6 +28,8 @@ def _write(network: keras.Model, path: Path, order: Order) -> None:
     function = classify.get_concrete_function()
     with quietly():
         model = only_output(convert_model(function), function.outputs[0].name)
+    if order.precision == "int8":
+        model = _quantized(model, order.calibration)
     model.input(0).tensor.set_names({"image"})
     model.input(0).node.set_friendly_name("image")
     model.output(0).tensor.set_names({OUTPUT})
@@ -35,6 +37,15 @@ def _write(network: keras.Model, path: Path, order: Order) -> None:
         text = value if isinstance(value, str) else json.dumps(value)
         model.set_rt_info(text, ["tlx", key])
     openvino.save_model(model, path, compress_to_fp16=order.precision == "float16")
+
+
+def _quantized(model: Any, calibration: np.ndarray | None) -> Any:
+    """Return the model with 8-bit weights and activations, by NNCF's post-training quantisation."""
+    assert calibration is not None
+    nncf = import_quantizer()
+    images = nncf.Dataset([calibration[i : i + 1] for i in range(len(calibration))])
+    with quietly():
+        return nncf.quantize(model, images, subset_size=len(calibration))
 
 
 def _open(path: Path) -> Classifier:
@@ -53,6 +64,8 @@ FORMAT: Final = Format(
     _write,
     _open,
     modules=("openvino",),
+    precisions=("float32", "float16", "int8"),
+    int8_modules=("nncf",),
     predicts=True,
     order=30,
 )
