@@ -30,7 +30,7 @@ def export(
         typer.Option(
             "--format",
             metavar="NAME",
-            help="What to write: keras, savedmodel, onnx, openvino or litert.",
+            help="What to write: keras, savedmodel, onnx, openvino, litert or web.",
         ),
     ] = "onnx",
     output: Annotated[
@@ -62,6 +62,14 @@ def export(
             help="Compare on the photos in this folder, not on those of the data set.",
         ),
     ] = None,
+    runtime: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="For web: an unpacked onnxruntime-web package to copy, so that the page needs "
+            "nothing from elsewhere.",
+        ),
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Take the place of an export that is there.")
     ] = False,
@@ -84,6 +92,7 @@ def export(
             precision=precision,
             accept_loss=accept_loss,
             check=check,
+            runtime=runtime,
             overwrite=force,
             progress=show,
         )
@@ -111,8 +120,11 @@ def as_text(done: Export) -> str:
         f"{done.path}: {done.bytes / 1e6:.1f} MB, with {done.predictor_path.name}",
         textwrap.fill(compared_text(done), 80),
     ]
-    if get_format(done.predictor.format).predicts:
+    kind = get_format(done.predictor.format)
+    if kind.predicts:
         lines.append(next_command("tlx predict {} PHOTO.jpg", done.path))
+    if kind.next_step:
+        lines.append(next_command(kind.next_step, done.predictor_path.parent))
     return "\n".join(lines)
 
 

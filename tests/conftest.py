@@ -77,6 +77,23 @@ def picture() -> Callable[..., bytes]:
 
 
 @pytest.fixture(scope="session")
+def camera_photo() -> Callable[..., bytes]:
+    """Return ``camera_photo(width, height, label, number)``, which gives a JPEG with edges."""
+
+    def make(width: int, height: int, label: str = "amber", number: int = 0) -> bytes:
+        coarse = Image.open(io.BytesIO(class_image(label, number, (24, 18))))
+        pixels = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC)).astype(int)
+        edges = 40 * (np.add.outer(np.arange(height) // 23, np.arange(width) // 31) % 2)
+        buffer = io.BytesIO()
+        Image.fromarray(np.clip(pixels + edges[..., None] - 20, 0, 255).astype(np.uint8)).save(
+            buffer, "JPEG", quality=92
+        )
+        return buffer.getvalue()
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def class_folders() -> Callable[[Path, Mapping[str, int]], Path]:
     """Return a function that fills ``folder/<class>/<number>.png``."""
 

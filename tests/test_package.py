@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import tlx
+from tlx.deploy.formats.web import PAGE
 
 ROOT = Path(tlx.__file__).parent
 # Their examples build the real backbone.
@@ -173,6 +174,7 @@ def test_wheel_holds_the_packages_and_nothing_else(wheel, source_files):
     expected = {str(Path("tlx") / path.relative_to(ROOT)) for path in source_files} | {
         "tlx/py.typed",
         *(f"tlx/report/page.{kind}" for kind in ("css", "html", "js")),
+        *(f"tlx/deploy/formats/page/{name}" for name in PAGE),
     }
     assert {name for name in names if ".dist-info/" not in name} == expected
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)

@@ -80,6 +80,8 @@ class Format:
         Whether ``tlx predict`` takes such a file instead of a run.
     takes_runtime : bool
         Whether it makes use of a runtime's folder.
+    next_step : str
+        A command that makes use of an export, whose folder takes the place of ``{}``.
     order : int
         Formats of a lower one are listed first.
     """
@@ -95,6 +97,7 @@ class Format:
     int8_modules: tuple[str, ...] = ()
     predicts: bool = False
     takes_runtime: bool = False
+    next_step: str = ""
     order: int = 0
 
     @property
