@@ -26,7 +26,9 @@ async function introduce() {
   const run = await answer.json();
   const { class_names: names, accuracy } = run.parameters;
   const percent = (share) => `${(100 * share).toFixed(1)}%`;
-  $("run").textContent = names.length <= 4 ? `${names.join(", ")}?` : `Which of ${names.length} classes is it?`;
+  $("run").textContent = names.length <= 4
+    ? `${names.slice(0, -1).join(", ")} or ${names.at(-1)}?`
+    : `Which of ${names.length} classes is it?`;
   $("meta").textContent = `${run.name}: right for ${percent(accuracy.value)} of the photos it was scored on ` +
     `(${percent(accuracy.low)} to ${percent(accuracy.high)})`;
 }
@@ -55,6 +57,7 @@ $("lock").addEventListener("submit", async (event) => {
 
 /* Photos in */
 function take(files) {
+  const cards = [];
   for (const file of files) {
     const card = $("card").content.firstElementChild.cloneNode(true);
     const image = card.querySelector("img");
@@ -66,9 +69,10 @@ function take(files) {
       card.querySelector(".gone").hidden = false;
     });
     image.src = URL.createObjectURL(file);
-    $("cards").prepend(card);
+    cards.push(card);
     waiting.push({ file, card });
   }
+  $("cards").prepend(...cards);
   if (files.length) $("found").hidden = false;
   next();
 }

@@ -142,10 +142,13 @@ class Opened(NamedTuple):
 
 @pytest.fixture
 def visit(browser) -> Iterator[Callable[..., Opened]]:
-    """Return ``visit(path, **options)``, which opens a file in a browser of its own memory."""
+    """Return ``visit(place, **options)``, which opens a page in a browser of its own memory.
+
+    The place is the path of a file, or the address of a server.
+    """
     contexts = []
 
-    def open_page(path: Path, **options: Any) -> Opened:
+    def open_page(place: Path | str, **options: Any) -> Opened:
         context = browser.new_context(**{"accept_downloads": True, **options})
         contexts.append(context)
         page = context.new_page()
@@ -157,7 +160,7 @@ def visit(browser) -> Iterator[Callable[..., Opened]]:
             "console",
             lambda said: found.errors.append(said.text) if said.type in _LOUD else None,
         )
-        page.goto(path.absolute().as_uri())
+        page.goto(place if isinstance(place, str) else place.absolute().as_uri())
         return found
 
     yield open_page
