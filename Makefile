@@ -50,6 +50,7 @@ bench: $(VENV)/.installed-dev $(DATA)
 	$(BENCH)/durability.py
 	$(BENCH)/logistic.py --max-seconds 600
 	$(BENCH)/honesty.py
+	$(BENCH)/serve.py $(DATA)
 
 demo/digits: $(VENV)/.installed
 	$(BIN)/tlx demo demo

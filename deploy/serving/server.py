@@ -17,6 +17,10 @@ from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from ...cache.spec import FeatureSpec
+from ...classify.opened import OpenedRun
+from ...classify.runs.best import load_run
+from ...embed.engines.openvino import is_converted
 from ...errors import MissingExtraError, TlxError
 from .metrics import MULTIPROCESS
 from .settings import Settings, check_settings
@@ -64,10 +68,33 @@ def serve(settings: Settings, tell: Callable[[str], None]) -> None:
     check_settings(settings)
     check_extra()
     with _listening(settings) as listening:
+        _convert_apart(settings)
         if settings.workers == 1:
             work(settings, listening, lambda: tell(address(listening)))
         else:
             _supervise(settings, listening, tell)
+
+
+def _convert_apart(settings: Settings) -> None:
+    """Convert a network that was never used here in a process of its own.
+
+    TensorFlow, which that takes, stays in memory for as long as its process lives. What goes wrong
+    there goes wrong again where it is told.
+    """
+    run = load_run(str(settings.run), trusted=settings.trusted)
+    specs = [FeatureSpec.from_json(source["spec"]) for source in run.sources]
+    if settings.engine == "tensorflow" or all(map(is_converted, specs)):
+        return
+    _log.warning("The network is converted, once for all: that takes half a minute.")
+    context = multiprocessing.get_context("spawn")
+    process = context.Process(target=_open_quietly, args=(settings,), daemon=True)
+    process.start()
+    process.join()
+
+
+def _open_quietly(settings: Settings) -> None:
+    with contextlib.suppress(TlxError):
+        OpenedRun(load_run(str(settings.run), trusted=settings.trusted), settings.engine)
 
 
 @contextlib.contextmanager

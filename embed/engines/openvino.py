@@ -115,6 +115,11 @@ def _converted_model(core: Any, backbone: Backbone, spec: FeatureSpec) -> tuple[
     return model, ""
 
 
+def is_converted(spec: FeatureSpec) -> bool:
+    """Tell whether the network of a spec can be loaded without TensorFlow."""
+    return load_converted(conversion_key(spec)) is not None
+
+
 def conversion_key(spec: FeatureSpec) -> str:
     """Return the name under which a converted model is kept, 64 hexadecimal digits.
 

@@ -12,7 +12,12 @@ from tlx.cache.spec import FeatureSpec
 from tlx.embed.backbones.registry import get_backbone
 from tlx.embed.engines import openvino
 from tlx.embed.engines.engine import EngineError
-from tlx.embed.engines.openvino import OpenVINOEngine, conversion_key, require_precision
+from tlx.embed.engines.openvino import (
+    OpenVINOEngine,
+    conversion_key,
+    is_converted,
+    require_precision,
+)
 from tlx.embed.engines.registry import load_engine
 from tlx.errors import StorageError, TlxError
 
@@ -46,7 +51,9 @@ def test_features_are_the_same_bits_in_any_batch(cache, lite0):
 
 
 def test_a_stored_model_gives_the_same_bits(own_cache, lite0):
+    assert not is_converted(shallow(lite0))
     fresh = OpenVINOEngine(lite0, shallow(lite0))(pixels(2))
+    assert is_converted(shallow(lite0))
     np.testing.assert_array_equal(OpenVINOEngine(lite0, shallow(lite0))(pixels(2)), fresh)
 
 
