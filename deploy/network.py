@@ -68,7 +68,14 @@ def run_network(run: Run) -> keras.Model:
         backbone = run_backbone(run, sources[0])
         network = backbone.build(specs[0].image_size)
         shared = replace(backbone, builder=lambda size, built=network: built)
-        taps = [feature_model(shared, spec).outputs[0] for spec in specs]
+        taken, known = {layer.name for layer in network.layers}, {*map(id, network.layers)}
+        taps = []
+        for spec in specs:
+            features = feature_model(shared, spec)
+            taps.append(features.outputs[0])
+            for layer in features.layers:
+                if id(layer) not in known:  # what pools this layer: another one is pooled alike
+                    layer.name = free_name(layer.name, taken)
         graphs.append((network, taps, [run.info.sources.index(source) for source in sources]))
     return assemble(graphs, layers, name=run.id)
 

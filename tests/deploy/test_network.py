@@ -13,6 +13,7 @@ from tlx.deploy.network import free_name, input_spec, run_network
 from tlx.deploy.parity import reference
 from tlx.embed.images import decode_image
 from tlx.errors import DataError
+from tlx.finetune.settings import Settings
 from tlx.lazy_imports import import_keras
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -98,3 +99,28 @@ def test_a_name_is_free_once():
     taken = {"logits"}
     assert free_name("logits", taken) == "logits_"
     assert free_name("logits", taken) == "logits__"
+
+
+def test_two_layers_of_one_backbone_are_one_forward_pass(leaving, photos, files, pixels, tmp_path):
+    name, place = f"keras:{leaving.parent / 'plain.keras'}", tmp_path / ".tlx"
+    prints = []
+    for layer in ("last", "to_float"):
+        options = {"layer": layer, "workspace": place, "engine": "tensorflow"}
+        prints.append(tlx.embed_images(photos, backbone=name, **options).spec.fingerprint)
+    run = tlx.fit_head("lda", features="+".join(prints), workspace=place)
+    assert difference(run, files, pixels) <= 1e-5
+    kinds = [type(layer).__name__ for layer in run_network(run).layers]
+    assert kinds.count("Conv2D") == 1
+
+
+def test_the_sources_of_a_head_keep_their_order(make_run, files, pixels):
+    assert difference(make_run("logreg", "nested+plain"), files, pixels) <= 1e-5
+
+
+@pytest.mark.slow
+def test_a_fine_tuned_network_leaves_as_it_is(make_run, leaving, files, pixels):
+    run = make_run("logreg", "plain")
+    options = {"settings": Settings(epochs=1), "keep": "finetuned", "unfreeze": "all"}
+    tuned = tlx.finetune_head(run.id, workspace=leaving, **options).run
+    assert tuned.info.sources[0]["weights"] == "model.keras"
+    assert difference(tuned, files, pixels) <= 1e-5
