@@ -7,10 +7,10 @@ DATA   ?= demo/digits
 BENCH  := env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python benchmarks
 
 # Tests of models from KerasHub, of the larger Lite networks, of data frames, and of saved
-# scikit-learn classifiers.
+# scikit-learn classifiers, and of exports in every format.
 EXTRAS := tests/embed/backbones/test_hub.py tests/embed/backbones/test_lite.py \
           tests/embed/test_embedder.py tests/classify/test_table.py tests/classify/heads/test_saved_estimator.py \
-          tests/cli/test_trust.py
+          tests/cli/test_trust.py tests/cli/test_predict_exported.py tests/deploy
 
 .PHONY: demo test test-slow test-extras test-browser check format bench clean
 
@@ -25,7 +25,7 @@ test: $(VENV)/.installed-dev
 test-slow: $(VENV)/.installed-dev
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile -m slow
 
-# What needs an optional package, and is skipped elsewhere: about 700 MB more to install.
+# What needs an optional package, and is skipped elsewhere: about 1 GB more to install.
 test-extras: $(VENV)/.installed-extras
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto $(EXTRAS)
 
@@ -83,5 +83,5 @@ build/axe-$(AXE)/axe.min.js:
 	  --file axe-core-$(AXE).tgz package/axe.min.js || echo "axe-core cannot be fetched."
 
 $(VENV)/.installed-extras: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --editable '.[dev,hub,lite1,lite2,skops]' pandas
+	$(BIN)/python -m pip install --quiet --editable '.[dev,export,hub,int8,lite1,lite2,skops]' pandas
 	touch $@ $(VENV)/.installed $(VENV)/.installed-dev

@@ -155,7 +155,14 @@ class _Engine:
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
         check_batch(batch, self._exported.predictor.image_size)
-        found = np.asarray(self._exported.classifier(batch), np.float32)
+        try:
+            found = np.asarray(self._exported.classifier(batch), np.float32)
+        except Exception as error:  # whatever a runtime raises of a network of another input
+            raise FormatError(
+                f"{self._exported.path} cannot be run on images of {batch.shape[1]} pixels: "
+                f"{' '.join(str(error).split())[:200]}",
+                "Export it again: tlx export RUN",
+            ) from error
         if found.shape != (len(batch), *self.output_shape):
             raise FormatError(
                 f"{self._exported.path} gives {found.shape} for {len(batch)} images, and "

@@ -240,13 +240,19 @@ def probabilities_apart(folder: Path, files: Sequence[str]) -> np.ndarray:
         asked, answer = Path(place, "files.json"), Path(place, "probabilities.npy")
         asked.write_text(json.dumps(list(files)), encoding="utf-8", errors="surrogateescape")
         command = [sys.executable, "-c", _START, "\n".join(sys.path), str(folder.absolute())]
-        done = subprocess.run(
-            [*command, str(asked), str(answer)],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_SECONDS,
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                [*command, str(asked), str(answer)],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise TlxError(
+                f"the written file has not classified {len(files)} images in {_SECONDS} seconds.",
+                "Use another --format.",
+            ) from error
         if done.returncode or not answer.exists():
             said = done.stderr.decode(errors="replace").strip().splitlines()
             raise TlxError(

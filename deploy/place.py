@@ -60,6 +60,9 @@ class Place:
     def take(self, made: Path, overwrite: bool) -> None:
         """Give a finished folder its name, or its files theirs, ``predictor.json`` last."""
         try:
+            for path in made.rglob("*"):
+                if path.is_file():
+                    _sync(path)
             if self.own_folder:
                 old = made.with_name(f"{made.name}.old")
                 if overwrite and self.folder.exists():
@@ -78,6 +81,12 @@ class Place:
             fsync_folder(self.folder.parent if self.own_folder else self.folder)
         except OSError as error:
             raise storage_error(error, self.folder) from error
+
+
+def _sync(path: Path) -> None:
+    """Make a file's bytes durable, so that no power cut leaves its name without them."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
 
 
 def choose_place(name: str, kind: Format, output: str | os.PathLike[str] | None) -> Place:

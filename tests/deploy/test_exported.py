@@ -98,6 +98,13 @@ def test_classes_that_the_network_does_not_have_are_refused(copied, photos):
         open_exported(copied).predict(photos / "bee")
 
 
+def test_a_network_of_another_input_is_refused(copied, photos):
+    told = json.loads((copied / NAME).read_text())
+    (copied / NAME).write_text(json.dumps({**told, "image_size": 8}))
+    with pytest.raises(FormatError, match="cannot be run on images of 8 pixels"):
+        open_exported(copied).predict(photos / "bee")
+
+
 def test_a_run_is_not_taken_for_a_file(folder, tmp_path):
     assert is_exported(str(folder / "model.onnx"))
     assert not is_exported(str(tmp_path / "model.onnx"))

@@ -10,8 +10,15 @@ import pytest
 from tlx.deploy.formats.format import Order
 from tlx.deploy.formats.keras import FORMAT
 from tlx.deploy.network import run_network
-from tlx.deploy.parity import Parity, check_images, compare, reference, where_it_begins
-from tlx.errors import DataError
+from tlx.deploy.parity import (
+    Parity,
+    check_images,
+    compare,
+    probabilities_apart,
+    reference,
+    where_it_begins,
+)
+from tlx.errors import DataError, TlxError
 from tlx.workspace import Workspace
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -90,3 +97,8 @@ def test_features_that_are_not_those_of_the_run_are_told(make_run, photos):
     note = {"class_names": run.class_names, "fit": "squash", "interpolation": "bilinear"}
     told = where_it_begins(FORMAT, run_network(run), other, Order(note))
     assert "Keras itself gives other features" in told
+
+
+def test_a_file_that_ends_its_process_is_told(photos, tmp_path):
+    with pytest.raises(TlxError, match=r"the written file cannot be used: .*predictor\.json"):
+        probabilities_apart(tmp_path, [str(photos / "ant" / "0000.png")])
