@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import sys
 import tempfile
 import threading
 import time
@@ -88,8 +89,22 @@ def _convert_apart(settings: Settings) -> None:
     _log.warning("The network is converted, once for all: that takes half a minute.")
     context = multiprocessing.get_context("spawn")
     process = context.Process(target=_open_quietly, args=(settings,), daemon=True)
-    process.start()
+    _start(process)
     process.join()
+
+
+def _start(process: Any) -> None:
+    """Start a process without having it run the command's own script again, as it else would."""
+    main = sys.modules["__main__"].__dict__
+    script = main.get("__file__")
+    if script is None or script.endswith(".py"):
+        process.start()
+        return
+    del main["__file__"]
+    try:
+        process.start()
+    finally:
+        main["__file__"] = script
 
 
 def _open_quietly(settings: Settings) -> None:
@@ -224,6 +239,8 @@ def _supervise(settings: Settings, listening: socket.socket, tell: Callable[[str
 def _replace_the_dead(
     crew: list[_Worker], context: Any, settings: Settings, listening: socket.socket
 ) -> None:
+    from prometheus_client.multiprocess import mark_process_dead
+
     for place, worker in enumerate(crew):
         if worker.process.is_alive():
             continue
@@ -233,6 +250,7 @@ def _replace_the_dead(
                 "Is there enough memory for so many --workers?",
             )
         _log.warning("A worker ended with code %s; another one starts.", worker.process.exitcode)
+        mark_process_dead(worker.process.pid)  # what it had in its queue is gone
         crew[place] = _Worker(context, settings, listening)
 
 
@@ -244,7 +262,7 @@ class _Worker:
         self.process = context.Process(
             target=_work_for_another, args=(settings, listening, theirs), daemon=True
         )
-        self.process.start()
+        _start(self.process)
         theirs.close()
         self.started = time.monotonic()
 

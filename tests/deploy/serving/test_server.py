@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
 
 import pytest
+from serving_helpers import SCRIPT
 
 from tlx.deploy.serving.server import address, serve
 from tlx.deploy.serving.settings import Settings
@@ -60,6 +64,18 @@ def test_workers_answer_count_together_and_end_with_the_first_process(start_serv
 
 def _serves(pid: int) -> bool:
     return b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+def test_workers_do_not_run_the_script_of_the_command_again(run_folder, environment, tmp_path):
+    """As an installed command has it, whether or not that asks for its own name."""
+    script = tmp_path / "command"
+    script.write_text(SCRIPT.replace('if __name__ == "__main__":', "if True:"))
+    asked = json.dumps({"port": 0, "workers": 2, "run": str(run_folder), "engine": "warp"})
+    done = subprocess.run(
+        [sys.executable, str(script), asked, "0"], env=environment, capture_output=True, text=True
+    )
+    # The worker, in which nothing is replaced, looks for that engine.
+    assert "unknown engine: 'warp'" in done.stderr, done.stderr
 
 
 def test_workers_end_when_the_first_process_is_killed(start_server):
