@@ -29,9 +29,11 @@ test-slow: $(VENV)/.installed-dev
 test-extras: $(VENV)/.installed-extras
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto $(EXTRAS)
 
-# The report in a real browser, with what finds barriers in it. One that is missing is a skip.
+# Pages in a real browser, with what finds barriers in them, and the exported one with what runs its
+# network. One that is missing is a skip.
 AXE := 4.10.3
-test-browser: $(VENV)/.installed-browser build/axe-$(AXE)/axe.min.js
+ORT := $(shell sed -n 's/^VERSION.*"\(.*\)"/\1/p' deploy/formats/web.py)
+test-browser: $(VENV)/.installed-browser build/axe-$(AXE)/axe.min.js build/onnxruntime-web-$(ORT)/package.json
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -m browser tests/browser
 
 check: $(VENV)/.installed-dev
@@ -71,7 +73,7 @@ $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
 
 # The browser comes from the system, where one may install it.
 $(VENV)/.installed-browser: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --editable '.[dev,browser]'
+	$(BIN)/python -m pip install --quiet --editable '.[dev,browser,export]'
 	command -v chromium || command -v google-chrome \
 	  || (apt-get update --quiet && apt-get install --yes --quiet chromium) \
 	  || echo "There is no Chromium here, and it cannot be installed."
@@ -81,6 +83,12 @@ build/axe-$(AXE)/axe.min.js:
 	mkdir -p $(@D)
 	cd $(@D) && npm pack --silent axe-core@$(AXE) && tar --extract --gzip --strip-components=1 \
 	  --file axe-core-$(AXE).tgz package/axe.min.js || echo "axe-core cannot be fetched."
+
+build/onnxruntime-web-$(ORT)/package.json:
+	mkdir -p $(@D)
+	cd $(@D) && npm pack --silent onnxruntime-web@$(ORT) && tar --extract --gzip --strip-components=1 \
+	  --file onnxruntime-web-$(ORT).tgz package/package.json package/dist/ort.wasm.bundle.min.mjs \
+	  package/dist/ort-wasm-simd-threaded.wasm || echo "onnxruntime-web cannot be fetched."
 
 $(VENV)/.installed-extras: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable '.[dev,export,hub,int8,lite1,lite2,skops]' pandas

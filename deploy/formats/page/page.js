@@ -6,6 +6,7 @@
  * with the hash that page.json has of it, also where it comes from another server.
  */
 (() => {
+  if (location.protocol === "file:") return; // what the page says already is what to do
   const SHOWN = 5; // classes a photo
   const MAX_PIXELS = 89478485; // as many as tlx reads
   const STRIP = 2 ** 22; // pixels that are read at once: some browsers have no larger canvases
@@ -30,7 +31,10 @@
   // Loading
 
   const load = async ({ url, integrity }) => {
-    const response = await fetch(url, { integrity, credentials: "omit", referrerPolicy: "no-referrer" });
+    const options = { integrity, credentials: "omit", referrerPolicy: "no-referrer" };
+    const response = await fetch(url, options).catch(() => {
+      throw new Error(`${url} cannot be reached, or is not the file that was exported.`);
+    });
     if (!response.ok) throw new Error(`${url}: ${response.status} ${response.statusText}`);
     return response.arrayBuffer();
   };
