@@ -17,6 +17,7 @@ from ..cache.spec import FeatureSpec
 from ..embed.engines.engine import Engine
 from ..embed.engines.registry import load_engine
 from ..embed.extract import NOT_FINITE, framing_of
+from ..embed.headers import MAX_PIXELS
 from ..embed.images import decode_images
 from ..errors import ImageError
 from ..reprs import html_table, shortened
@@ -140,8 +141,8 @@ class OpenedRun:
         kinds = {(s.image_size, s.fit, s.interpolation, s.view) for s in specs}
         return specs[0].image_size if len(kinds) == 1 and specs[0].view == 0 else None
 
-    def decode(self, data: bytes) -> Looks:
-        """Return what the run looks at of one image file.
+    def decode(self, data: bytes, max_pixels: int = MAX_PIXELS) -> Looks:
+        """Return what the run looks at of one image file of not more pixels than so many.
 
         Raises
         ------
@@ -150,7 +151,7 @@ class OpenedRun:
         """
         digest = digest_of(data)
         framings = [framing_of(spec, digest) for specs in self._specs for spec in specs]
-        return [decoded.pixels for decoded in decode_images(data, framings)]
+        return [decoded.pixels for decoded in decode_images(data, framings, False, max_pixels)]
 
     def judge(self, images: Sequence[Looks]) -> list[Judged | ImageError]:
         """Return what the run says of N images, or why it says nothing of one."""

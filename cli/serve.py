@@ -67,6 +67,9 @@ def serve(
     max_files: Annotated[
         int, typer.Option(min=1, max=1000, help="Most photos in one request.")
     ] = 32,
+    max_megapixels: Annotated[
+        int, typer.Option(min=1, max=89, help="Most pixels of a photo, in millions.")
+    ] = 64,
     timeout: Annotated[
         float, typer.Option(min=0.1, max=3600, help="Seconds within which a request must arrive.")
     ] = 30.0,
@@ -105,6 +108,7 @@ def serve(
         workers=workers,
         max_bytes=max_mib * 2**20,
         max_files=max_files,
+        max_pixels=max_megapixels * 1_000_000,
         seconds=timeout,
         queue=queue,
     )

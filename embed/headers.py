@@ -91,10 +91,10 @@ def check_header(data: bytes) -> None:
         _check_tags(data, "TIFF")
 
 
-def check_pixels(width: int, height: int) -> None:
-    """Refuse a picture of more pixels than `MAX_PIXELS`."""
-    if width * height > MAX_PIXELS:
-        limit = f"{MAX_PIXELS / 1e6:.0f} million"
+def check_pixels(width: int, height: int, most: int = MAX_PIXELS) -> None:
+    """Refuse a picture of more pixels than `most`."""
+    if width * height > most:
+        limit = f"{most / 1e6:.0f} million"
         raise ImageError(f"too many pixels: {width}x{height}, at most {limit}")
 
 

@@ -200,7 +200,12 @@ class Framing(NamedTuple):
         return whole, (self.size, self.size)
 
 
-def decode_images(data: bytes, framings: Sequence[Framing], measure: bool = False) -> list[Decoded]:
+def decode_images(
+    data: bytes,
+    framings: Sequence[Framing],
+    measure: bool = False,
+    max_pixels: int = MAX_PIXELS,
+) -> list[Decoded]:
     """Decode one file and frame it in several ways; see `decode_image`, which gives the same.
 
     A JPEG is decoded once for each scale that its framings ask for, any other file once. With
@@ -225,7 +230,7 @@ def decode_images(data: bytes, framings: Sequence[Framing], measure: bool = Fals
     try:
         with _pillow_warnings_ignored():
             check_header(data)
-            framed = [_frame(data, framing, loaded) for framing in framings]
+            framed = [_frame(data, framing, loaded, max_pixels) for framing in framings]
             if measure:
                 seen = dict(zip(framings, framed, strict=True))
                 picture = _measured(data, seen, next(iter(loaded.values())))
@@ -252,13 +257,15 @@ class _Picture(NamedTuple):
     exif: bytes
 
 
-def _frame(data: bytes, framing: Framing, loaded: dict[float, _Picture]) -> Decoded:
+def _frame(
+    data: bytes, framing: Framing, loaded: dict[float, _Picture], max_pixels: int
+) -> Decoded:
     """Frame the picture in `data`, which is decoded unless `loaded` has it at the right scale."""
     reduced = format_of(data[:16]) == "JPEG" and framing.interpolation != "nearest"
-    scale = _reduce(data, framing, loaded) if reduced else _WHOLE
+    scale = _reduce(data, framing, loaded, max_pixels) if reduced else _WHOLE
     if scale not in loaded:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            check_pixels(*image.size)
+            check_pixels(*image.size, max_pixels)
             image.load()
             # After loading: some versions of Pillow turn a TIFF then.
             loaded[scale] = _picture(image, *image.size)
@@ -279,13 +286,13 @@ def _frame(data: bytes, framing: Framing, loaded: dict[float, _Picture]) -> Deco
     return Decoded(framing.view.apply(pixels) if framing.view else pixels, width, height)
 
 
-def _reduce(data: bytes, framing: Framing, loaded: dict[float, _Picture]) -> float:
+def _reduce(data: bytes, framing: Framing, loaded: dict[float, _Picture], max_pixels: int) -> float:
     """Decode a JPEG at the smallest scale of 1, 1/2, 1/4, 1/8 that suffices, and return the scale.
 
     Decoding at 1/s needs s^2 times fewer inverse transforms.
     """
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-        check_pixels(*image.size)
+        check_pixels(*image.size, max_pixels)
         width, height = image.size
         (left, top, right, bottom), target = framing.place(width, height)
         wanted = (

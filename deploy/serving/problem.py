@@ -27,11 +27,16 @@ class ProblemError(Exception):
         self.status, self.detail, self.headers = status, detail, dict(headers or {})
 
     @property
+    def title(self) -> str:
+        """The status in words."""
+        return http.HTTPStatus(self.status).phrase
+
+    @property
     def body(self) -> bytes:
         """The JSON object."""
         told = {
             "type": "about:blank",
-            "title": http.HTTPStatus(self.status).phrase,
+            "title": self.title,
             "status": self.status,
             "detail": self.detail,
         }

@@ -213,7 +213,7 @@ class Service:
     def _decode(self, opened: OpenedRun, photo: Photo) -> Looks:
         data = photo.file.read()  # here, so that no more are held than are decoded at once
         with self.metrics.stage.labels("decode").time():
-            return opened.decode(data)
+            return opened.decode(data, self.settings.max_pixels)
 
     def _compute(self, images: Sequence[Looks]) -> list[Judged | ImageError]:
         start = time.perf_counter()

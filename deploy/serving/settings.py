@@ -36,6 +36,8 @@ class Settings:
         Processes.
     max_bytes, max_files : int
         Of one request.
+    max_pixels : int
+        Of one photo.
     seconds : float
         In which a request must have arrived.
     queue : int
@@ -54,6 +56,7 @@ class Settings:
     workers: int = 1
     max_bytes: int = 32 * 2**20
     max_files: int = 32
+    max_pixels: int = 64_000_000
     seconds: float = 30.0
     queue: int = 128
 

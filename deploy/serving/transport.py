@@ -10,12 +10,24 @@ from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from .problem import MEDIA_TYPE, ProblemError, busy
+
 MOST = 512  # connections
-_FULL = (
-    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n"
-    b"Content-Type: application/problem+json\r\nContent-Length: 84\r\n\r\n"
-    b'{"type": "about:blank", "title": "Service Unavailable", "status": 503, "detail": ""}'
-)
+
+
+def _response(problem: ProblemError) -> bytes:
+    """Return a refusal as it is sent where no request was understood, or none is to be read."""
+    body = problem.body
+    head = {
+        "Content-Type": MEDIA_TYPE,
+        "Content-Length": str(len(body)),
+        "Connection": "close",
+        "X-Content-Type-Options": "nosniff",
+        **problem.headers,
+    }
+    lines = [f"HTTP/1.1 {problem.status} {problem.title}"]
+    lines += [f"{name}: {value}" for name, value in head.items()]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
 
 
 def impatient(seconds: float) -> type[H11Protocol]:
@@ -34,7 +46,7 @@ def impatient(seconds: float) -> type[H11Protocol]:
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             if len(self.connections) >= MOST:
-                transport.write(_FULL)
+                transport.write(_response(busy("Too many are connected. Come again in a second.")))
                 transport.close()
                 return
             super().connection_made(transport)
@@ -55,6 +67,10 @@ def impatient(seconds: float) -> type[H11Protocol]:
             self._stop()
             if self.transport is not None:
                 super().connection_lost(exc)
+
+        def send_400_response(self, msg: str) -> None:
+            self.transport.write(_response(ProblemError(400, "This is no request of HTTP/1.1.")))
+            self.transport.close()
 
         def on_response_complete(self) -> None:
             self._stop()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import struct
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from PIL import Image
 from serving_helpers import form, pixels
 
 from tlx.classify.predict import predict_images
@@ -67,6 +69,13 @@ def test_what_is_no_form_with_photos_is_a_problem(served, kind, body, status, de
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json["status"] == status
     assert detail in answer.json["detail"]
+
+
+def test_a_photo_of_too_many_pixels_is_refused_by_what_it_claims(served):
+    buffer = io.BytesIO()
+    Image.new("1", (9000, 8000)).save(buffer, "PNG")
+    (row,) = served.predict(("wide.png", buffer.getvalue())).json["predictions"]
+    assert row["error"] == "too many pixels: 9000x8000, at most 64 million"
 
 
 def test_too_many_photos_are_refused(served):

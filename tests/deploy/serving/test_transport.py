@@ -8,6 +8,8 @@ import time
 
 import pytest
 
+from tlx.deploy.serving.transport import MOST
+
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: localhost\r\nX: "])
 def test_half_open_connections_are_closed_in_time(served, sent):
@@ -49,6 +51,24 @@ def test_what_is_no_http_is_refused_and_the_next_is_answered(served, head):
         line.settimeout(10)
         with contextlib.suppress(ConnectionError):  # it may close before all is sent
             line.sendall(head)
-            answer = line.recv(100)
+            while piece := line.recv(4000):
+                answer += piece
     assert answer == b"" or answer.split()[1].startswith(b"4")
+    assert answer == b"" or b"application/problem+json" in answer
     assert served.get("/v2/health/ready").status == 200
+
+
+def test_too_many_connections_are_told_to_come_later(start_server):
+    server = start_server()
+    lines = []
+    try:
+        for _ in range(MOST):
+            lines.append(socket.create_connection((server.host, server.port), 10))
+        refused = server.get("/v2/health/live")
+        assert (refused.status, refused.headers["retry-after"]) == (503, "1")
+        assert "Too many are connected" in refused.json["detail"]
+    finally:
+        for line in lines:
+            line.close()
+    time.sleep(0.5)
+    assert server.get("/v2/health/live").status == 200
