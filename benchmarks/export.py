@@ -42,7 +42,7 @@ def installed() -> list[Any]:
             print(f"{kind.name} is left out: {error.cause}")
         else:
             found.append(kind)
-    return [kind for kind in found if not kind.takes_runtime]
+    return [kind for kind in found if kind.check_runtime is None]
 
 
 def pixels_of(run: Any, expected: Reference) -> np.ndarray:

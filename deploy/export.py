@@ -138,8 +138,10 @@ def export_run(
     """
     kind, exact = get_format(format), precision == EXACT
     kind.require(precision)
-    if runtime is not None and not kind.takes_runtime:
-        raise DataError(f"format {format} takes no runtime.", "Leave out --runtime.")
+    if runtime is not None:
+        if kind.check_runtime is None:
+            raise DataError(f"format {format} takes no runtime.", "Leave out --runtime.")
+        kind.check_runtime(Path(runtime))
     if check is not None and not exact:
         raise DataError(
             f"{precision} is judged by its accuracy on held-out images, whose labels are known.",

@@ -78,8 +78,9 @@ class Format:
         What has to be installed for ``"int8"`` as well, by the extra ``int8``.
     predicts : bool
         Whether ``tlx predict`` takes such a file instead of a run.
-    takes_runtime : bool
-        Whether it makes use of a runtime's folder.
+    check_runtime : callable or None
+        ``check_runtime(folder)`` refuses a folder that is not the runtime that the format copies
+        beside the network, before any work; None where it copies none.
     next_step : str
         A command that makes use of an export, whose folder takes the place of ``{}``.
     order : int
@@ -96,7 +97,7 @@ class Format:
     precisions: Sequence[str] = ("float32",)
     int8_modules: tuple[str, ...] = ()
     predicts: bool = False
-    takes_runtime: bool = False
+    check_runtime: Callable[[Path], object] | None = field(default=None, repr=False)
     next_step: str = ""
     order: int = 0
 

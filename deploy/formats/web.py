@@ -41,7 +41,7 @@ _FETCH: Final = f"npm pack onnxruntime-web@{VERSION} && tar xf onnxruntime-web-{
 
 def _write(network: keras.Model, path: Path, order: Order) -> None:
     """Write the network and the page beside it, with a copy of the runtime if one was named."""
-    own = {} if order.runtime is None else _find(order.runtime)
+    own = {} if order.runtime is None else find_runtime(order.runtime)
     ONNX.write(network, path, order)
     parts: dict[str, Any] = {"network": _part(path.name, path.stat().st_size, integrity(path))}
     for kind, (name, size, expected) in RUNTIME.items():
@@ -61,7 +61,7 @@ def _part(url: str, size: int, hashed: str) -> dict[str, Any]:
     return {"url": url, "bytes": size, "integrity": hashed}
 
 
-def _find(folder: Path) -> dict[str, Path]:
+def find_runtime(folder: Path) -> dict[str, Path]:
     """Return the files of the runtime in an unpacked package, which has to be the pinned one.
 
     Raises
@@ -95,7 +95,7 @@ FORMAT: Final = Format(
     _write,
     ONNX.open,
     modules=ONNX.modules,
-    takes_runtime=True,
+    check_runtime=find_runtime,
     next_step="python -m http.server --bind 127.0.0.1 --directory {}",
     order=60,
 )
