@@ -152,7 +152,7 @@ def export_run(
     place = choose_place(run.id if exact else f"{run.id}-{precision}", kind, output)
     place.check(overwrite)
     held = None if exact else held_out(run, workspace)
-    images = held.files if held else check_images(run, workspace, check and Path(check))
+    images = held.files if held else check_images(run, workspace, _path(check))
     calibration = calibration_pixels(run, workspace) if precision == "int8" else None
     progress(0, _STEPS)
     network = run_network(run)
@@ -160,7 +160,7 @@ def export_run(
     progress(1, _STEPS)
     with aside(place) as folder:
         predictor = _predictor(run, kind, place.name, network, precision)
-        order = Order(predictor.note, precision, calibration, runtime and Path(runtime))
+        order = Order(predictor.note, precision, calibration, _path(runtime))
         _write(kind, network, folder / place.name, order)
         progress(2, _STEPS)
         files = files_of(folder)
@@ -182,6 +182,10 @@ def export_run(
         place.take(folder, overwrite)
     progress(_STEPS, _STEPS)
     return Export(place.folder / place.name, place.folder / NAME, size, predictor, parity)
+
+
+def _path(given: str | os.PathLike[str] | None) -> Path | None:
+    return None if given is None else Path(given)
 
 
 def _write(kind: Format, network: keras.Model, path: Path, order: Order) -> None:

@@ -124,7 +124,7 @@ def check_images(
                 f"the images of run {run.id} are not known here: {error}",
                 "Name a folder of such images: tlx export --check FOLDER",
             ) from error
-        files = [manifest.file(i) for i in np.flatnonzero(manifest.usable)]
+        files = [manifest.file(i) for i in np.flatnonzero(manifest.usable).tolist()]
         files = [file for file in files if Path(file).is_file()]
         if not files:
             raise DataError(

@@ -99,8 +99,8 @@ def calibration_pixels(run: Run, workspace: Workspace) -> np.ndarray:
     ):
         try:
             data = Path(files[place]).read_bytes()
-            framing = {"fit": spec.fit, "interpolation": spec.interpolation}
-            pixels.append(decode_image(data, spec.image_size, **framing).pixels)
+            size, how = spec.image_size, spec.interpolation
+            pixels.append(decode_image(data, size, fit=spec.fit, interpolation=how).pixels)
         except (OSError, ImageError):
             continue
     if not pixels:

@@ -139,7 +139,8 @@ def read_predictor(path: Path) -> Predictor:
         ) from error
     known = {field.name for field in fields(Predictor)}
     values = {key: value for key, value in found.items() if key in known}
-    return Predictor(**values | {"class_names": tuple(found["class_names"])})
+    values["class_names"] = tuple(found["class_names"])
+    return Predictor(**values)
 
 
 def _check(found: dict[str, Any]) -> None:
