@@ -160,9 +160,9 @@ class OpenedRun:
             seen = [_features(engine, spec, np.stack(next(looks))) for spec in specs]
             columns.append(mean_of(seen))
         X = np.hstack(columns)
-        good = np.isfinite(X).all(axis=1)
+        good: Any = np.isfinite(X).all(axis=1)
         said = iter(judge(self.run, self._head, self._neighbours, X[good]) if good.any() else [])
-        return [next(said) if fine else ImageError(NOT_FINITE) for fine in good.tolist()]
+        return [next(said) if fine else ImageError(NOT_FINITE) for fine in good]
 
 
 def _features(engine: Engine, spec: FeatureSpec, pixels: np.ndarray) -> np.ndarray:

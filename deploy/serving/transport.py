@@ -75,6 +75,8 @@ def impatient(seconds: float) -> type[H11Protocol]:
         def on_response_complete(self) -> None:
             self._stop()
             super().on_response_complete()
+            if not self.cycle.response_complete:  # the next one was there already
+                self._start()
 
         def _start(self) -> None:
             self._timer = self.loop.call_later(seconds, self._late, False)

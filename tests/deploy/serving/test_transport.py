@@ -34,6 +34,19 @@ def test_a_second_request_may_not_dawdle_either(served):
             assert line.recv(100) == b""
 
 
+def test_requests_sent_at_once_are_answered_in_turn_and_the_last_may_not_dawdle(served):
+    whole = b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    cut = whole.replace(b"GET", b"POST").replace(b"\r\n\r\n", b"\r\nContent-Length: 9\r\n\r\n")
+    answer, start = b"", time.monotonic()
+    with socket.create_connection((served.host, served.port), 10) as line:
+        line.sendall(3 * whole + cut)
+        with contextlib.suppress(ConnectionResetError):
+            while piece := line.recv(4000):
+                answer += piece
+    assert time.monotonic() - start < 9
+    assert answer.count(b"HTTP/1.1 200") == 3
+
+
 @pytest.mark.parametrize(
     "head",
     [
