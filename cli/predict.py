@@ -45,8 +45,8 @@ def predict(
         str,
         typer.Argument(
             metavar="RUN",
-            help="Id of a run, path of its folder, or 'best' (see tlx evaluate); or an exported "
-            ".onnx or .xml file with its predictor.json.",
+            help="Id of a run, path of its folder, or 'best' (see tlx evaluate); or the file "
+            "of an exported network with its predictor.json.",
         ),
     ],
     paths: Annotated[
@@ -114,12 +114,11 @@ def predict(
     from ..classify.opened import predictions_dict
     from ..classify.predict import check_request, find_images, label_images
     from ..classify.runs.best import load_run
-    from ..deploy.exported import is_exported
 
     if output is not None and output.suffix.lower() not in (".csv", ".json"):
         raise DataError(f"--output {output} is neither .csv nor .json.", "Name it labels.csv, say.")
     files = _expand(paths)
-    if is_exported(run):
+    if Path(run).suffix and os.path.isfile(run):  # a run is a name or a folder
         others = {"tta": tta, "prior": prior, "cost": cost, "positive": positive, "trust": trust}
         _predict_exported(run, files, output, reject, as_json, others)
         return

@@ -18,7 +18,7 @@ from ..embed.images import DECODER_REVISION
 from ..errors import DataError, FormatError, UnknownNameError
 from ..progress import Progress, silent
 from .formats.format import Classifier
-from .formats.registry import formats, get_format
+from .formats.registry import get_format
 from .predictor import NAME, Predictor, digest_of, read_predictor
 
 
@@ -170,18 +170,6 @@ class _Engine:
                 "Export it again: tlx export RUN",
             )
         return found
-
-
-def is_exported(path: str) -> bool:
-    """Return whether a path is that of an exported network, by its name, that tlx can predict with.
-
-    Examples
-    --------
-    >>> is_exported("no such file.onnx")
-    False
-    """
-    suffixes = {each.suffix for each in formats().values() if each.predicts}
-    return Path(path).suffix.lower() in suffixes and Path(path).is_file()
 
 
 def open_exported(path: str | os.PathLike[str]) -> Exported:

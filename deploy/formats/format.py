@@ -77,7 +77,7 @@ class Format:
     int8_modules : tuple of str
         What has to be installed for ``"int8"`` as well, by the extra ``int8``.
     predicts : bool
-        Whether ``tlx predict`` takes such a file instead of a run.
+        Whether ``tlx predict`` with such a file starts without TensorFlow, and is advised.
     check_runtime : callable or None
         ``check_runtime(folder)`` refuses a folder that is not the runtime that the format copies
         beside the network, before any work; None where it copies none.

@@ -76,5 +76,6 @@ FORMAT: Final = Format(
     _open,
     modules=("ai_edge_litert",),
     precisions=("float32", "float16", "int8"),
+    predicts=True,
     order=40,
 )

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tlx.deploy.export import export_run
-from tlx.deploy.exported import is_exported, open_exported
+from tlx.deploy.exported import open_exported
 from tlx.deploy.predictor import NAME
 from tlx.errors import DataError, FormatError
 
@@ -103,13 +103,6 @@ def test_a_network_of_another_input_is_refused(copied, photos):
     (copied / NAME).write_text(json.dumps({**told, "image_size": 8}))
     with pytest.raises(FormatError, match="cannot be run on images of 8 pixels"):
         open_exported(copied).predict(photos / "bee")
-
-
-def test_a_run_is_not_taken_for_a_file(folder, tmp_path):
-    assert is_exported(str(folder / "model.onnx"))
-    assert not is_exported(str(tmp_path / "model.onnx"))
-    assert not is_exported("logreg-1")
-    assert not is_exported(str(folder / NAME))
 
 
 def test_it_is_opened_and_predicts_without_tensorflow(folder, photos, python):

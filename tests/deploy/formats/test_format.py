@@ -12,6 +12,7 @@ from tlx.deploy.export import export_run
 from tlx.deploy.formats.format import PRECISIONS, Format, Order
 from tlx.deploy.formats.registry import formats
 from tlx.deploy.network import run_network
+from tlx.deploy.parity import TOLERANCE
 from tlx.errors import MissingExtraError
 
 pytestmark = [
@@ -86,7 +87,7 @@ class TestEveryFormat:
 @pytest.mark.parametrize("model", heads())
 def test_every_head_on_two_backbones(model, backbone, kind, network, tmp_path):
     found = written(kind, network(model, backbone), tmp_path)
-    np.testing.assert_allclose(found, np.asarray(network(model, backbone)(BATCH)), atol=1e-5)
+    np.testing.assert_allclose(found, np.asarray(network(model, backbone)(BATCH)), atol=TOLERANCE)
 
 
 @pytest.mark.slow
