@@ -6,6 +6,7 @@ uvicorn waits for ever for the head of a request, and takes any number of connec
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -50,6 +51,9 @@ def impatient(seconds: float) -> type[H11Protocol]:
                 transport.close()
                 return
             super().connection_made(transport)
+            # asyncio does so only for sockets that name their protocol. Else the body of an answer
+            # waits for the client to confirm its head, which takes that 40 ms.
+            transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._start()
 
         def data_received(self, data: bytes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import socket
 import time
 
@@ -20,6 +21,19 @@ def test_half_open_connections_are_closed_in_time(served, sent):
             assert line.recv(100) == b""
     assert 1 < time.monotonic() - start < 6
     assert served.get("/v2/health/ready").status == 200
+
+
+def test_no_part_of_an_answer_waits_for_the_client_to_confirm_the_other(served):
+    """Head and body are two packets; the second one would come 40 ms later."""
+    line = http.client.HTTPConnection(served.host, served.port, timeout=10)
+    times = []
+    for _ in range(60):
+        start = time.perf_counter()
+        line.request("GET", "/v2/health/live")
+        line.getresponse().read()
+        times.append(time.perf_counter() - start)
+    line.close()
+    assert min(times[-20:]) < 0.03
 
 
 def test_a_second_request_may_not_dawdle_either(served):
