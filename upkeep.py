@@ -60,6 +60,8 @@ class Merged:
         New features by fingerprint.
     datasets : list of str
         Data sets that were added.
+    parts : int
+        Parts of data sets that came in: `tlx embed` of the whole makes the data set of them.
     left_out : list of str
         Data sets that are here already, and stay as they are; their new features are there.
     corrections : dict of str to int
@@ -70,6 +72,7 @@ class Merged:
 
     images: dict[str, int] = field(default_factory=dict)
     datasets: list[str] = field(default_factory=list)
+    parts: int = 0
     left_out: list[str] = field(default_factory=list)
     corrections: dict[str, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
@@ -92,7 +95,7 @@ def verify_cache(workspace: Workspace, progress: Progress = silent) -> Verificat
     tick = _counter(progress, sum(len(store.shards()) for store in stores))
     specs = [verify(store, tick) for store in stores]
     broken = []
-    for path in _manifests(workspace):
+    for path in _all_manifests(workspace):
         try:
             Manifest.load(path)
         except FileNotFoundError:
@@ -132,7 +135,8 @@ def compact_cache(
         If the disk is full or the like. Nothing is lost: a shard is removed only after its rows
         stand elsewhere.
     """
-    remove_stale_temporaries(workspace.root / "datasets")
+    for folder in (workspace.root / "datasets", workspace.parts):
+        remove_stale_temporaries(folder)
     stores = _select(workspace, spec)
     tick = _counter(progress, 2 * sum(len(store.shards()) for store in stores))
     return [compact(store, tick) for store in stores]
@@ -196,7 +200,7 @@ def merge_workspace(workspace: Workspace, other: Workspace, progress: Progress =
     DataError
         If `other` is no workspace, or the same as `workspace`.
     """
-    if not other.cache.is_dir() and not (other.root / "datasets").is_dir():
+    if not any(map(Path.is_dir, (other.cache, other.parts, other.root / "datasets"))):
         raise DataError(
             f"{other.root} is no workspace: it has no cache.", "Name a folder such as other/.tlx"
         )
@@ -207,11 +211,13 @@ def merge_workspace(workspace: Workspace, other: Workspace, progress: Progress =
     tick = _counter(progress, 2 * sum(map(len, shards.values())))
     for folder, foreign in shards.items():
         _merge_spec(workspace.cache, folder.name, foreign, merged, tick)
-    paths = _manifests(other)
+    paths = _all_manifests(other)
     refused = check_apart("manifest", paths)
     merged.problems += refused.values()
     for path in paths:
-        if path not in refused:
+        if path.parent == other.parts and path not in refused:
+            _merge_part(workspace, path, merged)
+        elif path not in refused:
             name = _merge_manifest(workspace, path, merged)
             if name is not None:
                 _merge_corrections(workspace, name, other, path.stem, merged)
@@ -286,10 +292,15 @@ def _manifests(workspace: Workspace) -> list[Path]:
     return shard_files(workspace.root / "datasets")
 
 
+def _all_manifests(workspace: Workspace) -> list[Path]:
+    """Return the manifests of data sets, and those of parts that no data set was made of yet."""
+    return _manifests(workspace) + shard_files(workspace.parts)
+
+
 def _named_digests(workspace: Workspace) -> set[bytes]:
-    """Return the digests of all images of all data sets."""
+    """Return the digests of all images of all data sets and parts."""
     named: set[bytes] = set()
-    for path in _manifests(workspace):
+    for path in _all_manifests(workspace):
         manifest = Manifest.load(path)
         named.update(digest_bytes(manifest.digest[manifest.hashed]))
     return named
@@ -384,6 +395,26 @@ def _merge_manifest(workspace: Workspace, path: Path, merged: Merged) -> str | N
             return name
     merged.left_out.append(theirs.name)
     return None
+
+
+def _merge_part(workspace: Workspace, path: Path, merged: Merged) -> None:
+    """Take in what another workspace knows of a part, unless there is something newer here."""
+    target = workspace.parts / path.name
+    try:
+        when = path.stat().st_mtime_ns
+        theirs = Manifest.load(path)
+        check_slug(theirs.name, "data set name")
+        if target.exists() and target.stat().st_mtime_ns >= when:
+            return
+    except FileNotFoundError:
+        return
+    except (DataError, FormatError) as error:
+        merged.problems.append(error.cause)
+        return
+    theirs.save(target)
+    with contextlib.suppress(OSError):
+        os.utime(target, ns=(when, when))
+    merged.parts += 1
 
 
 def _merge_corrections(

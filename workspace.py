@@ -70,6 +70,11 @@ class Workspace:
         """Folder of the near-duplicates that were found, a file a set of images and features."""
         return self.root / "near"
 
+    @property
+    def parts(self) -> Path:
+        """Folder of what is known of parts of data sets that are not complete yet."""
+        return self.root / "parts"
+
     def manifest_path(self, name: str) -> Path:
         """Return where the manifest of data set `name` is."""
         return self.root / "datasets" / f"{name}.h5"

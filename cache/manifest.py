@@ -161,6 +161,10 @@ class Manifest:
         have been put right without a trace in size or mtime.
         """
         self.sources = previous.sources
+        self.recall(previous)
+
+    def recall(self, previous: Manifest) -> None:
+        """Take over only what `adopt` does of the images that this one does not know yet."""
         comparable = previous.root == self.root and previous.decoder == self.decoder
         if not comparable or len(previous) == 0:
             return
@@ -168,6 +172,7 @@ class Manifest:
         rows = np.array([known.get(path, -1) for path in self.path], np.intp)
         same = (
             (rows >= 0)
+            & ~self.hashed
             & previous.hashed[rows]
             & (previous.size[rows] == self.size)
             & (previous.mtime_ns[rows] == self.mtime_ns)

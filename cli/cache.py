@@ -235,6 +235,9 @@ def merge_text(merged: Merged) -> str:
         lines = ["no new features" + ("" if merged.problems else ": all are here already")]
     if merged.datasets:
         lines.append(f"new data sets: {', '.join(merged.datasets)} (choose one with --dataset)")
+    if merged.parts:
+        told = f"{_number(merged.parts, 'part')} of data sets; after the last: tlx embed DATA"
+        lines.append(in_workspace(told))
     if merged.left_out:
         lines.append(f"here already, left as they are: {', '.join(merged.left_out)}")
     if merged.corrections:

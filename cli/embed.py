@@ -72,6 +72,14 @@ def embed(
         int,
         typer.Option(min=0, max=100, help="Embed so many augmented views of each image as well."),
     ] = 0,
+    part: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N",
+            help="Embed only this part of the images, such as 3/16. The last "
+            "command, without it, makes the data set.",
+        ),
+    ] = None,
     validation_fraction: Annotated[
         float | None,
         typer.Option(
@@ -116,12 +124,14 @@ def embed(
         )
         for network in networks
     ]
-    with resumable(), progress(f"Embedding, {backbone}") as show:
+    of = f", part {part}" if part else ""
+    with resumable(), progress(f"Embedding, {backbone}{of}") as show:
         results = embed_specs(
             data,
             list(zip(networks, specs, strict=True)),
             workspace=workspace,
             name=name,
+            part=part,
             validation_fraction=validation_fraction,
             seed=seed,
             views=views,
@@ -131,14 +141,20 @@ def embed(
             checkpoint_seconds=checkpoint_seconds,
             progress=show,
         )
-    with resumable():
-        _search_ahead(results, workspace)
+    if part is None:
+        with resumable():
+            _search_ahead(results, workspace)
     if as_json:
         objects = [as_dict(result) for result in results]
         emit(objects[0] if len(objects) == 1 else {"specs": objects})
     else:
         say(as_text(results))
-        if len(results[-1].classes) > 1:
+        if part is not None:
+            say(
+                "\nAfter all parts (and tlx cache merge, if in several workspaces) the same\n"
+                "command without --part makes the data set; it embeds only what is missing."
+            )
+        elif len(results[-1].classes) > 1:
             say("\n" + next_command("tlx fit-head --model logreg,lda" + _features_option(results)))
 
 
@@ -163,6 +179,8 @@ def as_dict(result: EmbedResult) -> dict:
     """Return the JSON object of the command."""
     return {
         "dataset": result.dataset,
+        "part": None if result.part is None else str(result.part),
+        "dataset_images": result.dataset_images,
         "images": result.images,
         "embedded": result.embedded,
         "views_embedded": result.views_embedded,
@@ -187,7 +205,10 @@ def as_dict(result: EmbedResult) -> dict:
 def as_text(results: Sequence[EmbedResult]) -> str:
     """Return what a person wants to read: the data set once, and each of its specs."""
     first = results[0]
-    lines = [f"{first.images} images in data set {first.dataset!r}"]
+    some = f"{first.images} images"
+    if first.part:
+        some = f"part {first.part}: {first.images} of {first.dataset_images} images"
+    lines = [f"{some} in data set {first.dataset!r}"]
     if first.classes:
         lines[0] += f" ({counts(first.classes)})"
     if first.splits:

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +22,7 @@ from .dataset import Scan, scan
 from .engines.engine import Engine
 from .engines.registry import load_engine
 from .extract import NOT_FINITE, Outcome, Target, extract_all
+from .part import Part, known_parts
 
 Progress = Callable[[int, int], None]
 
@@ -38,11 +39,22 @@ class Look:
         What the last `tlx embed` of it left.
     problem : str
         Why an earlier manifest cannot be read, "" if it can.
+    images : int
+        How many there are, those of other parts included.
+    parts : dict of Path to Manifest
+        What was left by a `tlx embed --part` of it.
     """
 
     scan: Scan
     previous: Manifest | None
     problem: str = ""
+    images: int = 0
+    parts: dict[Path, Manifest] = field(default_factory=dict)
+
+    @property
+    def known(self) -> list[Manifest]:
+        """All that is known of its images."""
+        return [*([self.previous] if self.previous else []), *self.parts.values()]
 
 
 def look(
@@ -50,6 +62,7 @@ def look(
     source: str | os.PathLike[str],
     name: str | None = None,
     rehash: bool = False,
+    part: Part | None = None,
 ) -> Look:
     """Look at a folder or CSV file and recall what is known of it, without reading an image.
 
@@ -61,19 +74,27 @@ def look(
         Of the data set; by default that of the folder.
     rehash : bool, default=False
         Take over no digest.
+    part : Part, optional
+        Look at the images of this part alone.
     """
     path = whole_path(source)
     found = scan(path, "data")
     known = workspace.find_dataset(path, name)
-    manifest, previous = found.manifest, known.manifest
+    images, previous = len(found.manifest), known.manifest
+    if part is not None:
+        found.manifest = found.manifest.subset(part.rows(found.manifest))
+    manifest = found.manifest
     manifest.name = known.name
+    parts = known_parts(workspace, manifest)
     if previous is not None and rehash:
         manifest.sources = list(previous.sources)
     elif previous is not None:
         manifest.adopt(previous)
-        # The fault of one spec, not of the image: another backbone, or precision, may do.
-        manifest.error = ["" if e.startswith(NOT_FINITE) else e for e in manifest.error]
-    return Look(found, previous, known.problem)
+    for one in parts.values() if not rehash else ():
+        manifest.recall(one)
+    # The fault of one spec, not of the image: another backbone, or precision, may do.
+    manifest.error = ["" if e.startswith(NOT_FINITE) else e for e in manifest.error]
+    return Look(found, previous, known.problem, images, parts)
 
 
 class Filled(NamedTuple):
@@ -151,7 +172,7 @@ def fill(
     checkpoint_seconds: float = SEAL_SECONDS,
     progress: Progress = lambda done, total: None,
     measure: bool = True,
-    previous: Manifest | None = None,
+    previous: Sequence[Manifest] = (),
 ) -> Filled:
     """Compute and store what `fills` lack of the images of a manifest, and measure its pictures.
 
@@ -168,8 +189,8 @@ def fill(
         Called with the number of images done and their total.
     measure : bool, default=True
         See what the pictures look like of which it is not known, even if no feature lacks.
-    previous : Manifest, optional
-        What was measured before of the same bytes is taken from here.
+    previous : sequence of Manifest, optional
+        What was measured before of the same bytes is taken from these.
 
     Returns
     -------
@@ -183,7 +204,7 @@ def fill(
         return Filled(faults, measured)
     known = None
     if measure:
-        known = set() if previous is None else previous.measured_digests()
+        known = set().union(*(one.measured_digests() for one in previous))
     files = [manifest.file(row) for row in rows]
     places = [(one, k) for one in fills for k in range(len(one.stores))]
     progress(0, len(rows))
@@ -206,9 +227,8 @@ def fill(
                     writer.add(outcome.digest, feature)
                     one.embedded[k] += 1
             progress(done, len(rows))
-    for other in (previous, manifest):  # copies of a file are decoded once
-        if other is not None:
-            manifest.adopt_pictures(other)
+    for other in (*previous, manifest):  # copies of a file are decoded once
+        manifest.adopt_pictures(other)
     return Filled(faults, measured)
 
 

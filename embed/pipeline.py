@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ..arguments import says_nearest_argument
+from ..cache.corrections import Corrections
 from ..cache.groups import conflicting_copies
 from ..cache.manifest import Manifest
 from ..cache.spec import FITS, INTERPOLATIONS, POOLINGS, PRECISIONS, FeatureSpec
@@ -24,6 +25,7 @@ from .engines.engine import Engine
 from .fill import Look, ManifestSaver, Progress, SpecFill, fill, look
 from .images import DECODER_REVISION
 from .memory import check_image_size
+from .part import Part, drop_parts, wanted_part
 from .splits import check_fraction, keep_split, split_by_digest
 
 _MEASURED = "measured {n:,} {pictures} for tlx audit: brightness, sharpness, colour and a thumbnail"
@@ -38,7 +40,7 @@ class EmbedResult:
     dataset : str
         Name under which the data set is known in the workspace.
     images, embedded, reused : int
-        All images; those whose features were computed now; those whose features were there.
+        All images (of the part); those whose features were computed now; those that had theirs.
     views_embedded : int
         Augmented views computed now.
     measured : int
@@ -63,6 +65,10 @@ class EmbedResult:
         None if nothing had to be computed.
     scan : Scan
         What was found and what was ignored.
+    part : Part or None
+        Which part of the data set was embedded; None if it is all of it.
+    dataset_images : int
+        Images of all parts.
     problems : list of str
         Damaged shards that were set aside.
     notes : list of str
@@ -85,6 +91,8 @@ class EmbedResult:
     seconds: float
     engine: str | None
     scan: Scan
+    part: Part | None
+    dataset_images: int
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -164,6 +172,7 @@ def embed_images(
     precision: str = "float32",
     workspace: str | os.PathLike[str] = ".tlx",
     name: str | None = None,
+    part: str | tuple[int, int] | None = None,
     validation_fraction: float | None = None,
     seed: int = 0,
     views: int = 0,
@@ -197,6 +206,9 @@ def embed_images(
         Where features and manifests are kept.
     name : str, optional
         Name of the data set; by default that of the folder.
+    part : str or (int, int), optional
+        ``"3/16"`` or ``(3, 16)``: embed only the third of sixteen parts, chosen by a hash of each
+        path. No data set is made before a call without `part`, which embeds what is missing.
     validation_fraction : float, optional
         Share of images to set aside for validation, by a stable hash of each image's digest; 0
         removes that split. By default a split made before is kept, new images included.
@@ -223,7 +235,8 @@ def embed_images(
     Raises
     ------
     DataError
-        If there are no images, none of them can be read, or, with `strict`, one cannot.
+        If there are no images, none of them can be read, or, with `strict`, one cannot; if there
+        is no such part, or it is to be split.
     UnknownNameError
         If there is no such backbone or layer.
     StorageError
@@ -251,6 +264,7 @@ def embed_images(
         [(network, spec)],
         workspace=workspace,
         name=name,
+        part=part,
         validation_fraction=validation_fraction,
         seed=seed,
         views=views,
@@ -269,6 +283,7 @@ def embed_specs(
     *,
     workspace: str | os.PathLike[str] = ".tlx",
     name: str | None = None,
+    part: str | tuple[int, int] | None = None,
     validation_fraction: float | None = None,
     seed: int = 0,
     views: int = 0,
@@ -285,7 +300,7 @@ def embed_specs(
     source : path
     wanted : sequence of (Backbone, FeatureSpec)
         `make_spec` makes the spec of a backbone.
-    workspace, name, validation_fraction, seed, views, engine, rehash, strict
+    workspace, name, part, validation_fraction, seed, views, engine, rehash, strict
         See `embed_images`.
     checkpoint_seconds, progress
         See `embed_images`.
@@ -298,21 +313,22 @@ def embed_specs(
     started = time.perf_counter()
     if views < 0:
         raise DataError(f"{views} augmented views cannot be embedded.", "Use 0 or more.")
-    workspace = Workspace(workspace)
-    seen = look(workspace, source, name, rehash)
+    workspace, only = Workspace(workspace), wanted_part(part, validation_fraction)
+    seen = look(workspace, source, name, rehash, only)
     manifest, previous, own = seen.scan.manifest, seen.previous, list(seen.scan.manifest.split)
-    corrections = workspace.corrections(manifest.name)  # damaged: told before the work
+    whole, corrections = only is None, Corrections(manifest.name)
+    if whole:
+        corrections = workspace.corrections(manifest.name)  # damaged: told before the work
     if validation_fraction:
         check_fraction(manifest, validation_fraction)  # before the work, not after it
-    if previous is not None and validation_fraction != 0:
+    if previous is not None and whole and validation_fraction != 0:
         keep_split(manifest, previous)
+    fills = []
     for network, spec in wanted:
         manifest.record_source(spec.fingerprint, spec.json, network.weights)
-    fills = [
-        SpecFill(workspace, spec, lambda network=network: network, views, engine)
-        for network, spec in wanted
-    ]
-    saver = ManifestSaver(manifest, workspace.manifest_path(manifest.name), checkpoint_seconds)
+        fills.append(SpecFill(workspace, spec, lambda network=network: network, views, engine))
+    path = only.file(workspace, manifest) if only else workspace.manifest_path(manifest.name)
+    saver = ManifestSaver(manifest, path, checkpoint_seconds)
     try:
         faults, measured = fill(
             manifest,
@@ -320,19 +336,21 @@ def embed_specs(
             save_if_due=saver.save_if_due,
             checkpoint_seconds=checkpoint_seconds,
             progress=progress,
-            previous=previous,
+            previous=seen.known,
         )
-        notes = _split(manifest, own, previous, validation_fraction, seed)
+        notes = _split(manifest, own, previous, validation_fraction, seed) if whole else []
     finally:
         saver.save()
+    if whole:
+        drop_parts(seen.parts, manifest)
     if measured:
-        notes.append(
-            _MEASURED.format(n=measured, pictures="picture" if measured == 1 else "pictures")
-        )
+        pictures = "picture" if measured == 1 else "pictures"
+        notes.append(_MEASURED.format(n=measured, pictures=pictures))
     corrected = corrections.correct(manifest)
     notes += corrections.told(corrected)
     results = [
-        _result(seen, corrected.manifest, one, faults, measured, notes, started) for one in fills
+        _result(seen, only, corrected.manifest, one, faults, measured, notes, started)
+        for one in fills
     ]
     _check(results[0], strict)
     return results
@@ -363,6 +381,7 @@ def _split(
 
 def _result(
     seen: Look,
+    part: Part | None,
     corrected: Manifest,
     one: SpecFill,
     faults: dict[int, str],
@@ -399,6 +418,8 @@ def _result(
         seconds=time.perf_counter() - started,
         engine=one.engine.name if one.engine and sum(one.embedded) else None,
         scan=seen.scan,
+        part=part,
+        dataset_images=seen.images,
         problems=[seen.problem] * bool(seen.problem) + [p for s in one.stores for p in s.problems],
         notes=seen.scan.notes
         + notes
@@ -408,7 +429,7 @@ def _result(
 
 def _check(result: EmbedResult, strict: bool) -> None:
     bad = result.unreadable
-    if len(bad) == result.images:
+    if result.part is None and len(bad) == result.images:
         raise DataError(
             f"none of the {result.images} images can be read; the first: {bad[0]['path']}: "
             f"{bad[0]['reason']}.",

@@ -179,3 +179,25 @@ def test_a_reader_written_from_the_page_alone_finds_what_tlx_says(small, run_tlx
         list(row["probabilities"].values()), (share / share.sum())[0], atol=1e-5
     )
     assert Workspace(root).load_manifest("data").path == paths
+
+
+# Parts
+
+
+def test_parts_are_told_and_make_no_data_set(project, tlx):
+    told = [
+        json.loads(tlx("embed", "data", "--part", f"{n}/2", "--json", cwd=project).stdout)
+        for n in (1, 2)
+    ]
+    assert [one["part"] for one in told] == ["1/2", "2/2"]
+    assert sum(one["images"] for one in told) == told[0]["dataset_images"] == 37
+    text = tlx("embed", "data", "--part", "1/2", cwd=project).stdout
+    assert f"part 1/2: {told[0]['images']} of 37 images in data set 'data'" in text
+    assert "command without --part makes the data set" in text
+    whole = json.loads(tlx("embed", "data", "--json", cwd=project).stdout)
+    assert (whole["part"], whole["images"], whole["dataset_images"]) == (None, 37, 37)
+    shown = tlx("embed", "data", "--part", "5/4", cwd=project, code=1).stderr
+    assert shown == (
+        "Error: '5/4' is no part of a data set.\n"
+        "Use its number and how many there are, from 1/16 to 16/16 where there are sixteen.\n"
+    )
