@@ -42,6 +42,7 @@ def light(monkeypatch, run):
     return told
 
 
+@pytest.mark.slow
 def test_a_keras_file_is_compared_in_a_fresh_process(run, leaving, tmp_path):
     done = export_run(run, "keras", tmp_path / "out", workspace=leaving)
     assert done.path == tmp_path / "out" / "model.keras"

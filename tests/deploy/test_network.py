@@ -18,6 +18,12 @@ from tlx.lazy_imports import import_keras
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
+# What Keras trains takes seconds.
+HEADS = [
+    pytest.param(name, marks=pytest.mark.slow if head.cost >= 30 else ())
+    for name, head in heads().items()
+]
+
 
 @pytest.fixture(scope="module")
 def files(photos) -> list[str]:
@@ -39,11 +45,12 @@ def difference(run, files, pixels) -> float:
     return float(np.abs(found - reference(run, files).probabilities).max())
 
 
-@pytest.mark.parametrize("model", heads())
+@pytest.mark.parametrize("model", HEADS)
 def test_every_head_says_what_its_run_says(model, make_run, files, pixels):
     assert difference(make_run(model), files, pixels) <= 1e-5
 
 
+@pytest.mark.slow
 def test_hidden_layers_and_one_sigmoid_are_in_it(make_run, files, pixels):
     run = make_run("dense", "nested", hidden=(7,), dropout=0.1)
     assert difference(run, files, pixels) <= 1e-5
