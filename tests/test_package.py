@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 
 import tlx
-from tlx.deploy.formats.web import PAGE
 
 ROOT = Path(tlx.__file__).parent
 # Their examples build the real backbone.
@@ -173,8 +172,12 @@ def test_wheel_holds_the_packages_and_nothing_else(wheel, source_files):
     names = zipfile.ZipFile(wheel).namelist()
     expected = {str(Path("tlx") / path.relative_to(ROOT)) for path in source_files} | {
         "tlx/py.typed",
-        *(f"tlx/report/page.{kind}" for kind in ("css", "html", "js")),
-        *(f"tlx/deploy/formats/page/{name}" for name in PAGE),
+        *(
+            str(Path("tlx") / path.relative_to(ROOT))
+            for part in ("deploy", "report")
+            for path in (ROOT / part).rglob("*")
+            if path.suffix in (".css", ".html", ".js")  # of pages
+        ),
     }
     assert {name for name in names if ".dist-info/" not in name} == expected
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
