@@ -94,11 +94,18 @@ def ask(port: int, photos: list[bytes], clients: int, seconds: float) -> dict:
     said = [s for each in states for s in each]
     return {
         "rate": len(found) / took,
+        "answered": len(found),
         "p50": 1e3 * found[len(found) // 2],
         "p99": 1e3 * found[min(int(0.99 * len(found)), len(found) - 1)],
         "busy": said.count(503),
         "failed": len(said) - said.count(200) - said.count(503),
     }
+
+
+def processor_seconds(process: subprocess.Popen) -> float:
+    """Return what a process has used of all processors, whatever else ran beside it."""
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def start_tlx(run: Path) -> tuple[subprocess.Popen, int, float]:
@@ -153,12 +160,14 @@ def report(found: dict[tuple[str, int], list[dict]], ready: list[float]) -> int:
         return sum(one[key] for one in found[name, clients])
 
     print(f"ready after {statistics.median(ready):.2f} s")
-    print("server     clients  photos/s   p50 ms   p99 ms   503  failed")
+    print("server     clients  photos/s   p50 ms   p99 ms   503  failed  processor ms")
     for name, clients in found:
-        rate, p50, p99 = (median(name, clients, key) for key in ("rate", "p50", "p99"))
+        rate, p50, p99, used = (
+            median(name, clients, key) for key in ("rate", "p50", "p99", "used")
+        )
         print(
             f"{name:10}{clients:8}{rate:10.1f}{p50:9.1f}{p99:9.1f}"
-            f"{total(name, clients, 'busy'):6}{total(name, clients, 'failed'):8}"
+            f"{total(name, clients, 'busy'):6}{total(name, clients, 'failed'):8}{used:14.1f}"
         )
     times = median("tlx", 8, "rate") / median("others", 8, "rate")
     slower = [n for n in CLIENTS if median("tlx", n, "p99") >= median("others", n, "p99")]
@@ -193,8 +202,14 @@ def main() -> int:
             found: dict[tuple[str, int], list[dict]] = {}
             for _ in range(args.repeats):
                 for clients in CLIENTS:
-                    for name, where in (("tlx", port), ("others", other_port)):
+                    for name, server, where in (
+                        ("tlx", process, port),
+                        ("others", other, other_port),
+                    ):
+                        before = processor_seconds(server)
                         one = ask(where, photos, clients, args.seconds)
+                        used = processor_seconds(server) - before
+                        one["used"] = 1e3 * used / one["answered"]
                         found.setdefault((name, clients), []).append(one)
         finally:
             for process in started:
