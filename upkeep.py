@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import NoReturn
 
 from .cache.corrections import Corrections
-from .cache.export import Exported, export_file
 from .cache.files import remove_stale_temporaries
 from .cache.maintain import (
     Change,
@@ -31,7 +30,7 @@ from .cache.sandbox import check_apart
 from .cache.shard import digest_bytes, read_rows, read_spec
 from .cache.store import FeatureStore, shard_files
 from .classify.runs.store import list_runs
-from .classify.sources import choose_sources, mean_views, view_specs
+from .classify.sources import view_specs
 from .errors import DataError, FormatError, TlxError, UnknownNameError
 from .progress import Progress, silent
 from .workspace import Workspace, check_slug
@@ -224,43 +223,6 @@ def merge_workspace(workspace: Workspace, other: Workspace, progress: Progress =
     return merged
 
 
-def export_features(
-    workspace: Workspace,
-    path: str | os.PathLike[str],
-    dataset: str | None = None,
-    spec: str | None = None,
-) -> Exported:
-    """Write the features of a data set as one plain HDF5 file, replacing it whole.
-
-    See `tlx.cache.export.export_file` for what it holds.
-
-    Parameters
-    ----------
-    workspace : Workspace
-    path : path
-    dataset : str, optional
-        By default the one embedded last.
-    spec : str, optional
-        A backbone's name or the first digits of a fingerprint; by default the one embedded last.
-
-    Raises
-    ------
-    DataError
-        If features are missing.
-    UnknownNameError
-        If there is no such data set or spec.
-    StorageError
-        If the file cannot be written. An older one is then still there.
-    """
-    manifest = workspace.load_manifest(dataset)
-    sources = choose_sources(manifest, spec)
-    if len(sources) > 1 or any(map(mean_views, sources)):
-        raise DataError(
-            f"{spec!r} names several kinds of features.", "Export them one after the other."
-        )
-    return export_file(workspace.cache, manifest, sources[0], path)
-
-
 def _counter(progress: Progress, total: int) -> Callable[[int], None]:
     """Return a function that adds to a count and tells `progress` of it."""
     done = 0
@@ -369,25 +331,14 @@ def _merge_spec(
 
 def _merge_manifest(workspace: Workspace, path: Path, merged: Merged) -> str | None:
     """Take in a data set of another workspace, and return its name here; None if it is refused."""
-    try:
-        when = path.stat().st_mtime_ns
-        theirs = Manifest.load(path)
-        check_slug(path.stem, "data set name")
-        if theirs.name != path.stem:
-            raise FormatError(f"{path} says that it is data set {theirs.name!r}.")
-    except FileNotFoundError:
+    if (found := _read_foreign(path, merged)) is None:
         return None
-    except (DataError, FormatError) as error:
-        merged.problems.append(error.cause)
-        return None
+    theirs, when = found
     root_hash = hashlib.sha256(os.fsencode(theirs.root)).hexdigest()[:6]
     for name in (theirs.name, f"{theirs.name}-{root_hash}"):
         target = workspace.manifest_path(name)
         if not target.exists():
-            dataclasses.replace(theirs, name=name).save(target)
-            with contextlib.suppress(OSError):
-                # The default is the data set embedded last, which a merge is no reason to change.
-                os.utime(target, ns=(when, when))
+            _save_as_of(when, dataclasses.replace(theirs, name=name), target)
             merged.datasets.append(name)
             return name
         if Manifest.load(target).root == theirs.root:
@@ -400,21 +351,34 @@ def _merge_manifest(workspace: Workspace, path: Path, merged: Merged) -> str | N
 def _merge_part(workspace: Workspace, path: Path, merged: Merged) -> None:
     """Take in what another workspace knows of a part, unless there is something newer here."""
     target = workspace.parts / path.name
-    try:
-        when = path.stat().st_mtime_ns
-        theirs = Manifest.load(path)
-        check_slug(theirs.name, "data set name")
-        if target.exists() and target.stat().st_mtime_ns >= when:
-            return
-    except FileNotFoundError:
+    if (found := _read_foreign(path, merged)) is None:
         return
+    theirs, when = found
+    if not target.exists() or target.stat().st_mtime_ns < when:
+        _save_as_of(when, theirs, target)
+        merged.parts += 1
+
+
+def _read_foreign(path: Path, merged: Merged) -> tuple[Manifest, int] | None:
+    """Return a manifest of another workspace and its time; None if it is refused or gone."""
+    try:
+        when, theirs = path.stat().st_mtime_ns, Manifest.load(path)
+        if path.parent.name == "datasets" and theirs.name != path.stem:
+            raise FormatError(f"{path} says that it is data set {theirs.name!r}.")
+        check_slug(theirs.name, "data set name")
+    except FileNotFoundError:
+        return None
     except (DataError, FormatError) as error:
         merged.problems.append(error.cause)
-        return
-    theirs.save(target)
+        return None
+    return theirs, when
+
+
+def _save_as_of(when: int, manifest: Manifest, target: Path) -> None:
+    """Save with the time of before: a merge is no reason to change which is the latest data set."""
+    manifest.save(target)
     with contextlib.suppress(OSError):
         os.utime(target, ns=(when, when))
-    merged.parts += 1
 
 
 def _merge_corrections(

@@ -11,6 +11,7 @@ import re
 import secrets
 import socket
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -43,23 +44,30 @@ def write_atomic(path: Path, data: bytes | memoryview) -> None:
     StorageError
         If the disk is full, the folder read-only, or the like. Nothing is left behind.
     """
-    # Only part of the name: the whole with all that follows could be longer than a name may be.
-    temporary = path.with_name(f".{path.name[:32]}.{owner()}.{secrets.token_hex(4)}.tmp")
     try:
-        make_folder(path.parent)
-        try:
-            with open(temporary, "xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-            raise
-        fsync_folder(path.parent)
+        with _atomic_file(path) as file:
+            file.write(data)
     except OSError as error:
         raise storage_error(error, path, len(data)) from error
+
+
+@contextlib.contextmanager
+def _atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """Open the file that `write_atomic` tells of, and give it its name at the end."""
+    # Only part of the name: the whole with all that follows could be longer than a name may be.
+    temporary = path.with_name(f".{path.name[:32]}.{owner()}.{secrets.token_hex(4)}.tmp")
+    make_folder(path.parent)
+    try:
+        with open(temporary, "xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    fsync_folder(path.parent)
 
 
 def write_output(path: str | os.PathLike[str], data: bytes) -> None:
@@ -70,15 +78,32 @@ def write_output(path: str | os.PathLike[str], data: bytes) -> None:
     StorageError
         If it cannot be written, naming the file. An older one is then still there.
     """
+    with output_file(path, len(data)) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def output_file(path: str | os.PathLike[str], size: int = 0) -> Iterator[BinaryIO]:
+    """Open a file that the user named, to be written piece by piece; see `write_output`.
+
+    Parameters
+    ----------
+    path : path
+    size : int, default=0
+        How many bytes it will have, if that is known.
+    """
     target = Path(path).absolute()
     try:
-        write_atomic(target, data)
-    except StorageError as error:
-        if error.cause.startswith("no space"):
-            raise
-        reason = getattr(error.__cause__, "strerror", None) or error.cause
+        with _atomic_file(target) as file:
+            yield file
+    except StorageError:  # of what is read for it
+        raise
+    except OSError as error:
+        told = storage_error(error, target, size)
+        if told.cause.startswith("no space"):
+            raise told from error
         raise StorageError(
-            f"{path} cannot be written: {reason}.",
+            f"{path} cannot be written: {error.strerror or told.cause}.",
             "Name another file, in a folder that you may write to.",
         ) from error
 

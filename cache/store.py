@@ -161,6 +161,11 @@ class FeatureStore:
             left = np.concatenate(failed)
         raise self._missing(digests)
 
+    def check(self, digests: Sequence[bytes]) -> None:
+        """Raise the `DataError` of `gather` if any of `digests` is not stored."""
+        if not self.has(digests).all():
+            raise self._missing(digests)
+
     def _missing(self, digests: Sequence[bytes]) -> DataError:
         wanted = set(digests)
         aside = f" ({len(self.problems)} damaged shards were set aside)" if self.problems else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -129,21 +129,32 @@ def merge(
 
 def export(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="The HDF5 file to write, such as features.h5.")
+        Path, typer.Argument(metavar="FILE", help="The file to write, such as features.h5.")
     ],
+    format: Annotated[
+        Literal["hdf5", "parquet"],
+        typer.Option(help="Parquet is for pandas, DuckDB and others; it needs an extra."),
+    ] = "hdf5",
+    run: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN",
+            help="With Parquet: add what this run, or 'best', said of images held out.",
+        ),
+    ] = None,
     dataset: DatasetOption = None,
     spec: SpecOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
-    """Write the features of a data set as one plain HDF5 file.
+    """Write the features of a data set as one plain HDF5 or Parquet file.
 
-    It holds features, path, label, split and class_names, for h5py, MATLAB, Julia and others.
+    It holds features, path, label and split, for h5py, MATLAB, Julia, pandas, DuckDB and others.
     """
-    from ..upkeep import export_features
+    from ..classify.export import export_features
     from ..workspace import Workspace
 
-    done = export_features(Workspace(workspace), file, dataset, spec)
+    done = export_features(Workspace(workspace), file, dataset, spec, format=format, run=run)
     emit(asdict(done)) if as_json else say(export_text(done))
 
 
@@ -153,7 +164,7 @@ COMMANDS = (
     (compact, "tlx cache compact"),
     (prune, "tlx cache prune --dry-run"),
     (merge, "tlx cache merge laptop/.tlx"),
-    (export, "tlx cache export features.h5"),
+    (export, "tlx cache export features.parquet --format parquet --run best"),
 )
 
 

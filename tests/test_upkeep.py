@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import h5py
 import pytest
 from cache_helpers import arrays, digest, holds, manifest_of, store_of
 
@@ -16,7 +15,6 @@ from tlx.relabel import relabel_images
 from tlx.upkeep import (
     cache_info,
     compact_cache,
-    export_features,
     merge_workspace,
     prune_cache,
     verify_cache,
@@ -330,26 +328,3 @@ class TestMerge:
         merged = merge_workspace(place, other)
         assert "corrections of labels" in merged.problems[0]
         assert merged.datasets == ["data"]
-
-
-class TestExport:
-    def test_labels_are_those_that_were_corrected(self, place, tmp_path):
-        store_in(place.cache, range(3))
-        save(place, range(3))
-        relabel_images({"0.jpg": "dog", "1.jpg": None}, workspace=place, apply=True)
-        assert export_features(place, tmp_path / "a.h5").images == 2
-        with h5py.File(tmp_path / "a.h5") as file:
-            assert file["label"][:].tolist() == [1, 0]
-
-    def test_the_spec_can_be_chosen(self, place, tmp_path):
-        store_in(place.cache, range(3))
-        store_in(place.cache, range(3), spec=OTHER_SPEC)
-        save(place, range(3), specs=(SPEC, OTHER_SPEC))
-        assert export_features(place, tmp_path / "a").fingerprint == fingerprint_of(OTHER_SPEC)
-        done = export_features(place, tmp_path / "b", spec="test")
-        assert done.fingerprint == fingerprint_of(SPEC)
-
-    def test_several_specs_at_once_are_refused(self, place, tmp_path):
-        save(place, range(3), specs=(SPEC, OTHER_SPEC))
-        with pytest.raises(DataError, match="several kinds of features"):
-            export_features(place, tmp_path / "a", spec="test+other")

@@ -13,13 +13,14 @@ from tlx.cache.spec import FeatureSpec
 from tlx.cache.store import FeatureStore
 from tlx.classify.compare import compare_heads
 from tlx.classify.curve import learning_curve
+from tlx.classify.export import export_features
 from tlx.classify.fit import fit_head
 from tlx.classify.runs.best import load_run
 from tlx.classify.sources import choose_sources, describe, embed_command, mean_of, name_of
 from tlx.classify.table import load_features, load_table
 from tlx.errors import DataError
 from tlx.heads import LDAHead
-from tlx.upkeep import export_features, prune_cache
+from tlx.upkeep import prune_cache
 
 
 @pytest.fixture

@@ -133,6 +133,17 @@ def test_export_writes_a_file_that_h5py_reads(tlx, project):
         assert file["features"].shape == (37, 48)
 
 
+def test_export_writes_parquet_with_what_the_best_run_said(tlx, project):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    wanted = ("export", "out.parquet", "--format", "parquet", "--run", "best")
+    assert answer(tlx, project, *wanted)["images"] == 37
+    table = parquet.read_table(project / "out.parquet")
+    assert table.column_names == [
+        "path", "label", "split", "group", "predicted_label", "probabilities", "features",
+    ]  # fmt: skip
+    assert table["predicted_label"].null_count == 0
+
+
 def report(**fields) -> SpecReport:
     spec = {"backbone": "vgg16", "weights": "w", "preprocessing": "caffe", "image_size": 150}
     return SpecReport("f" * 64, spec, **fields)
