@@ -23,10 +23,13 @@ PAGE = ROOT / "docs" / "architecture.md"
 
 # What is imported under another name than it is installed; the rest is looked up.
 DISTRIBUTIONS = {
+    "ai_edge_litert": "ai-edge-litert",
     "keras_hub": "keras-hub",
     "matplotlib": "matplotlib",
     "fastapi": "fastapi",
     "nncf": "nncf",
+    "onnx": "onnx",
+    "onnxruntime": "onnxruntime",
     "pandas": "pandas",
     "prometheus_client": "prometheus-client",
     "pyarrow": "pyarrow",
