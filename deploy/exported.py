@@ -18,7 +18,7 @@ from ..embed.images import DECODER_REVISION
 from ..errors import DataError, FormatError, UnknownNameError
 from ..progress import Progress, silent
 from .formats.format import Classifier
-from .formats.registry import get_format
+from .formats.registry import formats, get_format
 from .predictor import NAME, Predictor, digest_of, read_predictor
 
 
@@ -172,29 +172,44 @@ class _Engine:
         return found
 
 
-def open_exported(path: str | os.PathLike[str]) -> Exported:
+def open_exported(path: str | os.PathLike[str], *, own: bool = False) -> Exported:
     """Open an exported network; its SHA-256 is checked, and nothing in it is unpickled.
 
     Parameters
     ----------
     path : path
         The network's file or folder, or the folder with ``predictor.json``.
+    own : bool, default=False
+        Whether it was written here. Of others only the formats with `Format.predicts` are opened:
+        a SavedModel, say, may write files when it is run.
 
     Raises
     ------
     FormatError
-        If there is no good ``predictor.json`` beside it, or the file is another one.
+        If there is no good ``predictor.json`` beside it, or it describes another file, or one in a
+        format that is not opened.
     MissingExtraError
         If what runs it is not installed.
     """
     path = Path(path)
     folder = path if (path / NAME).is_file() else path.parent
     predictor = read_predictor(folder / NAME)
+    if path != folder and path.name != predictor.file:
+        raise FormatError(
+            f"{folder / NAME} describes {predictor.file}, and not {path.name}.",
+            "Name the file that it describes, or keep each export in a folder of its own.",
+        )
     path = folder / predictor.file
     try:
         kind = get_format(predictor.format)
     except UnknownNameError as error:
         raise FormatError(f"{folder / NAME}: {error.cause}", error.remedy) from error
+    if not (kind.predicts or own):
+        opened = ", ".join(each.name for each in formats().values() if each.predicts)
+        raise FormatError(
+            f"{folder / NAME}: an export in the format {kind.name} is not predicted with.",
+            f"Predict with the run, or with an export in one of these formats: {opened}.",
+        )
     kind.require()
     if digest_of(folder, predictor.files) != predictor.sha256:
         raise FormatError(

@@ -265,7 +265,7 @@ def probabilities_apart(folder: Path, files: Sequence[str]) -> np.ndarray:
 def main(folder: str, asked: str, answer: str) -> None:
     """Answer `probabilities_apart`, in the process of its own."""
     files = json.loads(Path(asked).read_text(encoding="utf-8", errors="surrogateescape"))
-    found = open_exported(folder).probabilities(files)
+    found = open_exported(folder, own=True).probabilities(files)
     unread = [file for file, said in zip(files, found, strict=True) if isinstance(said, str)]
     if unread:
         raise SystemExit(f"{unread[0]} cannot be read")

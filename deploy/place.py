@@ -41,6 +41,21 @@ class Place:
             )
         if self.own_folder:
             self._require_export()
+        else:
+            self._replaced()
+
+    def _replaced(self) -> set[str]:
+        """Return the names of files that may be replaced beside others: those of the old export."""
+        path = self.folder / NAME
+        if not path.exists():
+            return {self.name}
+        old = read_predictor(path)
+        if old.file != self.name:
+            raise DataError(
+                f"{path} describes {old.file}, which would be left without it.",
+                "Name a folder of its own: --output FOLDER",
+            )
+        return {self.name, NAME, *old.files}
 
     def _require_export(self) -> None:
         """Refuse to replace a folder that holds anything but an export."""
@@ -64,23 +79,38 @@ class Place:
                 if path.is_file():
                     _sync(path)
             if self.own_folder:
-                old = made.with_name(f"{made.name}.old")
-                if overwrite and self.folder.exists():
-                    self.folder.rename(old)
-                made.rename(self.folder)
-                shutil.rmtree(old, ignore_errors=True)
+                self._take_folder(made, overwrite)
             else:
                 new = sorted(made.iterdir(), key=lambda path: path.name == NAME)
-                if taken := [
-                    p.name for p in new if not overwrite and (self.folder / p.name).exists()
-                ]:
-                    raise DataError(f"{self.folder / taken[0]} is there already.", "Add --force.")
+                ours = self._replaced() if overwrite else set()
+                for path in new:
+                    if path.name not in ours and (self.folder / path.name).exists():
+                        raise DataError(
+                            f"{self.folder / path.name} is there already"
+                            f"{', and is of no export' if overwrite else ''}.",
+                            "Name another --output." if overwrite else "Add --force.",
+                        )
                 for path in new:
                     path.replace(self.folder / path.name)
                 made.rmdir()
-            fsync_folder(self.folder.parent if self.own_folder else self.folder)
+            folder = self.folder.resolve()
+            fsync_folder(folder.parent if self.own_folder else folder)
         except OSError as error:
             raise storage_error(error, self.folder) from error
+
+    def _take_folder(self, made: Path, overwrite: bool) -> None:
+        """Give a folder its name; the old one is looked at again, and comes back on a failure."""
+        target, old = self.folder.resolve(), made.with_name(f"{made.name}.old")
+        if overwrite and target.exists():
+            self._require_export()
+            target.rename(old)
+        try:
+            made.rename(target)
+        except OSError:
+            if old.exists():
+                old.rename(target)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _sync(path: Path) -> None:
@@ -90,11 +120,22 @@ def _sync(path: Path) -> None:
 
 
 def choose_place(name: str, kind: Format, output: str | os.PathLike[str] | None) -> Place:
-    """Return where an export is to go; see `tlx.deploy.export.export_run`."""
+    """Return where an export is to go; see `tlx.deploy.export.export_run`.
+
+    Raises
+    ------
+    DataError
+        If a file is named where the format needs a folder of its own.
+    """
     if output is None:
         return Place(Path(f"{name}-{kind.name}"), kind.file, True)
     path = Path(output)
     if kind.suffix and path.suffix.lower() == kind.suffix:
+        if kind.own_folder:
+            raise DataError(
+                f"format {kind.name} is a folder of files, and {path} is named as a file.",
+                "Name a folder: --output FOLDER",
+            )
         return Place(path.parent, path.name, False)
     return Place(path, kind.file, True)
 
@@ -108,7 +149,8 @@ def aside(place: Place) -> Iterator[Path]:
     StorageError
         If it cannot be written there.
     """
-    beside = place.folder.absolute().parent if place.own_folder else place.folder.absolute()
+    folder = place.folder.resolve()  # where it lies, if a link leads there
+    beside = folder.parent if place.own_folder else folder
     made = beside / f".{place.folder.name[:32]}.{owner()}.{secrets.token_hex(4)}.tmp"
     try:
         make_folder(beside)

@@ -66,8 +66,8 @@ class Format:
         `path`, which may be a file or a folder and is not there yet; other files may lie beside it.
     open : callable
         ``open(path)`` gives a `Classifier` that the format's own runtime runs, without TensorFlow
-        where the runtime needs none. The file may be anybody's: nothing in it is unpickled or run
-        as code.
+        where the runtime needs none. Nothing in the file is unpickled. What a runtime lets a
+        network do, it may do: so files of others are opened only where `predicts`.
     modules : tuple of str
         What has to be installed to write and open it.
     extra : str
@@ -77,10 +77,13 @@ class Format:
     int8_modules : tuple of str
         What has to be installed for ``"int8"`` as well, by the extra ``int8``.
     predicts : bool
-        Whether ``tlx predict`` with such a file starts without TensorFlow, and is advised.
+        Whether ``tlx predict`` takes such a file: it may be anybody's, so its runtime has no
+        operation that reads or writes files, and it needs no TensorFlow.
     check_runtime : callable or None
         ``check_runtime(folder)`` refuses a folder that is not the runtime that the format copies
         beside the network, before any work; None where it copies none.
+    own_folder : bool
+        Whether it is many files, which are always put into a folder of their own.
     next_step : str
         A command that makes use of an export, whose folder takes the place of ``{}``.
     order : int
@@ -98,6 +101,7 @@ class Format:
     int8_modules: tuple[str, ...] = ()
     predicts: bool = False
     check_runtime: Callable[[Path], object] | None = field(default=None, repr=False)
+    own_folder: bool = False
     next_step: str = ""
     order: int = 0
 

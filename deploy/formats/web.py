@@ -96,6 +96,7 @@ FORMAT: Final = Format(
     ONNX.open,
     modules=ONNX.modules,
     check_runtime=find_runtime,
+    own_folder=True,
     next_step="python -m http.server --bind 127.0.0.1 --directory {}",
     order=60,
 )

@@ -83,3 +83,18 @@ def test_a_file_without_its_description_is_refused(tlx, exported, photos, tmp_pa
     (tmp_path / NAME).unlink()
     told = tlx("predict", "two.onnx", "red.png", code=1)
     assert "does not describe an exported network" in told.stderr
+
+
+@pytest.mark.parametrize("format_", ["savedmodel", "keras", "web"])
+def test_a_format_whose_files_may_do_more_is_not_opened(tlx, exported, photos, tmp_path, format_):
+    described = dataclasses.replace(exported, format=format_)
+    (tmp_path / NAME).write_bytes(described.to_json())
+    told = tlx("predict", "two.onnx", "red.png", code=1)
+    assert f"an export in the format {format_} is not predicted with" in told.stderr
+    assert "onnx, openvino, litert" in told.stderr
+
+
+def test_another_file_than_the_one_described_is_not_answered_for(tlx, exported, photos, tmp_path):
+    (tmp_path / "cats.onnx").write_bytes((tmp_path / "two.onnx").read_bytes())
+    told = tlx("predict", "cats.onnx", "red.png", code=1)
+    assert "describes two.onnx, and not cats.onnx" in told.stderr

@@ -11,6 +11,7 @@ import pytest
 
 import tlx
 from tlx.classify.runs.run import Run
+from tlx.deploy.predictor import Predictor
 from tlx.lazy_imports import import_keras
 
 SIZE = 16
@@ -76,3 +77,33 @@ def make_run(leaving) -> MakeRun:
         return tlx.fit_head(model, features=joined, workspace=leaving, **options)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def good() -> Predictor:
+    """Return what is well formed, of a file ``model.onnx``."""
+    return Predictor(
+        tlx="0.1.0",
+        format="onnx",
+        precision="float32",
+        file="model.onnx",
+        sha256="0" * 64,
+        files=["model.onnx"],
+        run="logreg-1",
+        model="logreg",
+        dataset="photos",
+        fingerprint="1" * 64,
+        spec=[{"backbone": "vgg16"}],
+        class_names=("ant", "bee"),
+        image_size=16,
+        fit="squash",
+        interpolation="bilinear",
+        decoding={"revision": 1, "rules": []},
+        input={"name": "image", "dtype": "uint8", "shape": [None, 16, 16, 3]},
+        output={"name": "probabilities", "shape": [None, 2]},
+        temperature=1.2,
+        accuracy={"value": 0.9, "low": 0.8, "high": 0.95},
+        rejection=[{"error": 0.05, "threshold": 0.8}],
+        parity={"images": 64, "largest_difference": 1e-6, "labels_equal": True},
+        created="2026-01-01T00:00:00+00:00",
+    )

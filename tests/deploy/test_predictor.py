@@ -7,46 +7,20 @@ import json
 
 import pytest
 
-from tlx.deploy.predictor import NAME, Predictor, digest_of, files_of, read_predictor
+from tlx.deploy.predictor import NAME, digest_of, files_of, read_predictor
 from tlx.errors import FormatError
 
-GOOD = Predictor(
-    tlx="0.1.0",
-    format="onnx",
-    precision="float32",
-    file="model.onnx",
-    sha256="0" * 64,
-    files=["model.onnx"],
-    run="logreg-1",
-    model="logreg",
-    dataset="photos",
-    fingerprint="1" * 64,
-    spec=[{"backbone": "vgg16"}],
-    class_names=("ant", "bee"),
-    image_size=16,
-    fit="squash",
-    interpolation="bilinear",
-    decoding={"revision": 1, "rules": []},
-    input={"name": "image", "dtype": "uint8", "shape": [None, 16, 16, 3]},
-    output={"name": "probabilities", "shape": [None, 2]},
-    temperature=1.2,
-    accuracy={"value": 0.9, "low": 0.8, "high": 0.95},
-    rejection=[{"error": 0.05, "threshold": 0.8}],
-    parity={"images": 64, "largest_difference": 1e-6, "labels_equal": True},
-    created="2026-01-01T00:00:00+00:00",
-)
 
-
-def test_what_is_written_is_read(tmp_path):
+def test_what_is_written_is_read(good, tmp_path):
     path = tmp_path / NAME
-    path.write_bytes(GOOD.to_json())
-    assert read_predictor(path) == GOOD
+    path.write_bytes(good.to_json())
+    assert read_predictor(path) == good
 
 
-def test_keys_of_a_later_version_are_passed_over(tmp_path):
+def test_keys_of_a_later_version_are_passed_over(good, tmp_path):
     path = tmp_path / NAME
-    path.write_text(json.dumps({**json.loads(GOOD.to_json()), "new": 1}))
-    assert read_predictor(path) == GOOD
+    path.write_text(json.dumps({**json.loads(good.to_json()), "new": 1}))
+    assert read_predictor(path) == good
 
 
 @pytest.mark.parametrize(
@@ -72,9 +46,9 @@ def test_keys_of_a_later_version_are_passed_over(tmp_path):
     ],
     ids=str,
 )
-def test_what_is_wrong_is_said(change, why, tmp_path):
+def test_what_is_wrong_is_said(change, why, good, tmp_path):
     path = tmp_path / NAME
-    path.write_text(json.dumps({**json.loads(GOOD.to_json()), **change}))
+    path.write_text(json.dumps({**json.loads(good.to_json()), **change}))
     with pytest.raises(FormatError, match=why):
         read_predictor(path)
 
