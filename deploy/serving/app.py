@@ -10,6 +10,7 @@ from importlib.resources import files
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
@@ -17,7 +18,7 @@ from starlette.requests import ClientDisconnect
 
 from ..._version import __version__
 from .guard import App, Guard
-from .problem import MEDIA_TYPE, ProblemError
+from .problem import FAILED, MEDIA_TYPE, ProblemError
 from .service import Photo, Service
 from .tensors import LENGTH, read_pixels, write_probabilities
 
@@ -109,8 +110,12 @@ def _add_predict(app: FastAPI, service: Service) -> None:
     @app.post("/predict", openapi_extra=_FORM, summary="Predict photos")
     async def predict(request: Request) -> Response:
         """Send image files as multipart/form-data; get what ``tlx predict --json`` prints."""
-        if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+        kind = request.headers.get("content-type", "")
+        if not kind.startswith("multipart/form-data"):
             raise ProblemError(415, "Send the photos as multipart/form-data.")
+        if parse_options_header(kind)[1].get(b"charset", b"utf-8").lower() != b"utf-8":
+            # Not all of Python's codecs fail as the reader of forms takes for granted.
+            raise ProblemError(415, "Names in the form must be in UTF-8.")
         service.check_room()
         async with request.form(max_files=settings.max_files, max_fields=_FIELDS) as form:
             sent = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
@@ -204,4 +209,4 @@ def _tell_nobody(request: Request, _: Exception) -> Response:
 
 def _tell_bug(request: Request, _: Exception) -> Response:
     """Return nothing of an error of the server's own, which its log tells of."""
-    return _tell(request, ProblemError(500, "The server failed. Its log says why."))
+    return _tell(request, ProblemError(500, FAILED))

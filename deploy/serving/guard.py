@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import logging
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from .metrics import Metrics
-from .problem import MEDIA_TYPE, ProblemError, busy
+from .problem import FAILED, MEDIA_TYPE, ProblemError, busy
 from .settings import Settings, is_loopback
 
 # What tells nothing of the run: the page, to type a token on, and what watches over servers.
@@ -27,6 +27,7 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+_log = logging.getLogger("tlx.serve")
 _BODIES = 8  # so many largest requests may be on their way at once
 
 Message = MutableMapping[str, Any]
@@ -56,12 +57,12 @@ class Guard:
             await self._app(scope, receive, send)
             return
         start = time.perf_counter()
-        status, body = 500, _Body(self, receive)
+        status, body, has_started = 500, _Body(self, receive), False
 
         async def send_safely(message: Message) -> None:
-            nonlocal status
+            nonlocal status, has_started
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, has_started = message["status"], True
                 message = {**message, "headers": [*message.get("headers", ()), *_SAFE]}
             await send(message)
 
@@ -70,6 +71,11 @@ class Guard:
             await self._app(scope, body.receive, send_safely)
         except ProblemError as problem:
             await send_problem(problem, send_safely)
+        except Exception:
+            if has_started:
+                raise
+            _log.exception("A request could not be answered.")
+            await send_problem(ProblemError(500, FAILED), send_safely)
         finally:
             self._bytes -= body.held
             route = getattr(scope.get("route"), "path", "other")  # as the application names it
@@ -90,7 +96,7 @@ class Guard:
             # A page elsewhere whose name was made to lead to this machine.
             raise ProblemError(421, "This server answers to localhost and 127.0.0.1 alone.")
         origin = headers.get(b"origin", b"").decode("latin-1")
-        if origin and urlsplit(origin).netloc != host and origin not in settings.origins:
+        if origin and origin.partition("://")[2] != host and origin not in settings.origins:
             raise ProblemError(403, "Pages from elsewhere may not use this server.")
         if self._secret is not None and scope["path"] not in OPEN:
             given = headers.get(b"authorization", b"")

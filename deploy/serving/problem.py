@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 
 MEDIA_TYPE = "application/problem+json"
+FAILED = "The server failed. Its log says why."
 
 
 class ProblemError(Exception):

@@ -71,7 +71,8 @@ def serve(settings: Settings, tell: Callable[[str], None]) -> None:
     with _listening(settings) as listening:
         _convert_apart(settings)
         if settings.workers == 1:
-            work(settings, listening, lambda: tell(address(listening)))
+            with _counts_in(None):
+                work(settings, listening, lambda: tell(address(listening)))
         else:
             _supervise(settings, listening, tell)
 
@@ -202,6 +203,20 @@ async def _run(
         task.result()
 
 
+@contextlib.contextmanager
+def _counts_in(folder: str | None) -> Iterator[None]:
+    """Have what is started here count in a folder, or in its memory, whatever was set outside."""
+    before = os.environ.pop(MULTIPROCESS, None)
+    if folder is not None:
+        os.environ[MULTIPROCESS] = folder
+    try:
+        yield
+    finally:
+        os.environ.pop(MULTIPROCESS, None)
+        if before is not None:
+            os.environ[MULTIPROCESS] = before
+
+
 # Several workers
 
 
@@ -211,8 +226,7 @@ def _supervise(settings: Settings, listening: socket.socket, tell: Callable[[str
     asked = threading.Event()
     before = {number: signal.signal(number, lambda *_: asked.set()) for number in _SIGNALS}
     where = address(listening)
-    with tempfile.TemporaryDirectory(prefix="tlx-serve-") as folder:
-        os.environ[MULTIPROCESS] = folder  # of the workers, which import the library anew
+    with tempfile.TemporaryDirectory(prefix="tlx-serve-") as folder, _counts_in(folder):
         crew: list[_Worker] = []
         try:
             crew += [_Worker(context, settings, listening) for _ in range(settings.workers)]
@@ -231,7 +245,6 @@ def _supervise(settings: Settings, listening: socket.socket, tell: Callable[[str
                 if worker.process.is_alive():
                     worker.process.kill()
                     worker.process.join()
-            del os.environ[MULTIPROCESS]
             for number, handler in before.items():
                 signal.signal(number, handler)
 

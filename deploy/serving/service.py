@@ -162,7 +162,11 @@ class Service:
         """
         opened = self.opened
         with self._room(len(photos)):
-            found = await asyncio.gather(*(self._one(opened, photo) for photo in photos))
+            asked = (self._one(opened, photo) for photo in photos)
+            found = await asyncio.gather(*asked, return_exceptions=True)
+        for one in found:  # only now, as places are held for as long as any is at work
+            if isinstance(one, BaseException):
+                raise one
         judged = [one for one in found if isinstance(one, Judged)]
         labelled = iter(label_judged(judged, self.decision))
         rows = []

@@ -70,10 +70,10 @@ def _values(tensor: dict, binary: bytes, count: int) -> np.ndarray:
             raise ProblemError(400, f"There must be {count} bytes of pixels.")
         return np.frombuffer(binary, np.uint8)
     try:
-        values = np.asarray(tensor["data"])
+        values = np.asarray(tensor["data"], object)  # texts are not copied, whatever their length
     except ValueError as error:  # ragged
         raise ProblemError(400, "The data must be a list of numbers.") from error
-    if values.size != count or values.dtype.kind not in "iu":
+    if values.size != count or {*map(type, values.flat)} != {int}:
         raise ProblemError(400, f"The data must be {count} whole numbers.")
     if values.min() < 0 or values.max() > 255:
         raise ProblemError(400, "The data must be from 0 to 255.")

@@ -16,6 +16,7 @@ from tlx.classify.predict import predict_images
 from tlx.classify.runs.best import load_run
 
 INFER = "/v2/models/colours/infer"
+FIELD = b'--x\r\nContent-Disposition: form-data; name="\xff"\r\n\r\n\xff\r\n--x--\r\n'
 
 
 def tensor(shape, **more):
@@ -61,6 +62,9 @@ def test_many_at_once_are_told_apart(served, photos):
         ("multipart/form-data", b"", 400, "boundary"),
         ("multipart/form-data; boundary=x", b"--x\r\ngarbage", 400, ""),
         ("multipart/form-data; boundary=x", b"--x--\r\n", 400, "no photo"),
+        ("multipart/form-data; boundary=x; charset=UTF-8", FIELD, 400, "no photo"),
+        ("multipart/form-data; boundary=x; charset=undefined", FIELD, 415, "UTF-8"),
+        ("multipart/form-data; boundary=x; charset=punycode", FIELD, 415, "UTF-8"),
     ],
 )
 def test_what_is_no_form_with_photos_is_a_problem(served, kind, body, status, detail):

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import logging
 import socket
 import time
+from pathlib import Path
 
 import pytest
 from serving_helpers import form
+
+from tlx.deploy.serving.guard import Guard
+from tlx.deploy.serving.metrics import Metrics
+from tlx.deploy.serving.settings import Settings
 
 SECRET = "a-secret-of-tests"
 ELSEWHERE = {"Origin": "https://elsewhere.org"}
@@ -22,6 +30,62 @@ def locked(start_server):
 
 def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
+
+
+def ask_guard(app, origin: str = "") -> list:
+    """Return the messages that answer a request, of a guard in this process."""
+    sent: list = []
+
+    async def receive():
+        return {"type": "http.request"}
+
+    async def send(message):
+        sent.append(message)
+
+    headers = [(b"host", b"localhost"), (b"origin", origin.encode())]
+    scope = {"type": "http", "path": "/", "headers": headers}
+    guard = Guard(app, Settings(Path("run")), Metrics(["cat"]))
+    asyncio.run(guard(scope, receive, send))
+    return sent
+
+
+async def answer_nothing(scope, receive, send):
+    await send({"type": "http.response.start", "status": 204})
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        ("http://[", 403),
+        ("http://[::1", 403),
+        ("localhost", 403),
+        ("http://localhost/", 403),
+        ("http://localhost", 204),
+    ],
+)
+def test_an_origin_that_is_none_is_one_from_elsewhere(origin, status):
+    assert ask_guard(answer_nothing, origin)[0]["status"] == status
+
+
+def test_whatever_fails_is_a_problem_that_tells_nothing_and_a_line_in_the_log(caplog):
+    async def fail(*_):
+        raise ValueError("/secret/path")
+
+    with caplog.at_level(logging.ERROR, "tlx.serve"):
+        start, body = ask_guard(fail)
+    assert (start["status"], json.loads(body["body"])["status"]) == (500, 500)
+    assert (b"content-type", b"application/problem+json") in start["headers"]
+    assert b"secret" not in body["body"]
+    assert "/secret/path" in caplog.text
+
+
+def test_what_fails_in_the_middle_of_an_answer_is_not_answered_twice():
+    async def fail(scope, receive, send):
+        await answer_nothing(scope, receive, send)
+        raise ValueError("too late")
+
+    with pytest.raises(ValueError, match="too late"):
+        ask_guard(fail)
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/v2", "/v2/model", "/v2/models/colours", "/nope"])

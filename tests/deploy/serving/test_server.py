@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import socket
@@ -11,10 +12,12 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from serving_helpers import SCRIPT
 
+from tlx.deploy.serving.metrics import MULTIPROCESS
 from tlx.deploy.serving.server import address, serve
 from tlx.deploy.serving.settings import Settings
 from tlx.errors import MissingExtraError, TlxError
@@ -99,6 +102,29 @@ def test_a_port_that_is_taken_is_told_with_what_to_type(run_folder):
         with pytest.raises(TlxError, match="cannot be listened to") as caught:
             serve(Settings(run_folder, port=port), print)
     assert "--port" in caught.value.remedy
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_folder_for_counts_that_the_environment_names_is_left_alone(
+    run_folder, monkeypatch, tmp_path, workers
+):
+    seen = []
+
+    def note(*_, **__):
+        seen.append(os.environ.get(MULTIPROCESS))
+        raise TlxError("this is enough.", "")
+
+    monkeypatch.setenv(MULTIPROCESS, str(tmp_path))
+    monkeypatch.setattr("tlx.deploy.serving.server.is_converted", lambda _: True)
+    monkeypatch.setattr("tlx.deploy.serving.server.work", note)
+    context = SimpleNamespace(Pipe=multiprocessing.Pipe, Process=note)
+    monkeypatch.setattr("multiprocessing.get_context", lambda _: context)
+    with pytest.raises(TlxError, match="this is enough"):
+        serve(Settings(run_folder, port=0, workers=workers), print)
+    assert os.environ[MULTIPROCESS] == str(tmp_path)
+    assert len(seen) == 1
+    assert (seen[0] is None) == (workers == 1)
+    assert seen[0] != str(tmp_path)
 
 
 def test_a_missing_package_is_told_before_any_work(run_folder, monkeypatch):

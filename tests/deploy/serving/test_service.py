@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
+import threading
 
 import numpy as np
 import pytest
@@ -48,6 +49,34 @@ def test_more_than_it_has_room_for_is_told_to_come_later(service, amber):
     status, again = asyncio.run(use())
     assert status == 503
     assert again["predictions"][0]["label"] == "amber"
+
+
+def test_places_are_held_until_every_photo_of_a_request_is_done(service, amber):
+    class Broken(io.BytesIO):
+        def read(self, *_):
+            raise OSError("the disk is gone")
+
+    class Slow(io.BytesIO):
+        def read(self, *_):
+            going_on.wait(10)
+            return amber
+
+    going_on = threading.Event()
+
+    async def use():
+        photos = [Photo("broken", Broken()), Photo("slow", Slow())]
+        asked = asyncio.create_task(service.predict(photos))
+        await asyncio.wait([asked], timeout=0.2)
+        held = service.batcher.held
+        going_on.set()
+        with pytest.raises(OSError, match="the disk is gone"):
+            await asked
+        left = service.batcher.held
+        await service.close()
+        return held, left
+
+    service.open()
+    assert asyncio.run(use()) == (2, 0)
 
 
 def test_images_of_something_else_are_told_in_the_log(service, caplog):

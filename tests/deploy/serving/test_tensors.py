@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -46,12 +47,14 @@ def test_nested_and_flat_lists_and_bytes_are_the_same_pixels():
         (asked(shape=[True, 2, 2, 3]), None, "shape"),
         (asked(shape=[0, 2, 2, 3]), None, "shape"),
         (asked(data=[1, 2]), None, "12 whole numbers"),
-        (asked(data=[[1], [2, 3]]), None, "list of numbers"),
+        (asked(data=[[1], [2, 3]]), None, "whole numbers"),
+        (asked(data=[[1], [2, 3]] * 6), None, "whole numbers"),
+        (asked(data=[True, *range(11)]), None, "whole numbers"),
         (asked(data=[256] * 12), None, "0 to 255"),
         (asked(data=[-1] * 12), None, "0 to 255"),
         (asked(data=[1.5] * 12), None, "whole numbers"),
         (asked(data=["1"] * 12), None, "whole numbers"),
-        (asked(data=[10**30] * 12), None, "whole numbers"),
+        (asked(data=[10**30] * 12), None, "0 to 255"),
         (asked(data=None), None, "whole numbers"),
         (asked(), "-1", "length"),
         (asked(), "999999", "length"),
@@ -67,6 +70,18 @@ def test_anything_else_is_refused(request_, header, why):
     with pytest.raises(ProblemError, match=why) as caught:
         read(request_, header)
     assert caught.value.status == 400
+
+
+def test_a_long_string_among_the_numbers_takes_no_more_memory_than_its_own():
+    body = json.dumps(asked(data=["x" * 10**6, *range(11)])).encode()
+    tracemalloc.start()
+    try:
+        with pytest.raises(ProblemError, match="whole numbers"):
+            read(body)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 10 * len(body)  # as text of equal length each would take 48
 
 
 @pytest.mark.parametrize(
