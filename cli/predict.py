@@ -23,6 +23,7 @@ from .common import (
     WorkspaceOption,
     emit,
     note,
+    printable,
     say,
 )
 from .progress import progress
@@ -120,6 +121,7 @@ def predict(
     files = _expand(paths)
     if Path(run).suffix and os.path.isfile(run):  # a run is a name or a folder
         others = {"tta": tta, "prior": prior, "cost": cost, "positive": positive, "trust": trust}
+        others["engine"] = None if engine == "auto" else engine
         _predict_exported(run, files, output, reject, as_json, others)
         return
     loaded = load_run(run, workspace, trusted=trust)
@@ -174,9 +176,11 @@ def _predict_exported(
             "Leave it out, or name the run.",
         )
     exported = open_exported(path)
-    note(f"Using {exported.path}: {exported.describe()}.")
+    note(printable(f"Using {exported.path}: {exported.describe()}."))
     with progress("Predicting") as show:
         found = exported.predict(paths, reject=reject, progress=show)
+    if reject is not None:
+        note("An exported network does not tell images of something else; its run does.")
     told = exported.predictor
     result = {"run": told.run, "file": path, "predictions": [asdict(row) for row in found]}
     _tell(found, result, told.class_names, output, as_json)

@@ -210,7 +210,7 @@ def open_exported(path: str | os.PathLike[str], *, own: bool = False) -> Exporte
             f"{folder / NAME}: an export in the format {kind.name} is not predicted with.",
             f"Predict with the run, or with an export in one of these formats: {opened}.",
         )
-    kind.require()
+    kind.require_runtime()
     if digest_of(folder, predictor.files) != predictor.sha256:
         raise FormatError(
             f"{path} is not the file that {NAME} describes: its SHA-256 is another.",

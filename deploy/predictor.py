@@ -131,7 +131,7 @@ def read_predictor(path: Path) -> Predictor:
         if not isinstance(found, dict):
             raise ValueError("it is no object")
         _check(found)
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError, OverflowError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or error
         raise FormatError(
             f"{path} does not describe an exported network: {' '.join(str(reason).split())[:200]}.",
@@ -163,6 +163,8 @@ def _check(found: dict[str, Any]) -> None:
     for file in files:
         beside = isinstance(file, str) and all(map(_is_beside, file.split("/")))
         _require(beside, f"file {file!r:.80} does not lie beside it")
+    within = all(file.startswith(f"{found['file']}/") for file in files)
+    _require(found["file"] in files or within, f"file {found['file']!r:.80} is not among files")
     _require(bool(_HEX.fullmatch(found["sha256"])), "sha256 is no SHA-256")
     size = found["image_size"]
     _require(type(size) is int and 1 <= size <= 4096, f"an image size of {size!r:.40}")

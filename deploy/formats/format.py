@@ -69,7 +69,9 @@ class Format:
         where the runtime needs none. Nothing in the file is unpickled. What a runtime lets a
         network do, it may do: so files of others are opened only where `predicts`.
     modules : tuple of str
-        What has to be installed to write and open it.
+        What has to be installed to write it, beside `runs_with`.
+    runs_with : tuple of str
+        What has to be installed to open it.
     extra : str
         The extra of tlx that installs them.
     precisions : tuple of str
@@ -96,6 +98,7 @@ class Format:
     write: Callable[[keras.Model, Path, Order], None] = field(repr=False)
     open: Callable[[Path], Classifier] = field(repr=False)
     modules: tuple[str, ...] = ()
+    runs_with: tuple[str, ...] = ()
     extra: str = "export"
     precisions: Sequence[str] = ("float32",)
     int8_modules: tuple[str, ...] = ()
@@ -111,7 +114,7 @@ class Format:
         return Path(self.file).suffix
 
     def require(self, precision: str = "float32") -> None:
-        """Raise if something that the format needs is not installed; nothing is imported.
+        """Raise if something that writes the format is not installed; nothing is imported.
 
         Raises
         ------
@@ -124,8 +127,23 @@ class Format:
                 f"format {self.name} has no precision {precision!r}.",
                 f"It has {', '.join(self.precisions)}.",
             )
+        self.require_runtime()
         needed = dict.fromkeys(self.modules, self.extra)
         needed |= dict.fromkeys(self.int8_modules if precision == "int8" else (), "int8")
-        for module, extra in needed.items():
-            if find_spec(module) is None:
-                raise MissingExtraError.of(module, extra)
+        _require(needed)
+
+    def require_runtime(self) -> None:
+        """Raise if something that opens the format is not installed; nothing is imported.
+
+        Raises
+        ------
+        MissingExtraError
+        """
+        _require(dict.fromkeys(self.runs_with, self.extra))
+
+
+def _require(needed: dict[str, str]) -> None:
+    """Raise if a module is not installed; `needed` has the extra that installs it."""
+    for module, extra in needed.items():
+        if find_spec(module) is None:
+            raise MissingExtraError.of(module, extra)

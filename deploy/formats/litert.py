@@ -43,7 +43,8 @@ def _write(network: keras.Model, path: Path, order: Order) -> None:
     # As the format's own metadata has it: files in an archive behind the network, which does not
     # mind. Libraries for phones look there for the names.
     with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr("labels.txt", "\n".join(order.note["class_names"]))
+        names = (" ".join(name.splitlines()) for name in order.note["class_names"])  # a line each
+        archive.writestr("labels.txt", "\n".join(names))
         archive.writestr("tlx.json", json.dumps(order.note, indent=1))
 
 
@@ -74,7 +75,7 @@ FORMAT: Final = Format(
     "model.tflite",
     _write,
     _open,
-    modules=("ai_edge_litert",),
+    runs_with=("ai_edge_litert",),
     precisions=("float32", "float16", "int8"),
     predicts=True,
     order=40,

@@ -66,7 +66,8 @@ FORMAT: Final = Format(
     "model.onnx",
     _write,
     _open,
-    modules=("tf2onnx", "onnx", "onnxruntime"),
+    modules=("tf2onnx", "onnx"),
+    runs_with=("onnxruntime",),
     predicts=True,
     order=20,
 )

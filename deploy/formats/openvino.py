@@ -63,7 +63,7 @@ FORMAT: Final = Format(
     "model.xml",
     _write,
     _open,
-    modules=("openvino",),
+    runs_with=("openvino",),
     precisions=("float32", "float16", "int8"),
     int8_modules=("nncf",),
     predicts=True,

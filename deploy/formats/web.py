@@ -95,6 +95,7 @@ FORMAT: Final = Format(
     _write,
     ONNX.open,
     modules=ONNX.modules,
+    runs_with=ONNX.runs_with,
     check_runtime=find_runtime,
     own_folder=True,
     next_step="python -m http.server --bind 127.0.0.1 --directory {}",

@@ -286,6 +286,26 @@ def test_the_camera_is_classified_and_a_picture_of_it_kept(browser, site):
         running.close()
 
 
+SLOW_PERMISSION = """
+window.asked = 0;
+navigator.mediaDevices.getUserMedia = () => {
+  window.asked += 1;
+  return new Promise((resolve) => (window.allow = () => resolve(new MediaStream())));
+};
+"""
+
+
+def test_a_second_click_while_permission_is_asked_for_opens_no_second_camera(open_site, site):
+    page = open_site(site.url, before=lambda page: page.add_init_script(SLOW_PERMISSION)).page
+    for _ in range(2):
+        page.get_by_role("button", name="Use the camera").click()
+    assert page.evaluate("window.asked") == 1
+    page.evaluate("window.allow()")
+    page.get_by_role("button", name="Stop the camera").click()
+    page.get_by_role("button", name="Use the camera").click()
+    assert page.evaluate("window.asked") == 2
+
+
 # It asks nobody, and runs nothing else
 
 

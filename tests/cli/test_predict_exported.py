@@ -8,6 +8,7 @@ import json
 import numpy as np
 import pytest
 
+from tlx.deploy.exported import open_exported
 from tlx.deploy.predictor import NAME, Predictor, digest_of, files_of
 
 CLASSES = ("ant", "bee")
@@ -66,6 +67,7 @@ def test_it_predicts_without_a_workspace(tlx, exported, photos, tmp_path):
 def test_a_table_for_people_and_a_csv(tlx, exported, photos, tmp_path):
     told = tlx("predict", "two.onnx", "red.png", "--reject", "0.05")
     assert "1 prediction: " in told.stdout
+    assert "does not tell images of something else" in told.stderr
     tlx("predict", "two.onnx", "red.png", "--output", "labels.csv")
     header, row = (tmp_path / "labels.csv").read_text().splitlines()
     assert header == "path,label,confidence,error,ant,bee"
@@ -75,6 +77,8 @@ def test_a_table_for_people_and_a_csv(tlx, exported, photos, tmp_path):
 def test_what_needs_the_run_is_refused(tlx, exported, photos):
     told = tlx("predict", "two.onnx", "red.png", "--tta", "2", code=1)
     assert "--tta needs the run that it was made of" in told.stderr
+    told = tlx("predict", "two.onnx", "red.png", "--engine", "openvino", code=1)
+    assert "--engine needs the run that it was made of" in told.stderr
     told = tlx("predict", "two.onnx", "red.png", "--reject", "0.01", code=1)
     assert "It has those for: 0.05" in told.stderr
 
@@ -98,3 +102,18 @@ def test_another_file_than_the_one_described_is_not_answered_for(tlx, exported, 
     (tmp_path / "cats.onnx").write_bytes((tmp_path / "two.onnx").read_bytes())
     told = tlx("predict", "cats.onnx", "red.png", code=1)
     assert "describes two.onnx, and not cats.onnx" in told.stderr
+
+
+def test_what_a_foreign_description_says_cannot_steer_the_terminal(tlx, exported, photos, tmp_path):
+    described = dataclasses.replace(exported, run="\x1b[2J", model="\x1b]0;mine\x07")
+    (tmp_path / NAME).write_bytes(described.to_json())
+    told = tlx("predict", "two.onnx", "red.png")
+    assert r"\x1b[2J" in told.stderr
+    assert "\x1b" not in told.stdout + told.stderr
+
+
+def test_what_only_writes_the_format_is_not_needed(exported, photos, tmp_path, monkeypatch):
+    here = {"onnxruntime": object()}
+    monkeypatch.setattr("tlx.deploy.formats.format.find_spec", here.get)
+    (found,) = open_exported(tmp_path / "two.onnx").predict(tmp_path / "red.png")
+    assert found.label == "ant"

@@ -17,6 +17,13 @@ def test_what_is_written_is_read(good, tmp_path):
     assert read_predictor(path) == good
 
 
+def test_a_network_may_be_a_folder(good, tmp_path):
+    path = tmp_path / NAME
+    folder = {"file": "saved_model", "files": ["saved_model/a", "saved_model/b/c"]}
+    path.write_text(json.dumps({**json.loads(good.to_json()), **folder}))
+    assert read_predictor(path).file == "saved_model"
+
+
 def test_keys_of_a_later_version_are_passed_over(good, tmp_path):
     path = tmp_path / NAME
     path.write_text(json.dumps({**json.loads(good.to_json()), "new": 1}))
@@ -43,6 +50,9 @@ def test_keys_of_a_later_version_are_passed_over(good, tmp_path):
         ({"rejection": {}}, "no list of objects"),
         ({"decoding": []}, "no object"),
         ({"run": None}, "no text"),
+        ({"file": "other.onnx"}, "is not among files"),
+        ({"file": "saved_model", "files": ["saved_model/a", "b"]}, "is not among files"),
+        pytest.param({"temperature": 10**400}, "too large", id="a number of 401 digits"),
     ],
     ids=str,
 )

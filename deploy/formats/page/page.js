@@ -206,6 +206,7 @@
   // The camera
 
   let stream = null;
+  let asking = false; // for permission, which may take long: a second click opens no second camera
   const stop = () => {
     for (const track of stream?.getTracks() ?? []) track.stop();
     stream = null;
@@ -224,10 +225,19 @@
       await new Promise((resolve) => setTimeout(resolve, rest));
     }
   };
+  const ask = async () => {
+    asking = true;
+    try {
+      return await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
+    } finally {
+      asking = false;
+    }
+  };
   at("film").addEventListener("click", async () => {
+    if (asking) return;
     if (stream) return stop();
     try {
-      stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
+      stream = await ask();
       at("camera").hidden = false;
       at("film").textContent = "Stop the camera";
       at("film").setAttribute("aria-expanded", "true");

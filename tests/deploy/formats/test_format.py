@@ -82,6 +82,16 @@ class TestEveryFormat:
             kind.open(path)(BATCH)
 
 
+def test_what_only_writes_a_file_is_not_needed_to_open_it():
+    onnx = formats()["onnx"]
+    assert onnx.runs_with == ("onnxruntime",)
+    dataclasses.replace(onnx, modules=("no_such_module",), runs_with=()).require_runtime()
+    lacking = dataclasses.replace(onnx, runs_with=("no_such_module",))
+    for require in (lacking.require, lacking.require_runtime):
+        with pytest.raises(MissingExtraError, match="no_such_module"):
+            require()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("backbone", ["plain", "nested"])
 @pytest.mark.parametrize("model", heads())
