@@ -22,12 +22,13 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile -m "not slow and not browser"
 
-test-slow: $(VENV)/.installed-dev
+# With every optional package, as some of what is slow needs one.
+test-slow: $(VENV)/.installed-extras
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile -m slow
 
 # What needs an optional package, and is skipped elsewhere: about 1 GB more to install.
 test-extras: $(VENV)/.installed-extras
-	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto $(EXTRAS)
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile -m "not slow and not browser" $(EXTRAS)
 
 # Pages in a real browser, with what finds barriers in them, and the exported one with what runs its
 # network. One that is missing is a skip.
