@@ -55,7 +55,7 @@ def _batches(calibration: np.ndarray | None) -> Callable[[], Iterator[list[np.nd
 
 
 def _open(path: Path) -> Classifier:
-    from ai_edge_litert.interpreter import Interpreter
+    from ai_edge_litert.interpreter import Interpreter  # pyright: ignore[reportMissingImports]
 
     interpreter = Interpreter(str(path), num_threads=os.cpu_count())
     interpreter.allocate_tensors()

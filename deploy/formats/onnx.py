@@ -29,14 +29,14 @@ def _write(network: keras.Model, path: Path, order: Order) -> None:
             input_signature=signature(network),
             opset_version=_OPSET,
         )
-    model = onnx.load(str(path))
+    model = onnx.load(str(path))  # pyright: ignore[reportAttributeAccessIssue]
     _name_output(model.graph)
     for value in (*model.graph.input, *model.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "N"
     for key, value in order.note.items():
         entry = model.metadata_props.add()
         entry.key, entry.value = key, value if isinstance(value, str) else json.dumps(value)
-    onnx.save(model, str(path))
+    onnx.save(model, str(path))  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _name_output(graph: object) -> None:
@@ -51,7 +51,7 @@ def _name_output(graph: object) -> None:
 
 
 def _open(path: Path) -> Classifier:
-    import onnxruntime
+    import onnxruntime  # pyright: ignore[reportMissingImports]
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors alone
