@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..cache.spec import FeatureSpec
-from ..classify.heads.knn import NeighborsPredictor
+from ..classify.heads.knn import TOUCH, NeighborsPredictor
 from ..classify.runs.backbone import run_backbone
 from ..classify.runs.run import Run
+from ..classify.scoring.calibrate import TINY
 from ..classify.sources import Source, mean_views
 from ..embed.backbones.tap import feature_model
 from ..errors import DataError
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     import keras
 
 EMBEDDING = "embedding"  # the layer whose output the head takes
-_TOUCH = 1e-6  # as in `tlx.classify.heads.knn`
-_TINY = 1e-12  # what a probability of 0 counts as: see `tlx.classify.scoring.calibrate`
 
 
 def run_network(run: Run) -> keras.Model:
@@ -295,12 +294,12 @@ def _neighbor_layers(head: NeighborsPredictor, temperature: float) -> list[Any]:
 
     def vote(similar: Any) -> Any:
         nearest, places = ops.top_k(similar, k)
-        share = votes(places) / ops.expand_dims(ops.maximum(1 - nearest, _TOUCH), -1)
+        share = votes(places) / ops.expand_dims(ops.maximum(1 - nearest, TOUCH), -1)
         counted = ops.sum(share, axis=1)
         return counted / ops.sum(counted, axis=-1, keepdims=True)
 
     def tempered(p: Any) -> Any:
-        return ops.log(ops.maximum(p, _TINY)) / temperature
+        return ops.log(ops.maximum(p, TINY)) / temperature
 
     return [centred, keras.layers.UnitNormalization(name="unit"), cosines, vote, mixed, tempered]
 

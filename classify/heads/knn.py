@@ -21,7 +21,7 @@ _ARRAYS = {  # of the file
     "mean": np.float32,
     "scale": np.float32,
 }
-_TOUCH = 1e-6  # least cosine distance: a copy of an image counts for no more than 1e6 others
+TOUCH = 1e-6  # least cosine distance: a copy of an image counts for no more than 1e6 others
 
 
 @dataclass(frozen=True, repr=False)
@@ -192,7 +192,7 @@ def vote(
 ) -> np.ndarray:
     """Return probabilities (N, C) given the neighbours (N, at least k), of which k vote."""
     places, distances = places[:, :k], distances[:, :k]
-    share = weight[places] / np.maximum(distances, _TOUCH).astype(np.float64)
+    share = weight[places] / np.maximum(distances, TOUCH).astype(np.float64)
     votes = np.zeros((len(places), n_classes))
     np.add.at(votes, (np.arange(len(places))[:, None], labels[places]), share)
     votes /= votes.sum(axis=1, keepdims=True)

@@ -36,7 +36,7 @@ from .intervals import standard_error
 HeldOut = tuple[np.ndarray, np.ndarray]  # classes (m,) and probabilities (m, C)
 
 UNKNOWN = "unknown"  # the label of a rejected image
-_TINY = 1e-12  # what a probability of 0 counts as, at most
+TINY = 1e-12  # what a probability of 0 counts as, at most
 _WIDEST = 7.0  # |log T| stays below this
 _STEPS = 50  # numbers of accepted images that are tried
 _STARTS = (0, 1, 5, 20)  # mistakes that the first tests would bear; they share the allowed risk
@@ -142,7 +142,7 @@ def log_probabilities(probabilities: np.ndarray) -> np.ndarray:
     the temperature would be fitted to another head than the one whose logits it divides.
     """
     p = np.asarray(probabilities, np.float64)
-    least = np.min(p, axis=1, keepdims=True, where=p > 0, initial=_TINY)
+    least = np.min(p, axis=1, keepdims=True, where=p > 0, initial=TINY)
     return np.log(np.maximum(p, least))
 
 
