@@ -10,6 +10,7 @@ import faulthandler
 import importlib
 import logging
 import os
+import pkgutil
 import sys
 import tempfile
 import threading
@@ -32,6 +33,27 @@ def set_verbose(verbose: bool = True) -> None:
         os.environ[_VERBOSE] = "1"
     else:
         os.environ.pop(_VERBOSE, None)
+
+
+def import_beside(package: str) -> list[Any]:
+    """Return all modules of a package, imported, in the order of their names.
+
+    So a registry finds what it lists: a new member is a new file beside it.
+
+    Parameters
+    ----------
+    package : str
+        Of a registry: its ``__package__``.
+
+    Examples
+    --------
+    >>> [module.__name__ for module in import_beside("tlx.classify.findings")][0]
+    'tlx.classify.findings.conflict'
+    """
+    paths = importlib.import_module(package).__path__
+    return [
+        importlib.import_module(f"{package}.{found.name}") for found in pkgutil.iter_modules(paths)
+    ]
 
 
 def import_tensorflow() -> Any:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import functools
-import importlib
-import pkgutil
 from collections.abc import Mapping
 
+from ...lazy_imports import import_beside
 from .finding import Kind
 
 
@@ -16,10 +15,6 @@ def kinds() -> Mapping[str, Kind]:
 
     They are in the ``KINDS`` of the modules of `tlx.classify.findings`.
     """
-    package = importlib.import_module(__package__ or "")
-    modules = [
-        importlib.import_module(f"{package.__name__}.{found.name}")
-        for found in pkgutil.iter_modules(package.__path__)
-    ]
+    modules = import_beside(__package__ or "")
     found = [kind for module in modules for kind in getattr(module, "KINDS", ())]
     return {kind.name: kind for kind in sorted(found, key=lambda kind: kind.code)}

@@ -9,14 +9,13 @@ neighbours. The dense head stops early instead of searching a grid.
 from __future__ import annotations
 
 import functools
-import importlib
-import pkgutil
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ...errors import FitError, UnknownNameError
+from ...lazy_imports import import_beside
 from ...progress import Progress, share, silent
 from .external import head_of, is_estimator
 from .head import GridPoint, Head, Problems
@@ -34,11 +33,7 @@ def heads() -> Mapping[str, Head]:
     They are the modules of `tlx.classify.heads` that have a `HEAD`. None of these imports
     TensorFlow or scikit-learn before it fits something.
     """
-    package = importlib.import_module(__package__ or "")
-    modules = [
-        importlib.import_module(f"{package.__name__}.{found.name}")
-        for found in pkgutil.iter_modules(package.__path__)
-    ]
+    modules = import_beside(__package__ or "")
     found = [module.HEAD for module in modules if isinstance(getattr(module, "HEAD", None), Head)]
     return {head.name: head for head in sorted(found, key=lambda head: head.name)}
 

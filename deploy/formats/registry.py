@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import functools
-import importlib
-import pkgutil
 from collections.abc import Mapping
 
 from ...errors import UnknownNameError
+from ...lazy_imports import import_beside
 from .format import Format
 
 
@@ -23,11 +22,7 @@ def formats() -> Mapping[str, Format]:
     >>> formats()["onnx"].file
     'model.onnx'
     """
-    package = importlib.import_module(__package__ or "")
-    modules = [
-        importlib.import_module(f"{package.__name__}.{found.name}")
-        for found in pkgutil.iter_modules(package.__path__)
-    ]
+    modules = import_beside(__package__ or "")
     found = [
         module.FORMAT for module in modules if isinstance(getattr(module, "FORMAT", None), Format)
     ]

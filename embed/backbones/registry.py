@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import functools
-import importlib
-import pkgutil
 
 from ...errors import UnknownNameError
+from ...lazy_imports import import_beside
 from .family import Backbone, BackboneRow, Family
 
 
@@ -17,11 +16,7 @@ def families() -> tuple[Family, ...]:
     They are the modules of `tlx.embed.backbones` that have a `FAMILY`. None of these imports Keras
     before it builds a network.
     """
-    package = importlib.import_module(__package__ or "")
-    modules = [
-        importlib.import_module(f"{package.__name__}.{found.name}")
-        for found in pkgutil.iter_modules(package.__path__)
-    ]
+    modules = import_beside(__package__ or "")
     found = [module.FAMILY for module in modules if hasattr(module, "FAMILY")]
     return tuple(sorted(found, key=lambda family: family.order))
 

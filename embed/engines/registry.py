@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import functools
-import importlib
-import pkgutil
 from collections.abc import Mapping
 
 from ...cache.spec import FeatureSpec
 from ...errors import UnknownNameError
+from ...lazy_imports import import_beside
 from ..backbones.family import Backbone
 from .engine import Engine, EngineError, EngineKind
 
@@ -25,11 +24,7 @@ def engine_kinds() -> Mapping[str, EngineKind]:
     >>> list(engine_kinds())
     ['openvino', 'tensorflow']
     """
-    package = importlib.import_module(__package__ or "")
-    modules = [
-        importlib.import_module(f"{package.__name__}.{found.name}")
-        for found in pkgutil.iter_modules(package.__path__)
-    ]
+    modules = import_beside(__package__ or "")
     kinds = [module.KIND for module in modules if hasattr(module, "KIND")]
     return {kind.name: kind for kind in sorted(kinds, key=lambda kind: kind.order)}
 
