@@ -8,7 +8,6 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,8 +16,8 @@ import numpy as np
 from ..cache.manifest import Manifest
 from ..errors import DataError
 from ..workspace import whole_path
-from .headers import IMAGE_SUFFIXES, looks_like_image
 from .images import DECODER_REVISION
+from .tree import FolderTree, Found, Tree
 
 _SPLIT_NAMES = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -29,7 +28,6 @@ _SPLIT_NAMES = {
 # What people add to those names: train_set, val-images, TestData, train2017.
 _SPLIT_SUFFIX = re.compile(r"(sets?|data|images?|imgs?|split|folder)?\d*$")
 _WRAPPERS = 8  # folders in folders that are passed through; a link to itself has no end
-_NOT_DATA = {"__MACOSX", "Thumbs.db", "desktop.ini"}
 _LAYOUTS = (
     "Expected one folder a class (data/cats/…, data/dogs/…), or train/, validation/ and test/ with "
     "one folder a class in each, or a CSV file with the columns path,label."
@@ -63,19 +61,6 @@ class Scan:
     notes: list[str] = field(default_factory=list)
 
 
-@dataclass
-class _Found:
-    """One file that takes part."""
-
-    path: str
-    size: int = 0
-    mtime_ns: int = 0
-    label: str | None = None
-    split: str = ""
-    group: str = ""
-    error: str = ""
-
-
 def scan(source: str | os.PathLike[str], name: str = "data") -> Scan:
     """Look at a folder or CSV file and return its images, with labels and splits where it has them.
 
@@ -104,7 +89,7 @@ def scan(source: str | os.PathLike[str], name: str = "data") -> Scan:
     root = whole_path(source)
     # os.path and not Path: before Python 3.14 Path's tests raise where a folder denies access.
     if os.path.isdir(root):
-        found = _scan_folder(root)
+        found = _scan_tree(FolderTree(root))
     elif os.path.isfile(root) and root.suffix.lower() == ".csv":
         found = _scan_csv(root)
         root = root.parent
@@ -116,7 +101,7 @@ def scan(source: str | os.PathLike[str], name: str = "data") -> Scan:
     if not files:
         seen = sum(result.ignored.values())
         raise DataError(f"no images in {source} ({seen} other files were ignored).", _LAYOUTS)
-    result.manifest = _manifest(files, root, name)
+    result.manifest = _manifest(files, str(root), name)
     return result
 
 
@@ -128,7 +113,7 @@ def image_paths(folder: str | os.PathLike[str]) -> list[str]:
     DataError
         If a folder cannot be read.
     """
-    return [found.path for found in _walk(whole_path(folder), "", Counter())]
+    return [found.path for found in FolderTree(whole_path(folder)).walk("", Counter())]
 
 
 def split_of(name: str) -> str | None:
@@ -143,42 +128,42 @@ def split_of(name: str) -> str | None:
     return _SPLIT_NAMES.get(plain) or _SPLIT_NAMES.get(_SPLIT_SUFFIX.sub("", plain, count=1))
 
 
-def _scan_folder(root: Path) -> tuple[list[_Found], Scan]:
-    result = Scan(manifest=_manifest([], root, ""), layout="flat")
-    below, top, folders = _unwrapped(root, "", result)
+def _scan_tree(tree: Tree) -> tuple[list[Found], Scan]:
+    result = Scan(manifest=_manifest([], tree.root, ""), layout="flat")
+    below, top, folders = _unwrapped(tree, "", result)
     splits = [folder for folder in folders if split_of(folder)]
     kinds = {split_of(folder) for folder in splits}
     if splits and (len(splits) == len(folders) or ("train" in kinds and len(kinds) > 1)):
-        return _scan_splits(root, below, splits, folders, top, result)
-    _refuse_half_split(root, below, splits, folders)
-    files = _scan_classes(root, below, "", folders, result)
+        return _scan_splits(tree, below, splits, folders, top, result)
+    _refuse_half_split(tree, below, splits, folders)
+    files = _scan_classes(tree, below, "", folders, result)
     if not files:  # images only
         return top, result
     result.layout = "classes"
     result.outside += len(top)
-    _tell_shared_subfolders(root, below, folders, result)
+    _tell_shared_subfolders(tree, below, folders, result)
     return files, result
 
 
-def _unwrapped(root: Path, below: str, result: Scan) -> tuple[str, list[_Found], list[str]]:
-    """Return the first folder in and below ``root/below`` that does not only wrap another one.
+def _unwrapped(tree: Tree, below: str, result: Scan) -> tuple[str, list[Found], list[str]]:
+    """Return the first folder in and below ``below`` that does not only wrap another one.
 
     Returns
     -------
     below : str
-        Its path, relative to `root`.
+        Its path, relative to the root of the tree.
     top : list
-        The images directly in it, with paths relative to `root`.
+        The images directly in it, with paths relative to that root.
     folders : list of str
         Names of its visible subfolders.
     """
-    top, folders = _list(root, below, result.ignored)
+    top, folders = tree.inside(below, result.ignored)
     inner, images, inside = below, top, folders
     for _ in range(_WRAPPERS):
         if images or len(inside) != 1 or split_of(inside[0]):
             break
         inner = os.path.join(inner, inside[0])
-        images, inside = _list(root, inner, Counter())
+        images, inside = tree.inside(inner, Counter())
     if inner == below or images or not (len(inside) > 1 or any(map(split_of, inside))):
         return below, top, folders  # nothing wraps, or what is inside is one class
     result.notes.append(
@@ -187,24 +172,25 @@ def _unwrapped(root: Path, below: str, result: Scan) -> tuple[str, list[_Found],
     return inner, images, inside
 
 
-def _refuse_half_split(root: Path, below: str, splits: list[str], folders: list[str]) -> None:
+def _refuse_half_split(tree: Tree, below: str, splits: list[str], folders: list[str]) -> None:
     """Raise if a folder looks like a split, with folders and no images in it, and others do not."""
     for split in splits:
-        images, classes = _list(root, os.path.join(below, split), Counter())
+        images, classes = tree.inside(os.path.join(below, split), Counter())
         if images or not classes:
             continue  # a class that has the name of a split
         others = [folder for folder in folders if folder not in splits]
+        place = os.path.join(tree.root, below, split)
         raise DataError(
-            f"{root / below / split} looks like a split ({', '.join(classes[:3])} are in it), but "
+            f"{place} looks like a split ({', '.join(classes[:3])} are in it), but "
             f"{', '.join(others[:3])} beside it {'are' if len(others) > 1 else 'is'} none.",
             "Name the folders train, validation and test, with one folder a class in each; or move "
             "what is no split away; or list path,label,split in a CSV file.",
         )
 
 
-def _tell_shared_subfolders(root: Path, below: str, folders: list[str], result: Scan) -> None:
+def _tell_shared_subfolders(tree: Tree, below: str, folders: list[str], result: Scan) -> None:
     """Tell that folders which all have the same subfolders were taken for classes."""
-    inside = [set(_list(root, os.path.join(below, name), Counter())[1]) for name in folders]
+    inside = [set(tree.inside(os.path.join(below, name), Counter())[1]) for name in folders]
     if len(folders) > 1 and len(inside[0]) > 1 and all(part == inside[0] for part in inside):
         result.notes.append(
             f"the classes are {', '.join(sorted(folders)[:5])}, not the folders "
@@ -214,34 +200,36 @@ def _tell_shared_subfolders(root: Path, below: str, folders: list[str], result: 
 
 
 def _scan_splits(
-    root: Path,
+    tree: Tree,
     below: str,
     splits: list[str],
     folders: list[str],
-    top: list[_Found],
+    top: list[Found],
     result: Scan,
-) -> tuple[list[_Found], Scan]:
-    files: list[_Found] = []
+) -> tuple[list[Found], Scan]:
+    files: list[Found] = []
     result.outside += len(top)
     for folder in splits:
-        inner, beside, classes = _unwrapped(root, os.path.join(below, folder), result)
+        inner, beside, classes = _unwrapped(tree, os.path.join(below, folder), result)
         result.outside += len(beside)
-        files += _scan_classes(root, inner, split_of(folder) or "", classes, result)
+        files += _scan_classes(tree, inner, split_of(folder) or "", classes, result)
     for other in set(folders) - set(splits):
-        result.outside += sum(1 for _ in _walk(root, os.path.join(below, other), result.ignored))
+        result.outside += sum(1 for _ in tree.walk(os.path.join(below, other), result.ignored))
     if not files and result.outside:
-        raise DataError(f"the split folders of {root} hold images but no class folders.", _LAYOUTS)
+        raise DataError(
+            f"the split folders of {tree.root} hold images but no class folders.", _LAYOUTS
+        )
     result.layout = "splits"
     return files, result
 
 
 def _scan_classes(
-    root: Path, below: str, split: str, classes: list[str], result: Scan
-) -> list[_Found]:
+    tree: Tree, below: str, split: str, classes: list[str], result: Scan
+) -> list[Found]:
     files = []
     for name in classes:
         count = len(files)
-        for found in _walk(root, os.path.join(below, name), result.ignored):
+        for found in tree.walk(os.path.join(below, name), result.ignored):
             found.label, found.split = name, split
             files.append(found)
         if len(files) == count:
@@ -249,8 +237,8 @@ def _scan_classes(
     return files
 
 
-def _scan_csv(path: Path) -> tuple[list[_Found], Scan]:
-    result = Scan(manifest=_manifest([], path.parent, ""), layout="csv")
+def _scan_csv(path: Path) -> tuple[list[Found], Scan]:
+    result = Scan(manifest=_manifest([], str(path.parent), ""), layout="csv")
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
@@ -268,7 +256,7 @@ def _scan_csv(path: Path) -> tuple[list[_Found], Scan]:
         raise DataError(f"{path} is not a CSV file in UTF-8: {error}.", _LAYOUTS) from error
     if "label" not in columns:
         result.notes.append(_without_label(path, columns))
-    files: dict[str, _Found] = {}
+    files: dict[str, Found] = {}
     for line, row in rows:
         found = _csv_row(path, line, row)
         if files.setdefault(found.path, found) is not found:
@@ -285,7 +273,7 @@ def _without_label(path: Path, columns: list[str]) -> str:
     return f"{path.name} has no column 'label': its images have no classes{hint}"
 
 
-def _check_exist(path: Path, files: list[_Found]) -> None:
+def _check_exist(path: Path, files: list[Found]) -> None:
     """Raise if not one of the files of a CSV file exists."""
     gone = [found for found in files if found.error]
     if not files or len(gone) < len(files):
@@ -297,7 +285,7 @@ def _check_exist(path: Path, files: list[_Found]) -> None:
     )
 
 
-def _csv_row(csv_path: Path, line: int, row: dict[str, str | None]) -> _Found:
+def _csv_row(csv_path: Path, line: int, row: dict[str, str | None]) -> Found:
     text = {key: (value or "").strip() for key, value in row.items() if isinstance(key, str)}
     if not text["path"]:
         raise DataError(f"{csv_path}, line {line}: the path is empty.", "Fill it in.")
@@ -307,7 +295,7 @@ def _csv_row(csv_path: Path, line: int, row: dict[str, str | None]) -> _Found:
             f"{csv_path}, line {line}: unknown split {split!r}.",
             "Use train, validation or test, or leave it empty.",
         )
-    found = _Found(
+    found = Found(
         os.path.normpath(text["path"]),
         label=text.get("label") or None,
         split=split_of(split) or "",
@@ -327,111 +315,12 @@ def _csv_row(csv_path: Path, line: int, row: dict[str, str | None]) -> _Found:
     return found
 
 
-def _list(root: Path, below: str, ignored: Counter[str]) -> tuple[list[_Found], list[str]]:
-    """Return the images directly in ``root/below``, and the names of its visible subfolders."""
-    files, folders = [], []
-    for entry in _entries(root / below):
-        if _is_folder(entry):
-            if not _is_hidden(entry.name):
-                folders.append(entry.name)
-        elif found := _image(entry, os.path.join(below, entry.name), ignored):
-            files.append(found)
-    return files, folders
-
-
-def _walk(root: Path, below: str, ignored: Counter[str]) -> Iterator[_Found]:
-    """Yield the images in and below ``root/below``, entering each real folder once.
-
-    The folders that it lies in count as entered: a link back to one of them would otherwise give
-    the images of all other classes to this one.
-    """
-    entered = {_identity(parent) for parent in (root / below).parents}
-    pending = [below]
-    while pending:
-        relative = pending.pop()
-        try:
-            identity = _identity(root / relative)
-        except OSError:  # vanished meanwhile
-            continue
-        if identity in entered:
-            continue
-        entered.add(identity)
-        subfolders = []
-        for entry in _entries(root / relative):
-            path = os.path.join(relative, entry.name)
-            if _is_folder(entry):
-                if not _is_hidden(entry.name):
-                    subfolders.append(path)
-            elif found := _image(entry, path, ignored):
-                yield found
-        pending += reversed(subfolders)  # so that they come in the order of their names
-
-
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(entries, key=lambda entry: entry.name)
-    except OSError as error:
-        raise DataError(
-            f"the folder {folder} cannot be read: {error.strerror}.", "Check its permissions."
-        ) from error
-
-
-def _identity(folder: Path) -> tuple[int, int]:
-    status = os.stat(folder)
-    return status.st_dev, status.st_ino
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a loop of links
-        return False
-
-
-def _is_hidden(name: str) -> bool:
-    return name.startswith(".") or name in _NOT_DATA
-
-
-def _image(entry: os.DirEntry[str], path: str, ignored: Counter[str]) -> _Found | None:
-    """Return the file as a candidate image, or count it as ignored."""
-    if _is_hidden(entry.name):
-        ignored["hidden"] += 1
-        return None
-    suffix = os.path.splitext(entry.name)[1].lower()
-    named_image = suffix in IMAGE_SUFFIXES
-    try:
-        status = entry.stat()
-    except OSError as error:
-        if named_image:
-            return _Found(path, error=(error.strerror or str(error)).lower())
-        ignored[suffix or "no suffix"] += 1
-        return None
-    if not stat.S_ISREG(status.st_mode):
-        if named_image:
-            return _Found(path, error="not a regular file")
-        ignored["not a file"] += 1
-        return None
-    if not named_image and not looks_like_image(entry.name, _head(entry.path)):
-        ignored[suffix or "no suffix"] += 1
-        return None
-    return _Found(path, status.st_size, status.st_mtime_ns)
-
-
-def _head(path: str) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return file.read(16)
-    except OSError:
-        return b""
-
-
-def _manifest(files: list[_Found], root: Path, name: str) -> Manifest:
+def _manifest(files: list[Found], root: str, name: str) -> Manifest:
     classes = tuple(sorted({f.label for f in files if f.label is not None}))
     index = {label: i for i, label in enumerate(classes)}
     manifest = Manifest(
         name=name,
-        root=str(root),
+        root=root,
         class_names=classes,
         path=[f.path for f in files],
         size=np.array([f.size for f in files], np.int64),
