@@ -137,7 +137,7 @@ def find_duplicates(workspace: Workspace, *parts: tuple[Manifest, Features]) -> 
     Duplicates
         Of the rows of all tables, one after another; augmented views are left out.
     """
-    found = _look(workspace, parts, limit=None)
+    found = _find(workspace, parts, limit=None)
     assert found is not None, "there is no limit"
     return found
 
@@ -149,18 +149,71 @@ def find_duplicates_unasked(
 
     Of more images there is None, unless a search was asked for before.
     """
-    return _look(workspace, parts, limit=_UNASKED)
+    return _find(workspace, parts, limit=_UNASKED)
+
+
+def count_near(
+    workspace: Workspace,
+    scored: tuple[Manifest, Features],
+    rows: np.ndarray,
+    manifest: Manifest,
+    learned: np.ndarray,
+) -> int | None:
+    """Return how many of the rows of a table are nearly the same as what was learned from.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    scored : (Manifest, Features)
+    rows : ndarray of int
+    manifest : Manifest
+        That of what was learned from; it may be the same data set.
+    learned : ndarray of shape (L, 32), uint8
+        Digests of it, each as often as it likes.
+
+    Returns
+    -------
+    int or None
+        None if none of what was learned from has features any more, or if there are too many images
+        to search them unasked.
+    """
+    its, table = scored
+    looked = _look(workspace, _source(table), [its, manifest], limit=_UNASKED)
+    if looked is None:
+        return None
+    known, pairs = looked
+    images = np.flatnonzero(np.isin(known, _whole(learned)))
+    if not len(images):
+        return None
+    own = np.searchsorted(known, _whole(table.digest))
+    found = _only(Duplicates(np.r_[own, images], pairs))
+    return found.learned(rows, len(own) + np.arange(len(images)))
+
+
+def _find(
+    workspace: Workspace, parts: Sequence[tuple[Manifest, Features]], limit: int | None
+) -> Duplicates | None:
+    manifests = [manifest for manifest, _ in parts]
+    looked = _look(workspace, _source(parts[0][1]), manifests, limit)
+    if looked is None:
+        return None
+    known, pairs = looked
+    mine = np.concatenate([table.digest[table.view == 0] for _, table in parts])
+    return _only(Duplicates(np.searchsorted(known, _whole(mine)), pairs))
+
+
+def _source(table: Features) -> Source:
+    """Return the features that are compared."""
+    return plain(table.sources[0])
 
 
 def _look(
-    workspace: Workspace, parts: Sequence[tuple[Manifest, Features]], limit: int | None
-) -> Duplicates | None:
-    source = plain(parts[0][1].sources[0])
-    manifests = [manifest for manifest, _ in parts]
+    workspace: Workspace, source: Source, manifests: Sequence[Manifest], limit: int | None
+) -> tuple[np.ndarray, NearPairs] | None:
+    """Return the digests of all images that have features, in order, and the pairs of them."""
     rows = [embedded_rows(workspace, manifest, [source]) for manifest in manifests]
     among = [manifest.digest[some] for manifest, some in zip(manifests, rows, strict=True)]
-    mine = [table.digest[table.view == 0] for _, table in parts]
-    known, first, number = np.unique(_whole(among + mine), return_index=True, return_inverse=True)
+    known, first = np.unique(_whole(np.concatenate(among)), return_index=True)
     digest = np.frombuffer(known.tobytes(), np.uint8).reshape(-1, 32)
     thumbs, measured = _pictures(manifests, digest)
     path = workspace.near / f"{_key(source, digest, measured)}.h5"
@@ -175,12 +228,12 @@ def _look(
         pairs = find_near_pairs(np.concatenate(X)[first], thumbs, measured)
         with contextlib.suppress(StorageError):  # then it is found again the next time
             _write(path, pairs)
-    image = number[sum(map(len, among)) :]
-    return _only(Duplicates(image.astype(np.int64), pairs))
+    return known, pairs
 
 
-def _whole(digests: list[np.ndarray]) -> np.ndarray:
-    return np.ascontiguousarray(np.concatenate(digests)).view("V32").ravel()
+def _whole(digest: np.ndarray) -> np.ndarray:
+    """Return digests (N, 32) as N values that can be ordered."""
+    return np.ascontiguousarray(digest).view("V32").ravel()
 
 
 def _only(found: Duplicates) -> Duplicates:

@@ -17,7 +17,7 @@ from ..embed.engines.engine import Engine
 from ..errors import DataError, UnknownNameError, WeightsError
 from ..reprs import html_table
 from ..workspace import Workspace
-from .duplicates import find_duplicates_unasked
+from .duplicates import count_near
 from .runs.backbone import run_backbone
 from .runs.best import load_run
 from .runs.checks import head_probabilities
@@ -188,16 +188,9 @@ def _near_duplicates(
     learned = run.predictions().trained_on
     try:
         its = workspace.load_manifest(run.info.dataset)
-        other = load_table(
-            workspace, its, name_of(run.sources), ("train", "validation", "test", ""), 0, True
-        )
     except (DataError, UnknownNameError):
         return None
-    rows = len(table) + np.flatnonzero(_among(other.digest, learned))
-    if not len(rows):
-        return None
-    found = find_duplicates_unasked(workspace, (manifest, table), (its, other))
-    return found and found.learned(np.flatnonzero(~seen), rows)
+    return count_near(workspace, (manifest, table), np.flatnonzero(~seen), its, learned)
 
 
 def _shift(

@@ -21,6 +21,7 @@ from .common import (
 )
 from .progress import progress
 from .render import table
+from .shell import Command, Group
 
 if TYPE_CHECKING:
     from ..cache.export import Exported
@@ -158,16 +159,6 @@ def export(
     emit(asdict(done)) if as_json else say(export_text(done))
 
 
-COMMANDS = (
-    (info, "tlx cache info"),
-    (verify, "tlx cache verify"),
-    (compact, "tlx cache compact"),
-    (prune, "tlx cache prune --dry-run"),
-    (merge, "tlx cache merge laptop/.tlx"),
-    (export, "tlx cache export features.parquet --format parquet --run best"),
-)
-
-
 def nothing_cached() -> str:
     """Return that there is nothing yet, where, and what to do."""
     return (
@@ -300,3 +291,31 @@ def _name(report: Any) -> str:
         return FeatureSpec(**report.spec).describe()
     except TypeError:
         return str(report.spec.get("backbone", "unknown"))
+
+
+app = typer.Typer(
+    cls=Group,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    help="Look after the cached features.",
+)
+
+
+@app.callback()
+def _group(
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    as_json: JsonOption = False,
+) -> None:
+    pass
+
+
+for _function, _example in (
+    (info, "tlx cache info"),
+    (verify, "tlx cache verify"),
+    (compact, "tlx cache compact"),
+    (prune, "tlx cache prune --dry-run"),
+    (merge, "tlx cache merge laptop/.tlx"),
+    (export, "tlx cache export features.parquet --format parquet --run best"),
+):
+    app.command(_function.__name__, cls=Command, epilog=f"Example: {_example}")(_function)

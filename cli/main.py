@@ -3,40 +3,106 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import io
 import logging
 import sys
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
 
 import typer
 
 from .._version import __version__
-from . import (
-    audit,
-    backbones,
-    cache,
-    compare,
-    demo,
-    embed,
-    evaluate,
-    export,
-    finetune,
-    fit_head,
-    learning_curve,
-    predict,
-    relabel,
-    report,
-    runs,
-    serve,
-)
 from .common import DEFAULT_WORKSPACE, JsonOption, WarningsOfTheLibrary, WorkspaceOption
 from .heads import NamesHeads, TakesHeadOptions
 from .shell import Command, Group, run
 from .signals import listen
 
+# What a command does, and an example. Its module has its name, and its function there, or `app`.
+_COMMANDS = {
+    "embed": (
+        "Run a frozen network over the images once, and keep the features.",
+        "tlx embed photos/ --validation-fraction 0.2",
+    ),
+    "fit-head": (
+        "Fit classifiers on the features, in seconds.",
+        "tlx fit-head --model logreg",
+    ),
+    "compare": ("Rank runs on the same images.", "tlx compare --plot heads.png"),
+    "audit": (
+        "Find what is wrong with the images and labels.",
+        "tlx audit --output findings.csv",
+    ),
+    "finetune": (
+        "Train the top of the network, starting from a head.",
+        "tlx finetune --unfreeze 20",
+    ),
+    "evaluate": (
+        "Score a run on images it has never seen.",
+        "tlx evaluate best photos/ --split test",
+    ),
+    "learning-curve": ("Say what more images would bring.", "tlx learning-curve --plot curve.png"),
+    "backbones": ("List the pre-trained networks.", "tlx backbones"),
+    "predict": (
+        "Say which class photos belong to.",
+        "tlx predict best holiday/*.jpg --output labels.csv",
+    ),
+    "relabel": ("Correct labels; no image file is touched.", "tlx relabel corrections.csv"),
+    "report": ("Write one page that shows it all.", "tlx report --open"),
+    "export": (
+        "Take a run elsewhere: Keras, ONNX, OpenVINO, LiteRT.",
+        "tlx export best --format onnx",
+    ),
+    "serve": (
+        "Let others predict: a page to drop photos on, and an API.",
+        "tlx serve best --reject 0.05",
+    ),
+    "demo": ("Try it all on handwritten digits.", "tlx demo digits/"),
+    "runs": ("List, show and remove runs.", "tlx runs"),
+    "cache": ("Look after the cached features.", "tlx cache info"),
+}
+_KINDS = {"fit-head": TakesHeadOptions, "learning-curve": NamesHeads}
+
+
+class _Commands(Mapping[str, Any]):
+    """The commands by name. One is imported when it is asked for: all of them take 0.1 s."""
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_COMMANDS)
+
+    def __len__(self) -> int:
+        return len(_COMMANDS)
+
+    def __getitem__(self, name: str) -> Any:
+        short, example = _COMMANDS[name]
+        own = name.replace("-", "_")
+        module = importlib.import_module(f".{own}", __package__)
+        if (found := getattr(module, "app", None)) is None:
+            found = typer.Typer(add_completion=False, rich_markup_mode=None)
+            found.command(cls=_KINDS.get(name, Command))(getattr(module, own))
+        command = typer.main.get_command(found)
+        command.name, command.short_help, command.epilog = name, short, f"Example: {example}"
+        return command
+
+
+class _Everything(Group):
+    """All commands, whose list needs none of them."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.commands: Any = _Commands()
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(self.commands)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, short) for name, (short, _) in _COMMANDS.items()])
+
+
 app = typer.Typer(
     name="tlx",
-    cls=Group,
+    cls=_Everything,
     no_args_is_help=True,
     context_settings={"help_option_names": ["--help", "-h"]},
     pretty_exceptions_enable=False,
@@ -64,110 +130,6 @@ def _root(
     as_json: JsonOption = False,
 ) -> None:
     pass
-
-
-_KINDS = {"fit-head": TakesHeadOptions, "learning-curve": NamesHeads}
-for name, function, short, example in (
-    (
-        "embed",
-        embed.embed,
-        "Run a frozen network over the images once, and keep the features.",
-        "tlx embed photos/ --validation-fraction 0.2",
-    ),
-    (
-        "fit-head",
-        fit_head.fit_head,
-        "Fit classifiers on the features, in seconds.",
-        "tlx fit-head --model logreg",
-    ),
-    ("compare", compare.compare, "Rank runs on the same images.", "tlx compare --plot heads.png"),
-    (
-        "audit",
-        audit.audit,
-        "Find what is wrong with the images and labels.",
-        "tlx audit --output findings.csv",
-    ),
-    (
-        "finetune",
-        finetune.finetune,
-        "Train the top of the network, starting from a head.",
-        "tlx finetune --unfreeze 20",
-    ),
-    (
-        "evaluate",
-        evaluate.evaluate,
-        "Score a run on images it has never seen.",
-        "tlx evaluate best photos/ --split test",
-    ),
-    (
-        "learning-curve",
-        learning_curve.learning_curve,
-        "Say what more images would bring.",
-        "tlx learning-curve --plot curve.png",
-    ),
-    ("backbones", backbones.backbones, "List the pre-trained networks.", "tlx backbones"),
-    (
-        "predict",
-        predict.predict,
-        "Say which class photos belong to.",
-        "tlx predict best holiday/*.jpg --output labels.csv",
-    ),
-    (
-        "relabel",
-        relabel.relabel,
-        "Correct labels; no image file is touched.",
-        "tlx relabel corrections.csv",
-    ),
-    (
-        "report",
-        report.report,
-        "Write one page that shows it all.",
-        "tlx report --open",
-    ),
-    (
-        "export",
-        export.export,
-        "Take a run elsewhere: Keras, ONNX, OpenVINO, LiteRT.",
-        "tlx export best --format onnx",
-    ),
-    (
-        "serve",
-        serve.serve,
-        "Let others predict: a page to drop photos on, and an API.",
-        "tlx serve best --reject 0.05",
-    ),
-    ("demo", demo.demo, "Try it all on handwritten digits.", "tlx demo digits/"),
-):
-    kind = _KINDS.get(name, Command)
-    app.command(name, cls=kind, short_help=short, epilog=f"Example: {example}")(function)
-
-runs_app = typer.Typer(
-    cls=Group,
-    invoke_without_command=True,
-    rich_markup_mode=None,
-    help="List, show and remove runs.",
-)
-runs_app.callback(epilog="Example: tlx runs")(runs.list_all)
-runs_app.command("rm", cls=Command, epilog="Example: tlx runs rm logreg-1 --dry-run")(runs.remove)
-runs_app.command("show", cls=Command, epilog="Example: tlx runs show logreg-1")(runs.show)
-app.add_typer(runs_app, name="runs")
-
-cache_app = typer.Typer(
-    cls=Group, no_args_is_help=True, rich_markup_mode=None, help="Look after the cached features."
-)
-
-
-@cache_app.callback()
-def _cache(
-    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
-    as_json: JsonOption = False,
-) -> None:
-    pass
-
-
-for function, example in cache.COMMANDS:
-    cache_app.command(function.__name__, cls=Command, epilog=f"Example: {example}")(function)
-app.add_typer(cache_app, name="cache")
 
 
 def main() -> None:

@@ -20,6 +20,7 @@ from .common import (
 )
 from .fit_head import as_dict, as_text
 from .render import choice_text, local_minute, table
+from .shell import Command, Group
 
 if TYPE_CHECKING:
     from ..classify.runs.run import Run
@@ -111,3 +112,15 @@ def list_text(runs: list[Run]) -> str:
         header.append("features")
         rows = [[*row, shown] for row, shown in zip(rows, features, strict=True)]
     return table(header, rows, optional=["protocol", "model"])
+
+
+app = typer.Typer(
+    cls=Group,
+    invoke_without_command=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    help="List, show and remove runs.",
+)
+app.callback()(list_all)
+app.command("rm", cls=Command, epilog="Example: tlx runs rm logreg-1 --dry-run")(remove)
+app.command("show", cls=Command, epilog="Example: tlx runs show logreg-1")(show)
