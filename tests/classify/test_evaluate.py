@@ -221,3 +221,18 @@ def test_near_duplicates_of_what_was_learned_from_are_counted(place, add_dataset
     assert evaluate_run(run, "d", split="train", workspace=place.root).near_duplicates == 0
     place.manifest_path("d").rename(place.manifest_path("e"))
     assert evaluate_run(run, "e", workspace=place.root).near_duplicates is None
+
+
+def test_near_duplicates_in_another_data_set_are_counted(
+    place, add_dataset, draw_thumbs, monkeypatch
+):
+    rng = np.random.default_rng(0)
+    X, thumbs = rng.normal(size=(60, 24)).astype(np.float32), draw_thumbs(60)
+    X[50:55], thumbs[50:55] = X[:5] + 0.01, thumbs[:5]
+    y = np.arange(60) % 2
+    add_dataset("other", X[40:], y[40:], thumbs=thumbs[40:])
+    add_dataset("d", X[:40], y[:40], thumbs=thumbs[:40])
+    run = fit_head("lda", dataset="d", workspace=place.root)
+    assert evaluate_run(run, "other", workspace=place.root).near_duplicates == 5
+    monkeypatch.setattr("tlx.classify.duplicates.gather_features", None)  # what is kept will do
+    assert evaluate_run(run, "other", workspace=place.root).near_duplicates == 5

@@ -84,6 +84,21 @@ assert not heavy, heavy
     python(code)
 
 
+def test_a_command_imports_no_other(python):
+    code = """
+import sys
+from tlx.cli.main import main
+sys.argv = ["tlx", "backbones", "--help"]
+try:
+    main()
+except SystemExit:
+    pass
+others = {f"tlx.cli.{name}" for name in ("embed", "fit_head", "cache", "runs")} & set(sys.modules)
+assert not others, others
+"""
+    python(code)
+
+
 def test_version_of_the_module_and_the_script(tlx):
     assert tlx("--version").stdout == f"tlx {tlx_version()}\n"
     script = os.path.join(os.path.dirname(sys.executable), "tlx")
