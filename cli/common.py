@@ -39,6 +39,14 @@ EngineOption = Annotated[
         callback=lambda name: known_engine(name),
     ),
 ]
+ClusterOption = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster",
+        metavar="ADDRESS",
+        help="Who shares the work: processes:N on this machine, dask://HOST:PORT or ray://HOST:PORT.",
+    ),
+]
 SeedOption = Annotated[
     int, typer.Option("--seed", min=0, max=2**32 - 1, help="Seed of every random choice.")
 ]

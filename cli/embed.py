@@ -11,6 +11,7 @@ import typer
 
 from .common import (
     DEFAULT_WORKSPACE,
+    ClusterOption,
     EngineOption,
     JsonOption,
     SeedOption,
@@ -20,7 +21,7 @@ from .common import (
     resumable,
     say,
 )
-from .progress import progress
+from .progress import progress, tell_rates
 from .render import counts, table
 
 if TYPE_CHECKING:
@@ -72,6 +73,15 @@ def embed(
         int,
         typer.Option(min=0, max=100, help="Embed so many augmented views of each image as well."),
     ] = 0,
+    cluster: ClusterOption = None,
+    return_features: Annotated[
+        bool,
+        typer.Option(
+            "--return-features",
+            help="With --cluster: workers return features instead of writing them into the "
+            "workspace, as they do anyway where they cannot see it.",
+        ),
+    ] = False,
     part: Annotated[
         str | None,
         typer.Option(
@@ -109,6 +119,7 @@ def embed(
     Running it again embeds only what is new or changed.
     """
     from ..embed.backbones.registry import get_backbone
+    from ..embed.cluster import Cluster
     from ..embed.pipeline import embed_specs, make_spec
 
     networks = [get_backbone(network, weights) for network in backbone.split(",")]
@@ -125,6 +136,8 @@ def embed(
         for network in networks
     ]
     of = f", part {part}" if part else ""
+    if return_features and cluster is None:
+        raise typer.BadParameter("it needs --cluster.", param_hint="--return-features")
     with resumable(), progress(f"Embedding, {backbone}{of}") as show:
         results = embed_specs(
             data,
@@ -139,6 +152,7 @@ def embed(
             rehash=rehash,
             strict=strict,
             checkpoint_seconds=checkpoint_seconds,
+            cluster=cluster and Cluster(cluster, return_features, rates=tell_rates(show)),
             progress=show,
         )
     if part is None:

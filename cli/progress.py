@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -39,6 +39,11 @@ def progress(what: str, *, counted: bool = True) -> Iterator[Progress]:
         shown.stop()
 
 
+def tell_rates(shown: Progress) -> Callable[[Mapping[str, float]], None]:
+    """Return who is to be told of the rate of each worker, of what `progress` gave."""
+    return shown.tell_rates if isinstance(shown, Meter) else lambda workers: None
+
+
 class Meter:
     """How far the work is, and how long the rest will take.
 
@@ -53,6 +58,7 @@ class Meter:
         self.what, self.counted, self._clock = what, counted, clock
         self.started = clock()
         self.done, self.total = 0.0, 0.0
+        self.workers: Mapping[str, float] = {}
         self._times: list[float] = []  # of results, from the first one on
         self._dones: list[float] = []
 
@@ -65,6 +71,10 @@ class Meter:
         if done > 0 and (not self._times or now - self._times[-1] > 0.05):
             self._times.append(now)
             self._dones.append(done)
+
+    def tell_rates(self, workers: Mapping[str, float]) -> None:
+        """Be told how many units a second each worker does."""
+        self.workers = dict(workers)
 
     @property
     def seconds(self) -> float:
@@ -107,12 +117,32 @@ class Meter:
         if self.counted:
             parts = [f"{self.done:,.0f} of {self.total:,.0f}"]
             if self.rate:
-                parts.append(f"{self.rate:,.{0 if self.rate >= 10 else 1}f}/s")
+                parts.append(f"{_figure(self.rate)}/s{each(self.workers)}")
         left = self.left
         parts.append(
             f"{duration(self.seconds)} so far" if left is None else f"{duration(left)} left"
         )
         return ", ".join(parts)
+
+
+def each(workers: Mapping[str, float]) -> str:
+    """Return the rate of each worker in few characters; of many only the least and the largest.
+
+    Examples
+    --------
+    >>> each({"a:1": 20.4, "a:2": 21.0}), each(dict(zip("abcde", [19, 5.25, 21, 20, 18.0])))
+    (' (20+21)', ' (5 at 5.2-21)')
+    """
+    rates = sorted(workers.values())
+    if len(rates) < 2:
+        return ""
+    if len(rates) <= 4:
+        return f" ({'+'.join(map(_figure, rates))})"
+    return f" ({len(rates)} at {_figure(rates[0])}-{_figure(rates[-1])})"
+
+
+def _figure(rate: float) -> str:
+    return f"{rate:,.{0 if rate >= 10 else 1}f}"
 
 
 def duration(seconds: float) -> str:

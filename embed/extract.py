@@ -21,6 +21,7 @@ from ..errors import ImageError, TlxError
 from .engines.engine import Engine
 from .headers import MAX_BYTES
 from .images import Framing, decode_images
+from .threads import thread_count
 from .views import view_of
 
 BATCH = 8
@@ -52,6 +53,8 @@ class Outcome:
         says nothing of the next attempt.
     features : list of ndarray or None
         One for each target. None on an error, and if the target knew the digest already.
+    stored : bool
+        Whether the features are in the workspace, as those are that workers of a cluster computed.
     """
 
     index: int
@@ -64,6 +67,7 @@ class Outcome:
     error: str = ""
     fault: bool = False
     features: list[np.ndarray | None] = field(default_factory=list)
+    stored: bool = False
 
     @property
     def feature(self) -> np.ndarray | None:
@@ -213,7 +217,7 @@ def _decode_ahead(
     measured: Collection[bytes] | None,
 ) -> Iterator[_Decoded]:
     """Yield the files in order, read and decoded in threads, a bounded number ahead."""
-    threads = os.cpu_count() or 1
+    threads = thread_count()
     bytes_each = sum(3 * target.spec.image_size**2 for target in targets)
     ahead = max(threads, min(_LOOKAHEAD, _LOOKAHEAD_BYTES // bytes_each))
     claims = _Claims(targets, measured)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -132,8 +132,9 @@ class SpecFill:
         One a view, the plain image first.
     embedded : list of int
         How many images were computed, by view.
-    engine : Engine or None
+    engine : Engine, EngineName or None
         None while nothing has to be computed.
+    wanted_engine : str or Engine
     """
 
     def __init__(
@@ -148,8 +149,14 @@ class SpecFill:
         specs = [dataclasses.replace(spec, view=k) for k in range(views + 1)]
         self.stores = [FeatureStore(workspace.cache, one.json) for one in specs]
         self.embedded = [0] * len(specs)
-        self.engine = None if isinstance(engine, str) else engine
-        self._backbone, self._engine_name = backbone, engine
+        self.engine: Engine | EngineName | None = None if isinstance(engine, str) else engine
+        self.wanted_engine = engine
+        self._backbone, self._opened = backbone, None if isinstance(engine, str) else engine
+
+    @property
+    def weights(self) -> str:
+        """The weights of the network as they were asked for."""
+        return self._backbone().weights
 
     def targets(self) -> list[Target]:
         """Return what `extract_all` is to compute: one target a view."""
@@ -159,9 +166,28 @@ class SpecFill:
         ]
 
     def _open(self) -> Engine:
-        if self.engine is None:
-            self.engine = load_engine(self._backbone(), self.spec, str(self._engine_name))
-        return self.engine
+        if self._opened is None:
+            self._opened = load_engine(self._backbone(), self.spec, str(self.wanted_engine))
+        self.engine = self._opened
+        return self._opened
+
+
+class EngineName(NamedTuple):
+    """What is told of an engine, wherever it is."""
+
+    name: str
+    note: str
+
+
+# Yields what becomes of files, given them, what is wanted, and the digests of measured pictures.
+Producer = Callable[[Sequence[str], Sequence["SpecFill"], "set[bytes] | None"], Iterator[Outcome]]
+
+
+def embed_here(
+    files: Sequence[str], fills: Sequence[SpecFill], measured: set[bytes] | None
+) -> Iterator[Outcome]:
+    """Yield what becomes of files, computed in this process."""
+    return extract_all(files, [target for one in fills for target in one.targets()], measured)
 
 
 def fill(
@@ -173,6 +199,7 @@ def fill(
     progress: Progress = lambda done, total: None,
     measure: bool = True,
     previous: Sequence[Manifest] = (),
+    producer: Producer = embed_here,
 ) -> Filled:
     """Compute and store what `fills` lack of the images of a manifest, and measure its pictures.
 
@@ -191,6 +218,8 @@ def fill(
         See what the pictures look like of which it is not known, even if no feature lacks.
     previous : sequence of Manifest, optional
         What was measured before of the same bytes is taken from these.
+    producer : callable, optional
+        Who reads and computes; by default this process.
 
     Returns
     -------
@@ -213,7 +242,7 @@ def fill(
             stack.enter_context(one.stores[k].writer(checkpoint_seconds, save_if_due))
             for one, k in places
         ]
-        for done, outcome in enumerate(extract_all(files, targets, known), 1):
+        for done, outcome in enumerate(producer(files, fills, known), 1):
             row = int(rows[outcome.index])
             if outcome.fault:
                 faults[row] = outcome.error
@@ -224,8 +253,11 @@ def fill(
                 save_if_due()  # no writer seals anything that would
             for (one, k), writer, feature in zip(places, writers, outcome.features, strict=True):
                 if feature is not None and outcome.digest is not None:
-                    writer.add(outcome.digest, feature)
+                    if not outcome.stored:
+                        writer.add(outcome.digest, feature)
                     one.embedded[k] += 1
+            if outcome.stored:
+                save_if_due()
             progress(done, len(rows))
     for other in (*previous, manifest):  # copies of a file are decoded once
         manifest.adopt_pictures(other)

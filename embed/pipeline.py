@@ -2,114 +2,30 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from ..arguments import says_nearest_argument
 from ..cache.corrections import Corrections
-from ..cache.groups import conflicting_copies
 from ..cache.manifest import Manifest
 from ..cache.spec import FITS, INTERPOLATIONS, POOLINGS, PRECISIONS, FeatureSpec
 from ..cache.store import SEAL_SECONDS
 from ..errors import DataError, UnknownNameError
-from ..reprs import html_table
 from ..workspace import Workspace
 from .backbones.family import Backbone
 from .backbones.registry import get_backbone
-from .dataset import Scan
+from .cluster import Cluster
+from .clustered import producer_of
 from .engines.engine import Engine
-from .fill import Look, ManifestSaver, Progress, SpecFill, fill, look
+from .fill import ManifestSaver, Progress, SpecFill, fill, look
 from .images import DECODER_REVISION
 from .memory import check_image_size
-from .part import Part, drop_parts, wanted_part
+from .part import drop_parts, wanted_part
+from .result import EmbedResult, result_of
 from .splits import check_fraction, keep_split, split_by_digest
 
 _MEASURED = "measured {n:,} {pictures} for tlx audit: brightness, sharpness, colour and a thumbnail"
-
-
-@dataclass(repr=False)
-class EmbedResult:
-    """What `embed_images` did.
-
-    Attributes
-    ----------
-    dataset : str
-        Name under which the data set is known in the workspace.
-    images, embedded, reused : int
-        All images (of the part); those whose features were computed now; those that had theirs.
-    views_embedded : int
-        Augmented views computed now.
-    measured : int
-        Pictures of images embedded before that were looked at now: see `tlx.audit_run`.
-    unreadable : list of dict
-        ``{"path", "reason"}`` of each image without a feature.
-    spec : FeatureSpec
-    dim : int
-        Length of a feature, or the product of its shape.
-    classes : dict
-        Images that can be used, by class.
-    splits : dict
-        Images that can be used, by split.
-    validation_fraction : float or None
-        Share that tlx set aside for validation, now or before; 0 if it did not, None if an older
-        tlx did and kept no share.
-    conflicts : list of tuple of str
-        Pairs of paths whose files are the same, byte for byte, and whose classes are not.
-    seconds, images_per_second : float
-        Wall time of the pass, and computed features by it.
-    engine : str or None
-        None if nothing had to be computed.
-    scan : Scan
-        What was found and what was ignored.
-    part : Part or None
-        Which part of the data set was embedded; None if it is all of it.
-    dataset_images : int
-        Images of all parts.
-    problems : list of str
-        Damaged shards that were set aside.
-    notes : list of str
-        What one may want to know: why the engine is not the usual one, or what became of a split.
-    """
-
-    dataset: str
-    images: int
-    embedded: int
-    views_embedded: int
-    measured: int
-    reused: int
-    unreadable: list[dict[str, str]]
-    spec: FeatureSpec
-    dim: int
-    classes: dict[str, int]
-    splits: dict[str, int]
-    validation_fraction: float | None
-    conflicts: list[tuple[str, str]]
-    seconds: float
-    engine: str | None
-    scan: Scan
-    part: Part | None
-    dataset_images: int
-    problems: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def images_per_second(self) -> float:
-        """Computed features by wall time of the whole pass."""
-        return (self.embedded + self.views_embedded) / self.seconds if self.seconds else 0.0
-
-    def __repr__(self) -> str:
-        return (
-            f"<EmbedResult {self.dataset!r}: {self.images} images, {self.embedded} embedded, "
-            f"{self.reused} reused, {len(self.unreadable)} unreadable; {self.spec.describe()}>"
-        )
-
-    def _repr_html_(self) -> str:
-        rows = [*self.classes.items(), *((f"{name} split", n) for name, n in self.splits.items())]
-        return html_table(repr(self), ("class", "images"), rows)
 
 
 def make_spec(
@@ -180,6 +96,7 @@ def embed_images(
     rehash: bool = False,
     strict: bool = False,
     checkpoint_seconds: float = SEAL_SECONDS,
+    cluster: str | Cluster | None = None,
     progress: Progress = lambda done, total: None,
 ) -> EmbedResult:
     """Embed the images of a folder or CSV file, computing only what the workspace lacks.
@@ -225,6 +142,9 @@ def embed_images(
         Raise if any image cannot be read. What was embedded is kept all the same.
     checkpoint_seconds : float, default=10
         At most this many seconds of work are lost if the process is killed.
+    cluster : str or Cluster, optional
+        ``"processes:4"``, ``"dask://HOST:PORT"`` or ``"ray://HOST:PORT"``: workers share the work.
+        By default this process does it.
     progress : callable, optional
         Called with the number of images done and their total.
 
@@ -236,7 +156,9 @@ def embed_images(
     ------
     DataError
         If there are no images, none of them can be read, or, with `strict`, one cannot; if there
-        is no such part, or it is to be split.
+        is no such part, or it is to be split, or shared by a cluster; if workers do not see images.
+    MissingExtraError
+        If the library of the cluster is not installed.
     UnknownNameError
         If there is no such backbone or layer.
     StorageError
@@ -272,6 +194,7 @@ def embed_images(
         rehash=rehash,
         strict=strict,
         checkpoint_seconds=checkpoint_seconds,
+        cluster=cluster,
         progress=progress,
     )
     return result
@@ -291,6 +214,7 @@ def embed_specs(
     rehash: bool = False,
     strict: bool = False,
     checkpoint_seconds: float = SEAL_SECONDS,
+    cluster: str | Cluster | None = None,
     progress: Progress = lambda done, total: None,
 ) -> list[EmbedResult]:
     """Embed one data set by several networks in one pass: each image is read and decoded once.
@@ -302,7 +226,7 @@ def embed_specs(
         `make_spec` makes the spec of a backbone.
     workspace, name, part, validation_fraction, seed, views, engine, rehash, strict
         See `embed_images`.
-    checkpoint_seconds, progress
+    checkpoint_seconds, cluster, progress
         See `embed_images`.
 
     Returns
@@ -314,33 +238,32 @@ def embed_specs(
     if views < 0:
         raise DataError(f"{views} augmented views cannot be embedded.", "Use 0 or more.")
     workspace, only = Workspace(workspace), wanted_part(part, validation_fraction)
-    seen = look(workspace, source, name, rehash, only)
-    manifest, previous, own = seen.scan.manifest, seen.previous, list(seen.scan.manifest.split)
-    whole, corrections = only is None, Corrections(manifest.name)
-    if whole:
-        corrections = workspace.corrections(manifest.name)  # damaged: told before the work
-    if validation_fraction:
-        check_fraction(manifest, validation_fraction)  # before the work, not after it
-    if previous is not None and whole and validation_fraction != 0:
-        keep_split(manifest, previous)
-    fills = []
-    for network, spec in wanted:
-        manifest.record_source(spec.fingerprint, spec.json, network.weights)
-        fills.append(SpecFill(workspace, spec, lambda network=network: network, views, engine))
-    path = only.file(workspace, manifest) if only else workspace.manifest_path(manifest.name)
-    saver = ManifestSaver(manifest, path, checkpoint_seconds)
-    try:
-        faults, measured = fill(
-            manifest,
-            fills,
-            save_if_due=saver.save_if_due,
-            checkpoint_seconds=checkpoint_seconds,
-            progress=progress,
-            previous=seen.known,
-        )
-        notes = _split(manifest, own, previous, validation_fraction, seed) if whole else []
-    finally:
-        saver.save()
+    with producer_of(cluster, only, workspace) as producer:
+        seen = look(workspace, source, name, rehash, only)
+        manifest, previous, own = seen.scan.manifest, seen.previous, list(seen.scan.manifest.split)
+        whole, corrections = only is None, Corrections(manifest.name)
+        if whole:
+            corrections = workspace.corrections(manifest.name)  # damaged: told before the work
+        if validation_fraction:
+            check_fraction(manifest, validation_fraction)  # before the work, not after it
+        if previous is not None and whole and validation_fraction != 0:
+            keep_split(manifest, previous)
+        fills = [_fill_of(workspace, manifest, *one, views, engine) for one in wanted]
+        path = only.file(workspace, manifest) if only else workspace.manifest_path(manifest.name)
+        saver = ManifestSaver(manifest, path, checkpoint_seconds)
+        try:
+            faults, measured = fill(
+                manifest,
+                fills,
+                save_if_due=saver.save_if_due,
+                checkpoint_seconds=checkpoint_seconds,
+                progress=progress,
+                previous=seen.known,
+                producer=producer,
+            )
+            notes = _split(manifest, own, previous, validation_fraction, seed) if whole else []
+        finally:
+            saver.save()
     if whole:
         drop_parts(seen.parts, manifest)
     if measured:
@@ -349,11 +272,23 @@ def embed_specs(
     corrected = corrections.correct(manifest)
     notes += corrections.told(corrected)
     results = [
-        _result(seen, only, corrected.manifest, one, faults, measured, notes, started)
+        result_of(seen, only, corrected.manifest, one, faults, measured, notes, started)
         for one in fills
     ]
     _check(results[0], strict)
     return results
+
+
+def _fill_of(
+    workspace: Workspace,
+    manifest: Manifest,
+    network: Backbone,
+    spec: FeatureSpec,
+    views: int,
+    engine: str | Engine,
+) -> SpecFill:
+    manifest.record_source(spec.fingerprint, spec.json, network.weights)
+    return SpecFill(workspace, spec, lambda: network, views, engine)
 
 
 def _split(
@@ -377,54 +312,6 @@ def _split(
             manifest.split = before
             raise
     return []
-
-
-def _result(
-    seen: Look,
-    part: Part | None,
-    corrected: Manifest,
-    one: SpecFill,
-    faults: dict[int, str],
-    measured: int,
-    notes: list[str],
-    started: float,
-) -> EmbedResult:
-    """Sum up a pass for one of its specs; splits and classes are those of corrected labels."""
-    manifest = seen.scan.manifest
-    reasons = dict(enumerate(manifest.error)) | faults
-    usable, used = manifest.usable, corrected.usable
-    usable[list(faults)] = used[list(faults)] = False
-    splits = Counter(s for s, ok in zip(manifest.split, used, strict=True) if ok and s)
-    labels = corrected.label[used]
-    return EmbedResult(
-        dataset=manifest.name,
-        images=len(manifest),
-        embedded=one.embedded[0],
-        views_embedded=sum(one.embedded[1:]),
-        measured=measured,
-        reused=int(usable.sum()) - one.embedded[0],
-        unreadable=[
-            {"path": manifest.path[row], "reason": why} for row, why in reasons.items() if why
-        ],
-        spec=one.spec,
-        dim=math.prod(one.stores[0].feature_shape() or (0,)),
-        classes={name: int((labels == i).sum()) for i, name in enumerate(corrected.class_names)},
-        splits=dict(splits),
-        validation_fraction=manifest.validation_fraction,
-        conflicts=[
-            (corrected.path[one], corrected.path[other])
-            for one, other in conflicting_copies(corrected)
-        ],
-        seconds=time.perf_counter() - started,
-        engine=one.engine.name if one.engine and sum(one.embedded) else None,
-        scan=seen.scan,
-        part=part,
-        dataset_images=seen.images,
-        problems=[seen.problem] * bool(seen.problem) + [p for s in one.stores for p in s.problems],
-        notes=seen.scan.notes
-        + notes
-        + ([one.engine.note] if one.engine and one.engine.note else []),
-    )
 
 
 def _check(result: EmbedResult, strict: bool) -> None:

@@ -18,6 +18,7 @@ from ...lazy_imports import import_converter, import_openvino, import_tensorflow
 from ..backbones.family import Backbone
 from ..backbones.tap import feature_model
 from ..converted import Converted, load_converted, save_converted
+from ..threads import limited_threads
 from .engine import EngineError, EngineKind, check_batch
 from .tensorflow import trace
 
@@ -72,10 +73,12 @@ class OpenVINOEngine:
 
 
 def _settings(precision: str) -> dict[str, Any]:
+    threads = limited_threads()
     return {
         "PERFORMANCE_HINT": "THROUGHPUT",
         # Without it float32 models are run in bfloat16 wherever the processor has it.
         "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision],
+        **({"INFERENCE_NUM_THREADS": threads} if threads else {}),
     }
 
 

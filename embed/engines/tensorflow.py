@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -10,6 +11,7 @@ from ...cache.spec import FeatureSpec
 from ...lazy_imports import import_keras, import_tensorflow
 from ..backbones.family import Backbone
 from ..backbones.tap import feature_model
+from ..threads import limited_threads
 from .engine import EngineKind, check_batch
 
 if TYPE_CHECKING:
@@ -26,6 +28,11 @@ class TensorFlowEngine:
 
     def __init__(self, backbone: Backbone, spec: FeatureSpec) -> None:
         tf = import_tensorflow()
+        threads = limited_threads()
+        if threads:
+            with contextlib.suppress(RuntimeError):  # it runs already, for another network
+                tf.config.threading.set_intra_op_parallelism_threads(threads)
+                tf.config.threading.set_inter_op_parallelism_threads(1)
         from tensorflow.python.framework.convert_to_constants import (
             convert_variables_to_constants_v2,
         )

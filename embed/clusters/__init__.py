@@ -1,0 +1,1 @@
+"""Who works besides this process: processes here, or the workers of Dask or Ray."""
