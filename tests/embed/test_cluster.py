@@ -85,13 +85,13 @@ def test_damage_names_the_worker(hand):
 
 
 def test_what_hangs_is_dropped_and_given_out_again(hand):
-    pool = Here(2, lambda number, answer: None if number == 1 else answer)
+    pool = Here(1, lambda number, answer: None if number == 1 else answer)
     assert values(hand(pool, 4, deadline=0.05)) == {k: 2 * k for k in range(4)}
     assert pool.dropped == [1]
 
 
 def test_what_always_hangs_is_told(hand):
-    pool = Here(2, lambda number, answer: None if answer.value == 2 else answer)
+    pool = Here(1, lambda number, answer: None if answer.value == 2 else answer)
     done = hand(pool, 3, deadline=0.05)
     assert values(done) == {0: 0, 1: None, 2: 4}
     assert [one.reason for one in done if one.reason] == ["tried three times: no answer within 0 s"]

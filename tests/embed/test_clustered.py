@@ -208,7 +208,7 @@ def test_a_shard_that_is_gone_is_computed_again(spread, alone, tmp_path):
 
 
 def test_one_that_hangs_and_hands_over_too_late_doubles_nothing(spread, alone, tmp_path):
-    pool = Here(2, lambda number, answer: None if number == 1 else answer)
+    pool = Here(1, lambda number, answer: None if number == 1 else answer)
     assert spread(pool, {"deadline": 0.05}).embedded == 11
     assert pool.dropped == [1]
     assert contents(tmp_path / "spread") == alone()
