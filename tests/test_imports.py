@@ -24,6 +24,7 @@ PAGE = ROOT / "docs" / "architecture.md"
 # What is imported under another name than it is installed; the rest is looked up.
 DISTRIBUTIONS = {
     "ai_edge_litert": "ai-edge-litert",
+    "distributed": "dask",
     "keras_hub": "keras-hub",
     "matplotlib": "matplotlib",
     "fastapi": "fastapi",
