@@ -26,6 +26,7 @@ from .cache.maintain import (
     verify,
 )
 from .cache.manifest import Manifest
+from .cache.matrix import drop_oldest
 from .cache.sandbox import check_apart
 from .cache.shard import digest_bytes, read_rows, read_spec
 from .cache.store import FeatureStore, shard_files
@@ -83,6 +84,23 @@ def cache_info(workspace: Workspace) -> list[SpecReport]:
     `problems` names damaged heads, shards that were set aside, and what killed processes left.
     """
     return [look(store) for store in stores_in(workspace.cache)]
+
+
+def gathered_bytes(workspace: Workspace) -> int:
+    """Tell how much room the gathered features of many images take: see `tlx.classify.gather`."""
+    return sum(path.stat().st_size for path in workspace.tables.glob("*.f32"))
+
+
+def prune_gathered(workspace: Workspace, *, dry_run: bool = False) -> int:
+    """Drop them, and what killed processes left of them; return how many bytes they took.
+
+    All are derived: the next fit gathers the features again.
+    """
+    nbytes = gathered_bytes(workspace)
+    if not dry_run:
+        remove_stale_temporaries(workspace.tables)
+        drop_oldest(workspace.tables, 0)
+    return nbytes
 
 
 def verify_cache(workspace: Workspace, progress: Progress = silent) -> Verification:

@@ -71,6 +71,11 @@ class Workspace:
         return self.root / "near"
 
     @property
+    def tables(self) -> Path:
+        """Folder of gathered features of many images, a file each; all can be made again."""
+        return self.root / "tables"
+
+    @property
     def parts(self) -> Path:
         """Folder of what is known of parts of data sets that are not complete yet."""
         return self.root / "parts"

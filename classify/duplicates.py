@@ -22,9 +22,10 @@ from ..cache.identity import canonical_json
 from ..cache.manifest import Manifest
 from ..errors import FormatError, StorageError, UnknownNameError
 from ..workspace import Workspace
+from .gather import gather
 from .near import METHOD, NearPairs, find_near_pairs
 from .sources import Source, name_of, plain
-from .table import Features, embedded_rows, gather_features, load_table
+from .table import Features, embedded_rows, load_table
 
 HANDLING = ("ignore", "group")
 SPLITS = ("train", "validation", "test", "")
@@ -222,7 +223,7 @@ def _look(
         if limit is not None and len(known) > limit:
             return None
         X = [
-            gather_features(workspace, manifest.subset(some), [source])
+            gather(workspace, manifest.subset(some), [source])
             for manifest, some in zip(manifests, rows, strict=True)
         ]
         pairs = find_near_pairs(np.concatenate(X)[first], thumbs, measured)

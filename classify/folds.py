@@ -49,20 +49,23 @@ def stratified_group_folds(
     _check_folds(y, groups, n_folds, class_names)
     _, group_of = np.unique(groups, return_inverse=True)
     members: list[list[int]] = [[] for _ in range(group_of.max() + 1)]
-    for row, group in enumerate(group_of):
+    for row, group in enumerate(group_of.tolist()):
         members[group].append(row)
-    order = np.random.default_rng(seed).permutation(len(members))
+    order = np.random.default_rng(seed).permutation(len(members)).tolist()
     order = sorted(order, key=lambda g: -len(members[g]))
-    taken = np.zeros((n_folds, y.max() + 1))  # images of each class in each fold
-    total = np.zeros(n_folds)
+    # Lists, as arrays of so few numbers take ten times as long for each of a million groups.
+    label_of = y.tolist()
+    taken = [[0] * n_folds for _ in range(int(y.max()) + 1)]  # images of each class in each fold
+    total = [0] * n_folds
     fold = np.empty(len(y), np.int64)
     for group in order:
         rows = members[group]
-        counts = Counter(y[rows].tolist())
-        load = taken[:, list(counts)] @ list(counts.values())
-        best = np.lexsort((total, load))[0]
+        counts = {label_of[rows[0]]: 1} if len(rows) == 1 else Counter(label_of[r] for r in rows)
+        loads = [[count * n for n in taken[label]] for label, count in counts.items()]
+        load = loads[0] if len(loads) == 1 else list(map(sum, zip(*loads, strict=True)))
+        best = min(zip(load, total, range(n_folds), strict=True))[2]
         for label, count in counts.items():
-            taken[best, label] += count
+            taken[label][best] += count
         total[best] += len(rows)
         fold[rows] = best
     return fold
@@ -91,8 +94,9 @@ def divide_by_split(split: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, 
 
 def groups_per_class(y: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """Return how many independent groups each class index has, shape (max(y) + 1,) int."""
-    pairs = np.unique(np.stack([y, groups]), axis=1)
-    return np.bincount(pairs[0])
+    number = np.unique(groups, return_inverse=True)[1].ravel()
+    pairs = np.unique(y * np.int64(len(y) + 1) + number)
+    return np.bincount(pairs // (len(y) + 1))
 
 
 def _check_folds(

@@ -15,6 +15,7 @@ from ..cache.spec import FeatureSpec
 from ..cache.store import FeatureStore
 from ..errors import DataError
 from ..workspace import Workspace
+from .large import is_large
 from .sources import AUTO, Source, choose_sources, embed_command, name_of
 from .table import Features, load_table
 
@@ -61,7 +62,9 @@ def load_candidates(
     joined = load_table(workspace, manifest, name_of(sources), **options)
     shapes = [FeatureStore(workspace.cache, source["spec"]).feature_shape() for source in sources]
     ends = np.cumsum([shape[0] for shape in shapes if shape])[:-1]
-    X = [np.ascontiguousarray(part) for part in np.split(joined.X, ends, axis=1)]
+    X = np.split(joined.X, ends, axis=1)
+    if not is_large(joined.X):
+        X = [np.ascontiguousarray(part) for part in X]
     means = [None] * len(X) if joined.X_tta is None else np.split(joined.X_tta, ends, axis=1)
     alone = zip(sources, X, means, strict=True)
     return [*(replace(joined, X=x, X_tta=m, sources=[source]) for source, x, m in alone), joined]

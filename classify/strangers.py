@@ -167,5 +167,8 @@ def find_neighbours(
     most = max(_LEAST, min(_MOST, _BYTES // (2 * X.shape[1])))
     chosen = learned[choose_references(y[learned], most, seed)]
     references = unit_rows(X[chosen]).astype(np.float16)
-    distances = neighbour_distances(X[scored], references, groups[scored], groups[chosen])
-    return Neighbours(references, distances)
+    distances = [
+        neighbour_distances(X[rows], references, groups[rows], groups[chosen])
+        for rows in (scored[i : i + _BLOCK] for i in range(0, len(scored), _BLOCK))
+    ]
+    return Neighbours(references, np.concatenate([np.empty(0, np.float32), *distances]))

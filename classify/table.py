@@ -19,14 +19,13 @@ from ..errors import DataError, MissingExtraError
 from ..reprs import html_table, listed, readable, shortened
 from ..workspace import Workspace, several
 from .folds import divide_by_split, stratified_group_folds
+from .gather import gather
 from .sources import (
     MAX_VIEWS,
     MEAN,
     Source,
     averaged,
     choose_sources,
-    embed_command,
-    mean_of,
     mean_views,
     short_name,
     view_specs,
@@ -40,6 +39,8 @@ class Features:
     Attributes
     ----------
     X : ndarray of shape (N, D), float32
+        Of more than 52,000 images of 1,280 features a read-only ``memmap`` of a file in the
+        workspace: take rows of it in blocks.
     y : ndarray of shape (N,), int64
         Indices into `class_names`.
     split : ndarray of shape (N,), str
@@ -289,7 +290,7 @@ def load_table(
     present, y = np.unique(part.label, return_inverse=True)
     times = 1 + views
     return Features(
-        X=_gather(workspace, part, sources, views),
+        X=gather(workspace, part, sources, views),
         y=np.tile(y.astype(np.int64), times),
         split=np.tile(np.array(part.split), times),
         groups=np.tile(group_images(part), times),
@@ -301,7 +302,7 @@ def load_table(
         root=part.root,
         sources=sources,
         tta=tta,
-        X_tta=_gather(workspace, part, averaged(sources, tta), 0) if tta else None,
+        X_tta=gather(workspace, part, averaged(sources, tta)) if tta else None,
     )
 
 
@@ -348,42 +349,3 @@ def embedded_rows(workspace: Workspace, manifest: Manifest, sources: list[Source
     """Return the rows of a manifest that have features of all sources, whatever their label."""
     rows = np.flatnonzero(manifest.hashed)
     return rows[_embedded(workspace, manifest.subset(rows), sources, 0)]
-
-
-def gather_features(workspace: Workspace, part: Manifest, sources: list[Source]) -> np.ndarray:
-    """Return the features (N, D) float32 of all images of a manifest, sources side by side."""
-    return _gather(workspace, part, sources, 0)
-
-
-def _gather(workspace: Workspace, part: Manifest, sources: list[Source], views: int) -> np.ndarray:
-    """Return the features (N (1 + views), D) of all sources side by side, in one array."""
-    columns: list[list[np.ndarray]] = []
-    for source in sources:
-        specs = view_specs(source, views)
-        found = (_features(workspace, part, source, spec, len(specs) - 1) for spec in specs)
-        columns.append([mean_of(found)] if mean_views(source) else list(found))
-    if len(columns) == 1 and not views:
-        return columns[0][0].astype(np.float32, copy=False)
-    return np.block([list(row) for row in zip(*columns, strict=True)]).astype(
-        np.float32, copy=False
-    )
-
-
-def _features(
-    workspace: Workspace, part: Manifest, source: Source, spec: FeatureSpec, views: int
-) -> np.ndarray:
-    """Return the features (N, D) that the images have of one spec of a source, of `views` more."""
-    digests, store = part.digest_bytes(), FeatureStore(workspace.cache, spec.json)
-    if spec.view and (missing := int((~store.has(digests)).sum())):
-        raise DataError(
-            f"{missing} of {len(part)} images of data set {part.name!r} have no augmented view "
-            f"{spec.view} of {spec.backbone}.",
-            f"Run {embed_command(source, part.root, views)}",
-        )
-    found = store.gather(digests)
-    if found.ndim != 2:
-        raise DataError(
-            f"the features of {part.name!r} are maps of shape {found.shape[1:]}, not vectors.",
-            "Run tlx embed with --pooling avg (or max, avg+max, flatten).",
-        )
-    return found

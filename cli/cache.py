@@ -36,11 +36,14 @@ SpecOption = Annotated[
 
 def info(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOption = False) -> None:
     """Show which features are cached and how much room they take."""
-    from ..upkeep import cache_info
+    from ..upkeep import cache_info, gathered_bytes
     from ..workspace import Workspace
 
-    specs = cache_info(Workspace(workspace))
-    emit({"specs": [asdict(spec) for spec in specs]}) if as_json else say(info_text(specs))
+    specs, gathered = cache_info(Workspace(workspace)), gathered_bytes(Workspace(workspace))
+    if as_json:
+        emit({"specs": [asdict(spec) for spec in specs], "gathered_bytes": gathered})
+    else:
+        say("\n".join([info_text(specs), *gathered_lines(gathered)]))
 
 
 def verify(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOption = False) -> None:
@@ -97,14 +100,16 @@ def prune(
     as_json: JsonOption = False,
 ) -> None:
     """Drop the features of images that no data set and no run names any more."""
-    from ..upkeep import prune_cache
+    from ..upkeep import prune_cache, prune_gathered
     from ..workspace import Workspace
 
+    gathered = prune_gathered(Workspace(workspace), dry_run=dry_run)
     changes = prune_cache(Workspace(workspace), spec, force=force, dry_run=dry_run)
     if as_json:
-        emit({"dry_run": dry_run, "specs": [asdict(change) for change in changes]})
+        told = [asdict(change) for change in changes]
+        emit({"dry_run": dry_run, "specs": told, "gathered_bytes": gathered})
     else:
-        say(prune_text(changes, dry_run))
+        say("\n".join([prune_text(changes, dry_run), *gathered_lines(gathered)]))
 
 
 def merge(
@@ -174,6 +179,12 @@ def info_text(specs: list[SpecReport]) -> str:
     lines = [table(["spec", "fingerprint", "images", "shards", "size"], rows)]
     problems = [problem for spec in specs for problem in spec.problems]
     return "\n".join(lines + (["", *problems] if problems else []))
+
+
+def gathered_lines(nbytes: int) -> list[str]:
+    """Return what is to be said of features that were gathered for heads, if there are any."""
+    told = f"Beside these: {size(nbytes)} gathered for heads, which prune drops and fit-head makes."
+    return ["", told] if nbytes else []
 
 
 def verify_text(specs: list[SpecReport], manifests: list[str]) -> str:

@@ -7,14 +7,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from .closed_form import ScaledRows, fit_closed_form
+from .closed_form import Part, fit_closed_form
 from .head import Head, strength
 from .linear import LinearPredictor
 
 
-def _centroid(
-    part: ScaledRows, temperatures: Sequence[float]
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _centroid(part: Part, temperatures: Sequence[float]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield weights and biases of logits -|z - mu_k|^2 / (2 D temperature), but for |z|^2."""
     _, mean = part.classes()
     distance = -np.einsum("kd,kd->k", mean, mean) / 2
@@ -31,7 +29,7 @@ HEAD = Head(
         "Logits are -|z - mean|^2 / (2 D temperature) of scaled features z, with no priors. "
         "The temperature changes probabilities, not decisions."
     ),
-    fit=functools.partial(fit_closed_form, _centroid),
+    fit=functools.partial(fit_closed_form, _centroid, products=False),
     predictors=(LinearPredictor,),
     options=(
         # In units of D: of D equal features the squared distance is D times that of one.

@@ -8,6 +8,7 @@ alpha)^-1 V^T. With fewer rows than features the same is done with the Gram matr
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,9 +16,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .head import PredictorPoint, Problems
+from ..large import is_large
+from .head import GridPoint, PredictorPoint, Problems
 from .linear import LinearPredictor, row_blocks
 from .scaling import fit_scaling
+from .sums import ScaledSums, sum_problems
+from .together import HeldOut, TogetherPoint
 
 _MOST_LEFT_OUT = 1000  # rows of a group that are left out at once
 _BLOCK = 2048  # rows of a block of groups, if one group is not more
@@ -54,6 +58,11 @@ class ScaledRows:
         head = LinearPredictor(folded.astype(np.float32), offset.astype(np.float32))
         return head.without(np.bincount(self.y, minlength=self.C) == 0)
 
+    @property
+    def total(self) -> float:
+        """Sum of the weights."""
+        return float(self.weight.sum())
+
     def classes(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the share (C,) of each class in the weights, and the mean (C, D) of its z."""
         member = np.eye(self.C)[self.y] * self.weight[:, None]
@@ -62,23 +71,36 @@ class ScaledRows:
         return total / total.sum(), mean.astype(np.float64)
 
 
+Part = ScaledRows | ScaledSums  # what a problem is solved from
 # Yields the weights (D, C) and biases (C,) on scaled features for each value of the grid.
-Solve = Callable[[ScaledRows, Sequence[float]], Iterator[tuple[np.ndarray, np.ndarray]]]
+Solve = Callable[[Part, Sequence[float]], Iterator[tuple[np.ndarray, np.ndarray]]]
 
 
 def fit_closed_form(
-    solve: Solve, problems: Problems, grid: Mapping[str, Sequence[float]]
-) -> Iterator[PredictorPoint]:
-    """Solve every problem for the whole grid of one parameter; yield from its largest value."""
+    solve: Solve,
+    problems: Problems,
+    grid: Mapping[str, Sequence[float]],
+    *,
+    products: bool = True,
+) -> Iterator[GridPoint]:
+    """Solve every problem for the whole grid of one parameter; yield from its largest value.
+
+    Many rows are read once, for all problems together, and come as `ScaledSums`, with `products`
+    of features or without.
+    """
     from threadpoolctl import threadpool_limits
 
     ((name, given),) = grid.items()
     values = sorted(map(float, given), reverse=True)
-    X, y, groups, C = problems.X, problems.y, problems.groups, problems.n_classes
+    X = problems.X
+    makers: list[Callable[[], Part]]
+    if is_large(X):
+        makers = list(sum_problems(problems, products, problems.seed))
+    else:
+        makers = [functools.partial(_scaled_rows, problems, weight) for weight in problems.weights]
 
-    def one(weight: np.ndarray) -> list[LinearPredictor]:
-        rows = np.flatnonzero(weight > 0)
-        part = ScaledRows.of(X[rows], y[rows], weight[rows].astype(np.float64), groups[rows], C)
+    def one(make: Callable[[], Part]) -> list[LinearPredictor]:
+        part = make()
         return [part.raw(coef, bias) for coef, bias in solve(part, values)]
 
     # Eigendecompositions do not profit from the threads of BLAS (on a busy machine they take ten
@@ -87,20 +109,38 @@ def fit_closed_form(
     workers = min(2, os.cpu_count() or 1, len(problems.weights))
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(workers) as pool:
         heads = []
-        for found in pool.map(one, problems.weights):
+        for found in pool.map(one, makers):
             heads.append(found)
             problems.progress(len(heads), len(problems.weights))
+    if is_large(X):
+        together = HeldOut(X, heads)
+        yield from (TogetherPoint({name: v}, together, i) for i, v in enumerate(values))
+        return
     for i, value in enumerate(values):
         yield PredictorPoint({name: value}, X, [found[i] for found in heads])
 
 
+def _scaled_rows(problems: Problems, weight: np.ndarray) -> ScaledRows:
+    """Return a scaled copy of the rows of a problem."""
+    X, y, groups, C = problems.X, problems.y, problems.groups, problems.n_classes
+    rows = np.flatnonzero(weight > 0)
+    return ScaledRows.of(X[rows], y[rows], weight[rows].astype(np.float64), groups[rows], C)
+
+
 def spectrum(A: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return eigenvalues (r,) and eigenvectors (r, r) of the smaller of A A^T and A^T A."""
-    from scipy.linalg import eigh, get_blas_funcs
+    from scipy.linalg import get_blas_funcs
 
     # One triangle is half of the work, and all that the eigenvalues are taken from.
     (syrk,) = get_blas_funcs(("syrk",), (A,))
-    product = syrk(1.0, A.T, trans=len(A) < A.shape[1], lower=1)
+    return spectrum_of(syrk(1.0, A.T, trans=len(A) < A.shape[1], lower=1))
+
+
+def spectrum_of(product: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return eigenvalues (r,) and eigenvectors (r, r) of a symmetric matrix, or its lower half."""
+    from scipy.linalg import eigh
+
+    product = np.asarray(product, np.float32)
     # In single precision SciPy takes half the time of NumPy, and the product's rounding is all that
     # shows: solutions are within 1e-4 of exact ones, in double precision as well.
     values, vectors = eigh(product, driver="evd", overwrite_a=True, check_finite=False)

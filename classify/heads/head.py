@@ -15,6 +15,7 @@ import numpy as np
 
 from ...errors import FitError
 from ...progress import Progress, silent
+from .. import large
 
 Layers = tuple[tuple[np.ndarray, np.ndarray], ...]  # weights (inputs, units) and bias (units,)
 
@@ -98,6 +99,14 @@ class Problems:
         return int(self.y.max()) + 1
 
 
+def predict_rows(predictor: Predictor, X: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return the probabilities (m, C) of rows of X; of many, block by block."""
+    if 4 * len(rows) * X.shape[1] <= large.MEMORY:
+        return predictor.predict_proba(X[rows])
+    blocks = large.blocks_of(len(rows), X.shape[1])
+    return np.concatenate([predictor.predict_proba(X[rows[block]]) for block in blocks])
+
+
 class GridPoint(Protocol):
     """All problems, fitted with one point of the grid."""
 
@@ -132,7 +141,7 @@ class PredictorPoint:
 
     def proba(self, problem: int, rows: np.ndarray) -> np.ndarray:
         """Return the probabilities that problem `problem` gives `rows`, shape (len(rows), C)."""
-        return self.heads[problem].predict_proba(self.X[rows])
+        return predict_rows(self.heads[problem], self.X, rows)
 
     def head(self, problem: int) -> Predictor:
         """Return the fitted head of problem `problem`."""

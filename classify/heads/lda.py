@@ -7,13 +7,20 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from .closed_form import ScaledRows, fit_closed_form, group_blocks, spectrum
+from .closed_form import (
+    Part,
+    ScaledRows,
+    fit_closed_form,
+    group_blocks,
+    spectrum,
+    spectrum_of,
+)
 from .head import CLASS_WEIGHT, Head, Option
 from .inner import fit_scale
 from .linear import LinearPredictor
 
 
-def _lda(part: ScaledRows, shrinkages: Sequence[float]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _lda(part: Part, shrinkages: Sequence[float]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield weights and biases of discriminant analysis, its covariance shrunk towards m I.
 
     With class means mu_k, shares p_k and the covariance S within classes, m = trace(S) / D, the
@@ -23,14 +30,20 @@ def _lda(part: ScaledRows, shrinkages: Sequence[float]) -> Iterator[tuple[np.nda
     would get without its group: few images make the spread within classes look too small.
     """
     share, mean = part.classes()
-    root = np.sqrt(part.weight / part.weight.sum())
+    root = np.sqrt(part.weight / part.total)
     A = part.Z
     A -= mean[part.y].astype(np.float32)
     A *= root[:, None].astype(np.float32)
-    values, vectors = spectrum(A)
+    if isinstance(part, ScaledRows):
+        values, vectors = spectrum(A)
+        trace = float(np.einsum("nd,nd->", A, A, dtype=np.float64))
+        dual = len(A) < A.shape[1]
+    else:
+        within = part.product / part.total - (share[:, None] * mean).T @ mean
+        values, vectors = spectrum_of(within)
+        trace, dual = float(np.trace(within)), False
     # One image a class: nothing is known of the spread, so it counts as even.
-    level = float(np.einsum("nd,nd->", A, A, dtype=np.float64)) / A.shape[1] or 1.0
-    dual = len(A) < A.shape[1]
+    level = trace / A.shape[1] or 1.0
     basis = vectors.astype(np.float32)
     basis = basis if dual else A @ basis  # (n, r)
     projected = vectors.T @ (A @ mean.T.astype(np.float32) if dual else mean.T)  # (r, C)
@@ -74,7 +87,7 @@ class _LeftOut:
 
     def __init__(
         self,
-        part: ScaledRows,
+        part: Part,
         share: np.ndarray,
         root: np.ndarray,
         basis: np.ndarray,

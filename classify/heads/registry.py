@@ -17,6 +17,7 @@ import numpy as np
 from ...errors import FitError, UnknownNameError
 from ...lazy_imports import import_beside
 from ...progress import Progress, share, silent
+from ..large import is_large
 from .external import head_of, is_estimator
 from .head import GridPoint, Head, Problems
 from .weighting import class_weights
@@ -225,7 +226,10 @@ def fit_grid(
 
 def _check(X: np.ndarray, y: np.ndarray, weights: np.ndarray) -> None:
     """Refuse features that are not finite, and problems with one class."""
-    if not (np.isfinite(X.min(axis=0)).all() and np.isfinite(X.max(axis=0)).all()):
+    # Many rows are looked at as they are read: see `tlx.classify.heads.sums`.
+    if not is_large(X) and not (
+        np.isfinite(X.min(axis=0)).all() and np.isfinite(X.max(axis=0)).all()
+    ):
         raise FitError(
             "a feature is not finite in some row.",
             "Remove the rows whose features are NaN or infinite.",

@@ -2,7 +2,8 @@
 
 With a validation split, a head learns from train and is scored on validation. Without one, each
 outer fold is scored by a head that never saw it, and whose parameters were chosen by inner folds
-that never saw it either.
+that never saw it either. Where a fit learns from more than `ONE_PART` images, one part of them is
+held out for that instead of as many as there are folds: it tells as much.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import numpy as np
 from ...errors import DataError, FitError
 from ..folds import groups_per_class, stratified_group_folds
 from ..table import Features
+
+ONE_PART = 20_000  # images that are learned from, above which one of the inner folds will do
 
 
 @dataclass
@@ -113,7 +116,9 @@ def make_plan(
         if inner is None and not search:
             inner = []
         if inner is None:
-            inner = [add(a, b, []) for a, b in _inner_folds(table, train, n_folds, seed + 1)]
+            pairs = _inner_folds(table, train, n_folds, seed + 1)
+            pairs = pairs[:1] if len(train) > ONE_PART else pairs
+            inner = [add(a, b, []) for a, b in pairs]
         fits.append(Fit(train, held_out, inner))
         return len(fits) - 1
 
@@ -125,12 +130,28 @@ def make_plan(
         if shared := int((~validation).sum()) - len(train):
             protocol += f", {shared} train images left out that are in validation too"
         kept = add(train, held_out)
-        return Plan(protocol, fits, [kept], kept)
-    outer = [add(*rows) for rows in table.folds(n_folds, seed)]
+        return Plan(protocol + _one_part(fits, [kept]), fits, [kept], kept)
+    rows = table.folds(n_folds, seed)
+    if search and n_folds > 2 and len(rows[0][0]) > ONE_PART and max_per_class is None:
+        # The part that a fold holds out to choose is the next fold: so there are n_folds parts in
+        # all, and what is summed over one of them serves every fit that learns from it.
+        outer = [
+            add(*own, [add(np.intersect1d(own[0], after[0], assume_unique=True), after[1], [])])
+            for own, after in zip(rows, [*rows[1:], rows[0]], strict=True)
+        ]
+    else:
+        outer = [add(*own) for own in rows]
     everything = np.arange(len(table))
     # The outer folds choose for the head that is kept, unless it learns from far fewer images.
     kept = add(everything, everything[:0], outer if max_per_class is None else None)
-    return Plan(f"nested {n_folds}-fold" if search else f"{n_folds}-fold", fits, outer, kept)
+    protocol = f"nested {n_folds}-fold" if search else f"{n_folds}-fold"
+    return Plan(protocol + _one_part(fits, outer), fits, outer, kept)
+
+
+def _one_part(fits: list[Fit], scored: list[int]) -> str:
+    """Return what the protocol adds where one part is held out to choose, not as many as folds."""
+    one = any(len(fits[k].inner) == 1 for k in scored)
+    return ", parameters chosen on one held-out part" if one else ""
 
 
 def _first_of_each_class(

@@ -29,6 +29,7 @@ from cache_helpers import DIM, SPEC, arrays, digest, digests, feature, holds, ma
 from tlx.cache import files
 from tlx.cache.files import remove_stale_temporaries
 from tlx.cache.manifest import Manifest
+from tlx.cache.matrix import read_matrix, write_matrix
 from tlx.cache.shard import read_rows, shard_bytes
 from tlx.cache.store import FeatureStore
 from tlx.errors import FormatError, StorageError
@@ -200,7 +201,33 @@ class ReplaceManifest(Scenario):
         return "" if len(Manifest.load(self.path())) == 9 else "not replaced when done again"
 
 
-SCENARIOS = {cls.__name__: cls for cls in (Seal, SealAndMerge, Compact, ReplaceManifest)}
+class GatherMatrix(Scenario):
+    """Features of many images are gathered into one file, over one of something else."""
+
+    def path(self) -> Path:
+        return self.place.tables / "a.f32"
+
+    def prepare(self) -> None:
+        write_matrix(self.path(), "old", [arrays(range(5))[1]])
+
+    def work(self) -> None:
+        write_matrix(self.path(), "new", [arrays(range(4))[1], arrays(range(4, 9))[1]])
+
+    def found(self) -> tuple[int, int]:
+        both = [read_matrix(self.path(), key) for key in ("old", "new")]
+        old, new = (0 if one is None else len(one) for one in both)
+        return old, new
+
+    def wrong(self) -> str:
+        return "" if self.found() in ((5, 0), (0, 9)) else f"{self.found()} rows"
+
+    def wrong_at_the_end(self) -> str:
+        return "" if self.found() == (0, 9) else "not written when done again"
+
+
+SCENARIOS = {
+    cls.__name__: cls for cls in (Seal, SealAndMerge, Compact, ReplaceManifest, GatherMatrix)
+}
 
 
 def every_fault(name: str, base: Path, thorough: bool) -> dict:

@@ -28,7 +28,8 @@ def lab(what: str, argument: object, tmp_path: Path) -> dict:
     return result
 
 
-SCENARIOS = {"Seal": 4, "SealAndMerge": 12, "Compact": 6, "ReplaceManifest": 4}  # steps at least
+# With how many steps at least.
+SCENARIOS = {"Seal": 4, "SealAndMerge": 12, "Compact": 6, "ReplaceManifest": 4, "GatherMatrix": 6}
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)

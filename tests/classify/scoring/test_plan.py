@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tlx.classify.scoring import plan as plan_module
 from tlx.classify.scoring.plan import make_plan
 from tlx.errors import DataError, FitError
 
@@ -65,3 +66,37 @@ def test_groups_are_never_torn_apart(make_table, data):
     plan = make_plan(make_table(*data, groups=groups), n_folds=4)
     for fit in plan.fits:
         assert not set(groups[fit.train]) & set(groups[fit.held_out])
+
+
+def test_of_many_images_one_part_chooses(make_table, draw, monkeypatch):
+    monkeypatch.setattr(plan_module, "ONE_PART", 30)
+    X, y = draw(60)
+    split = np.array(["train"] * 40 + ["validation"] * 20)
+    plan = make_plan(make_table(X, y, split=split))
+    assert plan.protocol == "validation split, parameters chosen on one held-out part"
+    (inner,) = plan.fits[plan.kept].inner
+    held = plan.fits[inner].held_out
+    assert len(held) == 8
+    assert sorted([*held, *plan.fits[inner].train]) == list(range(40))
+
+
+@pytest.mark.parametrize("n_folds", [2, 3, 5])
+def test_so_does_the_next_fold_which_the_fold_scored_has_no_say_in(
+    n_folds, make_table, draw, monkeypatch
+):
+    monkeypatch.setattr(plan_module, "ONE_PART", 20)
+    X, y = draw(60)
+    groups = np.arange(60) // 2
+    plan = make_plan(make_table(X, y, groups=groups), n_folds)
+    assert plan.protocol == f"nested {n_folds}-fold, parameters chosen on one held-out part"
+    scored = np.sort(np.concatenate([plan.fits[k].held_out for k in plan.scored]))
+    assert np.array_equal(scored, np.arange(60))
+    for k in plan.scored:
+        (inner,) = plan.fits[k].inner
+        used = np.concatenate([plan.fits[inner].train, plan.fits[inner].held_out])
+        assert len(plan.fits[inner].train)
+        assert len(plan.fits[inner].held_out)
+        assert np.array_equal(np.sort(used), plan.fits[k].train)
+        apart = groups[plan.fits[inner].train], groups[plan.fits[inner].held_out]
+        assert not np.intersect1d(*apart).size
+    assert plan.fits[plan.kept].inner == plan.scored

@@ -1,0 +1,56 @@
+"""Where features do not fit into memory several times: how many are too many, and samples of them.
+
+Below `MEMORY` features are an array, and copied where that is quickest. Above it they are mapped
+from a file, and everything works on blocks of rows: no more than a few hundred megabytes beside
+what the system keeps of the file, however many images there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+MEMORY = 2**28  # bytes of features that may be copied: 52,428 images of 1,280 numbers
+BLOCK = 2**23  # numbers in a block of rows: 32 MB
+SAMPLE = 20_000  # images on which the strength of a penalty is chosen where all are too many
+LEARNED = 50_000  # images that a head learns from which cannot work on blocks
+
+
+def is_large(X: np.ndarray) -> bool:
+    """Return whether features are to be worked on in blocks."""
+    return X.nbytes > MEMORY
+
+
+def blocks_of(n: int, columns: int) -> Iterator[slice]:
+    """Yield slices over n rows of so many numbers, each block about 32 MB in single precision."""
+    stride = max(1, BLOCK // max(1, columns))
+    return (slice(start, min(start + stride, n)) for start in range(0, n, stride))
+
+
+def draw_rows(rows: np.ndarray, groups: np.ndarray, n: int, seed: int = 0) -> np.ndarray:
+    """Return about n of `rows`, whole groups of them at random, in increasing order.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (m,), int
+    groups : ndarray of shape (N,), int
+        Of all rows. A group is drawn with all its members among `rows`, unless it has more than n.
+    n : int
+    seed : int, default=0
+
+    Examples
+    --------
+    >>> draw_rows(np.arange(6), np.array([0, 0, 1, 1, 2, 2]), 4, seed=1).tolist()
+    [0, 1, 4, 5]
+    """
+    if len(rows) <= n:
+        return np.sort(rows)
+    _, group = np.unique(groups[rows], return_inverse=True)
+    size = np.bincount(group)
+    order = np.random.default_rng(seed).permutation(len(size))
+    order = order[size[order] <= n]
+    drawn = order[np.cumsum(size[order]) <= n]
+    taken = np.zeros(len(size), bool)
+    taken[drawn] = True
+    return np.sort(rows[taken[group]])
