@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -166,28 +168,76 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return _environment(Path(kept or shared / "user-cache"))
 
 
+class CommandServer:
+    """The real command in processes that are forked from one which has NumPy imported already."""
+
+    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+        self._files, self._lock = {name: folder / name for name in ("out", "err")}, Lock()
+        self._process = subprocess.Popen(
+            [sys.executable, Path(__file__).with_name("command_server.py")],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(
+        self, arguments: list[str], cwd: Path, env: dict[str, str]
+    ) -> subprocess.CompletedProcess[str]:
+        asked = {"arguments": arguments, "cwd": str(cwd), "env": env, "seconds": 300}
+        files = {name: str(path) for name, path in self._files.items()}
+        assert self._process.stdin
+        assert self._process.stdout
+        with self._lock:
+            print(json.dumps({**asked, **files}), file=self._process.stdin, flush=True)
+            code = int(self._process.stdout.readline())
+            out, err = (
+                path.read_text("utf-8", errors="surrogateescape") for path in self._files.values()
+            )
+        return subprocess.CompletedProcess(arguments, code, out, err)
+
+    def end(self) -> None:
+        self._process.communicate()
+
+
 @pytest.fixture(scope="session")
-def run_tlx(environment: dict[str, str]) -> Tlx:
+def command_server(environment, tmp_path_factory) -> Iterator[CommandServer | None]:
+    """Return what starts commands quickly; None where no process can be forked."""
+    if not hasattr(os, "fork"):
+        yield None
+        return
+    server = CommandServer(tmp_path_factory.mktemp("commands"), environment)
+    yield server
+    server.end()
+
+
+@pytest.fixture(scope="session")
+def run_tlx(environment: dict[str, str], command_server: CommandServer | None) -> Tlx:
     """Return ``run_tlx(*arguments, cwd=..., code=0)``: the real command in a real process.
 
     It asserts the exit code and returns the `subprocess.CompletedProcess`. The workspace is
-    ``cwd/.tlx``, as it is for a user.
+    ``cwd/.tlx``, as it is for a user. Python itself is started anew only with ``fresh=True``, or
+    where an option of `subprocess.run` asks for more than variables.
     """
 
     def run(
-        *arguments: object, cwd: Path, code: int = 0, **options: Any
+        *arguments: object, cwd: Path, code: int = 0, fresh: bool = False, **options: Any
     ) -> subprocess.CompletedProcess[str]:
-        process = subprocess.run(
-            [sys.executable, "-m", "tlx", *map(str, arguments)],
-            cwd=cwd,
-            env={**environment, **options.pop("env", {})},
-            capture_output=True,
-            encoding="utf-8",
-            errors="surrogateescape",
-            timeout=300,
-            check=False,
-            **options,
-        )
+        typed, variables = list(map(str, arguments)), options.pop("env", {})
+        if command_server is None or fresh or options or any("PYTHON" in k for k in variables):
+            process = subprocess.run(
+                [sys.executable, "-m", "tlx", *typed],
+                cwd=cwd,
+                env={**environment, **variables},
+                capture_output=True,
+                encoding="utf-8",
+                errors="surrogateescape",
+                timeout=300,
+                check=False,
+                **options,
+            )
+        else:
+            process = command_server.run(typed, cwd, {**environment, **variables})
         told = f"{arguments}\n--- stdout\n{process.stdout}\n--- stderr\n{process.stderr}"
         assert process.returncode == code, told
         return process

@@ -99,6 +99,26 @@ assert not others, others
     python(code)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["fit-head", "--model", "lda,logreg,centroid"],
+        ["compare"],
+        ["evaluate", "best", "data"],
+        ["audit"],
+        ["learning-curve"],
+        ["report"],
+        ["runs", "show", "best"],
+        ["cache", "verify"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_a_command_imports_all_that_it_needs(arguments, run_tlx, project):
+    """Most tests start commands in processes that have imported NumPy and scikit-learn already."""
+    run_tlx(*arguments, cwd=project, fresh=True)
+
+
 def test_version_of_the_module_and_the_script(tlx):
     assert tlx("--version").stdout == f"tlx {tlx_version()}\n"
     script = os.path.join(os.path.dirname(sys.executable), "tlx")
