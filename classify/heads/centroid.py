@@ -42,5 +42,6 @@ HEAD = Head(
     ),
     seeds=True,
     learns_prior=False,
+    many="sums",
     cost=1,
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 
@@ -253,6 +253,9 @@ class Head:
         Whether its predictors have ``dense_layers()``, and so can begin a fine-tuning.
     learns_prior : bool
         Whether it learns how frequent the classes are; if not, it takes all for equally so.
+    many : {"sums", "passes", "sample"}
+        How it learns from more rows than fit into memory (`tlx.classify.large`): from sums over
+        them, in passes over them with parameters chosen on a sample, or from a sample alone.
     cost : float
         About how long it takes beside the others: the time left for several is told by it.
     """
@@ -268,6 +271,7 @@ class Head:
     random: bool = False
     seeds: bool = False
     learns_prior: bool = True
+    many: Literal["sums", "passes", "sample"] = "sample"
     cost: float = 10.0
 
     @property

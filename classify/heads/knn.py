@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..cosine import unit_rows
+from ..large import blocks_of, is_large
 from .arrays import head_parts
 from .head import CLASS_WEIGHT, Head, Option, Problems, describe
 from .scaling import fit_scaling
@@ -155,7 +156,7 @@ class _NeighborsPoint:
 
     def proba(self, problem: int, rows: np.ndarray) -> np.ndarray:
         if problem not in self.found or not np.array_equal(self.found[problem][0], rows):
-            found = self._fit(problem).neighbors(self.X[rows], self.most)
+            found = self._neighbors(self._fit(problem), rows)
             self.found[problem] = rows, found
         weight = self.weights[problem]
         taken = np.flatnonzero(weight > 0)
@@ -163,6 +164,18 @@ class _NeighborsPoint:
         C = int(self.y.max()) + 1
         places, distances = self.found[problem][1]
         return vote(places, distances, self.y[taken], weight[taken], C, k)
+
+    def _neighbors(
+        self, fitted: NeighborsPredictor, rows: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the places and distances (m, most); of many rows, block by block."""
+        if not is_large(self.X):
+            return fitted.neighbors(self.X[rows], self.most)
+        blocks = blocks_of(len(rows), self.X.shape[1])
+        parts = [fitted.neighbors(self.X[rows[block]], self.most) for block in blocks]
+        none = np.empty((0, self.most), int), np.empty((0, self.most), np.float32)
+        places, distances = (np.concatenate(both) for both in zip(*parts or [none], strict=True))
+        return places, distances
 
     def head(self, problem: int) -> NeighborsPredictor:
         if problem not in self.last:

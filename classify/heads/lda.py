@@ -179,5 +179,6 @@ HEAD = Head(
         CLASS_WEIGHT,
     ),
     seeds=True,
+    many="sums",
     cost=4,
 )

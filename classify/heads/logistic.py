@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 
 from ...errors import FitError
-from .head import CLASS_WEIGHT, Head, Problems, strength
+from ..large import is_large
+from .head import CLASS_WEIGHT, GridPoint, Head, Problems, strength
 from .linear import LinearPredictor, both_logits, softmax
 from .solver import SharedFeatures, Solution, batches_of, solve
+from .streamed import streamed_path
 
+TOL = 1e-4
 _ABSENT = -30.0  # logit of a class that a problem has not seen: a probability of 1e-13
 
 
@@ -25,20 +28,23 @@ class LogisticLoss:
     ----------
     y : ndarray of shape (N,), int
         Classes 0 to K - 1.
+    classes : int, optional
+        K; by default no more than `y` has.
     """
 
     flat = 1e-4
 
-    def __init__(self, y: np.ndarray) -> None:
-        classes = int(y.max()) + 1
-        self.y, self.columns = y, 1 if classes == 2 else classes
+    def __init__(self, y: np.ndarray, classes: int | None = None) -> None:
+        self.classes = int(y.max()) + 1 if classes is None else classes
+        self.y, self.columns = y, 1 if self.classes == 2 else self.classes
 
     def start(self, weight: np.ndarray) -> np.ndarray:
         """Return intercepts (A, K') that give each class its share of the weight."""
-        share = weight @ np.eye(self.y.max() + 1, dtype=np.float32)[self.y]
+        share = weight @ np.eye(self.classes, dtype=np.float32)[self.y]
+        share = np.maximum(share, np.exp(np.float32(_ABSENT)))
         if share.shape[1] == 2:
             return np.log(share[:, 1:] / share[:, :1])
-        return np.log(np.maximum(share, np.exp(np.float32(_ABSENT))))
+        return np.log(share)
 
     def residual(self, logits: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return probabilities and weighted residuals, both (A, K', N)."""
@@ -71,7 +77,7 @@ def logistic_path(
     Cs: Sequence[float],
     *,
     pareto: bool = True,
-    tol: float = 1e-4,
+    tol: float = TOL,
     max_iter: int = 200,
 ) -> Iterator[Solution]:
     """Fit L2-regularised logistic regression along a grid of C, for many weightings of the rows.
@@ -169,7 +175,11 @@ class _LogisticPoint:
         return LinearPredictor(both_logits(coef).copy(), both_logits(intercept).copy())
 
 
-def _fit(problems: Problems, grid: Mapping[str, Sequence[float]]) -> Iterator[_LogisticPoint]:
+def _fit(problems: Problems, grid: Mapping[str, Sequence[float]]) -> Iterator[GridPoint]:
+    if is_large(problems.X):
+        classes = problems.n_classes
+        yield from streamed_path(problems, lambda y: LogisticLoss(y, classes), grid["C"], TOL)
+        return
     for solution in logistic_path(problems.X, problems.y, problems.weights, grid["C"]):
         yield _LogisticPoint(solution)
 
@@ -197,5 +207,6 @@ HEAD = Head(
         CLASS_WEIGHT,
     ),
     seeds=True,
+    many="passes",
     cost=15,
 )

@@ -131,5 +131,6 @@ HEAD = Head(
         CLASS_WEIGHT,
     ),
     seeds=True,
+    many="sums",
     cost=10,
 )

@@ -197,13 +197,18 @@ class Batch:
     """
 
     def __init__(
-        self, data: SharedFeatures, loss: Loss, weight: np.ndarray, pareto: bool = True
+        self,
+        data: SharedFeatures,
+        loss: Loss,
+        weight: np.ndarray,
+        pareto: bool = True,
+        scalers: tuple[np.ndarray, np.ndarray] | None = None,
     ) -> None:
         shape = (len(weight), loss.columns, data.Z.shape[1] + 1)
         total = weight.sum(axis=1, dtype=np.float64)
         self.data, self.loss, self.total = data, loss, total
         self.weight = (weight / total[:, None]).astype(np.float32)
-        self.mean, self.inverse = _scalers(data, weight, pareto)
+        self.mean, self.inverse = scalers or _scalers(data, weight, pareto)
         self.theta = np.zeros(shape, np.float32)
         self.theta[..., -1] = loss.start(self.weight)
         memory = int(np.clip(_CHUNK // self.theta.size, 3, _MEMORY))
@@ -223,12 +228,21 @@ class Batch:
         weights, exceeds `tol`, as in scikit-learn's lbfgs. A start that is already so good is
         returned as it is. There are at most `max_iter` iterations.
         """
+        iteration, converged = self._converge(C, tol, max_iter)
+        if self.theta.shape[1] > 1:  # softmax does not see a common shift: fix its mean at 0
+            shift = self.theta[..., -1].mean(axis=1, keepdims=True)
+            self.theta[..., -1] -= shift
+            self.logits -= shift[..., None]
+        return self._point(C, iteration, converged)
+
+    def _converge(self, C: float, tol: float, max_iter: int) -> tuple[int, np.ndarray]:
+        """Do so, and return the number of iterations, and which problems converged (F,)."""
         ridge = (1 / (C * self.total)).astype(np.float32)
         self.logits = self.logits.copy()  # the last one was given away
         best, stale = np.full(len(ridge), np.inf), np.zeros(len(ridge), int)
         iteration = 0
         while True:
-            gradient = self.loss_gradient + _penalty(ridge, self.theta)
+            gradient = self.loss_gradient + penalty(ridge, self.theta)
             size = np.abs(gradient).max(axis=(1, 2))
             stale = np.where(size < best, 0, stale + 1)
             best = np.minimum(best, size)
@@ -237,11 +251,7 @@ class Batch:
                 break
             iteration += 1
             self._advance(gradient[active], ridge[active], active)
-        if self.theta.shape[1] > 1:  # softmax does not see a common shift: fix its mean at 0
-            shift = self.theta[..., -1].mean(axis=1, keepdims=True)
-            self.theta[..., -1] -= shift
-            self.logits -= shift[..., None]
-        return self._point(C, iteration, np.less_equal(size, tol))
+        return iteration, np.less_equal(size, tol)
 
     def _advance(self, gradient: np.ndarray, ridge: np.ndarray, active: np.ndarray) -> None:
         """Take one step of L-BFGS in the active problems."""
@@ -291,16 +301,16 @@ class Batch:
         for age in range(1, min(memory, pairs.max()) + 1):
             slot = (pairs - age) % memory
             step = self.steps[active, slot]
-            change = self.changes[active, slot] + _penalty(ridge, step)
-            bend = _dot(step, change)
+            change = self.changes[active, slot] + penalty(ridge, step)
+            bend = dot(step, change)
             usable = (age <= pairs) & (bend > 0)
             rho = np.divide(1, bend, out=np.zeros_like(bend), where=usable)
-            alpha = rho * _dot(step, direction)
+            alpha = rho * dot(step, direction)
             direction -= alpha[:, None, None] * change
             tape.append((step, change, rho, alpha))
         direction = self._preconditioned(direction, ridge, self.curvature[active])
         for step, change, rho, alpha in reversed(tape):
-            direction += (alpha - rho * _dot(change, direction))[:, None, None] * step
+            direction += (alpha - rho * dot(change, direction))[:, None, None] * step
         return direction
 
     def _preconditioned(
@@ -338,9 +348,9 @@ class Batch:
         length = np.ones(len(active), np.float32)
         low, high = np.zeros_like(length), np.full_like(length, np.inf)
         state, residual = np.empty_like(change), np.empty_like(change)
-        enough = _SLOPE * np.abs(_dot(gradient, step))
-        pull = _dot(_penalty(ridge, self.theta[active]), step)
-        stiffness = _dot(_penalty(ridge, step), step)
+        enough = _SLOPE * np.abs(dot(gradient, step))
+        pull = dot(penalty(ridge, self.theta[active]), step)
+        stiffness = dot(penalty(ridge, step), step)
         todo = np.arange(len(active))
         for trial in range(_TRIALS):
             t, c, weight = length[todo], change[todo], self.weight[active[todo]]
@@ -383,14 +393,15 @@ def _newton_or_bisect(
     return np.where((newton > low) & (newton < high), newton, middle)
 
 
-def _penalty(ridge: np.ndarray, theta: np.ndarray) -> np.ndarray:
-    """Gradient of ridge / 2 ||W||^2: the intercept, last, is free."""
+def penalty(ridge: np.ndarray, theta: np.ndarray) -> np.ndarray:
+    """Return the gradient of ridge / 2 ||W||^2: the intercept, last, is free."""
     gradient = ridge[:, None, None] * theta
     gradient[..., -1] = 0
     return gradient
 
 
-def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return the product (F,) of arrays (F, K', D + 1), a problem at a time."""
     return np.einsum("fkd,fkd->f", a, b)
 
 

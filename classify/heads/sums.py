@@ -130,24 +130,25 @@ def sum_problems(
     most = max(1, min(_LEFT_OUT, _SAMPLE // D))
     sample = large.draw_rows(learned, problems.groups, most, seed)
     kept = np.empty((len(sample), D), np.float32)
-    shift = np.asarray(X[sample[:: -(-len(sample) // 2048)]], np.float64).mean(axis=0)
-    shift = shift.astype(np.float32)
+    some = X[sample[:: -(-len(sample) // 2048)]]
+    shift = some.mean(axis=0, dtype=np.float64).astype(np.float32)
     plain = bool(np.isin(weights, (0, 1)).all())
     cell_of, cells_of = _cells(weights) if plain else (np.zeros(0), [])
     cells = [_Cell(C, D, product) for _ in range(int(cell_of.max()) + 1 if plain else len(weights))]
     for rows in large.blocks_of(*X.shape):
         if not weights[:, rows].any():
             continue
-        Z = X[rows] - shift
-        if plain:
-            for number in np.unique(cell_of[rows]):
-                mine = np.flatnonzero(cell_of[rows] == number)
-                part = Z if len(mine) == len(Z) else Z[mine]
-                cells[number].add(part, y[rows][mine], None)
-        else:
-            for cell, weight in zip(cells, weights[:, rows], strict=True):
-                mine = np.flatnonzero(weight > 0)
-                cell.add(Z[mine], y[rows][mine], weight[mine])
+        with np.errstate(all="ignore"):  # what is not finite is told at the end
+            Z = X[rows] - shift
+            if plain:
+                for number in np.unique(cell_of[rows]):
+                    mine = np.flatnonzero(cell_of[rows] == number)
+                    part = Z if len(mine) == len(Z) else Z[mine]
+                    cells[number].add(part, y[rows][mine], None)
+            else:
+                for cell, weight in zip(cells, weights[:, rows], strict=True):
+                    mine = np.flatnonzero(weight > 0)
+                    cell.add(Z[mine], y[rows][mine], weight[mine])
         here = slice(*np.searchsorted(sample, (rows.start, rows.stop)))
         kept[here] = Z[sample[here] - rows.start]
         problems.progress(rows.stop, len(X))

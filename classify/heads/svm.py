@@ -11,11 +11,14 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from ..large import SAMPLE, draw_rows, is_large
 from .head import CLASS_WEIGHT, Head, PredictorPoint, Problems, strength
 from .inner import fit_scale, inner_folds
 from .linear import LinearPredictor, both_logits
 from .solver import SharedFeatures, batches_of, solve
+from .streamed import streamed_path
 
+TOL = 1e-3
 _FOLDS = 3  # in which a problem's own rows are held out to scale its probabilities
 
 
@@ -57,6 +60,43 @@ class SquaredHingeLoss:
         return np.einsum("fkn,fkn,fkn,fn->f", state, change, change, weight)
 
 
+class OneAgainstRestLoss:
+    """The sum of that loss over classes, each against the rest; of two classes that of the second.
+
+    Parameters
+    ----------
+    y : ndarray of shape (N,), int
+    classes : int
+    """
+
+    flat = SquaredHingeLoss.flat
+
+    def __init__(self, y: np.ndarray, classes: int) -> None:
+        ones = [1] if classes == 2 else list(range(classes))
+        self.columns = len(ones)
+        self.sign = np.where(y == np.array(ones)[:, None], np.float32(1), np.float32(-1))  # (K', N)
+
+    def start(self, weight: np.ndarray) -> np.ndarray:
+        """Return the log odds (A, K') of each class."""
+        share = np.clip(weight @ (self.sign > 0).T.astype(np.float32), 1e-6, 1 - 1e-6)
+        return np.log(share / (1 - share))
+
+    def residual(self, logits: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return second derivatives, and weighted first derivatives, both (A, K', N)."""
+        short = np.maximum(1 - self.sign * logits, 0)
+        residual = -2 * self.sign * short
+        residual *= weight[:, None]
+        return 2 * (short > 0).astype(np.float32), residual
+
+    def curvature(self, state: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        """Return the mean second derivative by each decision value (A, K')."""
+        return np.einsum("fkn,fn->fk", state, weight)
+
+    def bend(self, state: np.ndarray, change: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        """Return the second derivative along the change (A,)."""
+        return np.einsum("fkn,fkn,fkn,fn->f", state, change, change, weight)
+
+
 def svm_path(
     X: np.ndarray,
     y: np.ndarray,
@@ -65,7 +105,7 @@ def svm_path(
     *,
     groups: np.ndarray,
     seed: int = 0,
-    tol: float = 1e-3,
+    tol: float = TOL,
     max_iter: int = 200,
 ) -> Iterator[tuple[float, list[LinearPredictor]]]:
     """Fit linear support vector machines along a grid of C, for many weightings of the rows.
@@ -164,7 +204,30 @@ def _decision_path(
         yield C, coef, intercept, decisions
 
 
+def _of_many(problems: Problems, Cs: Sequence[float]) -> Iterator[PredictorPoint]:
+    """Fit on many rows; their own decision values scale the probabilities.
+
+    Those are flattered by next to nothing where there are many more rows than features, and what
+    inner folds held out corrects it: fits without thirds would be three times the work.
+    """
+    X, y, classes = problems.X, problems.y, problems.n_classes
+
+    def finish(problem: int, head: LinearPredictor) -> LinearPredictor:
+        learned = np.flatnonzero(problems.weights[problem] > 0)
+        rows = draw_rows(learned, problems.groups, SAMPLE, problems.seed)
+        return head.scaled(
+            fit_scale(head.logits(X[rows]), y[rows], problems.weights[problem][rows])
+        )
+
+    yield from streamed_path(
+        problems, lambda labels: OneAgainstRestLoss(labels, classes), Cs, TOL, finish
+    )
+
+
 def _fit(problems: Problems, grid: Mapping[str, Sequence[float]]) -> Iterator[PredictorPoint]:
+    if is_large(problems.X):
+        yield from _of_many(problems, grid["C"])
+        return
     X, y, weights = problems.X, problems.y, problems.weights
     path = svm_path(X, y, weights, grid["C"], groups=problems.groups, seed=problems.seed)
     for C, heads in path:
@@ -195,5 +258,6 @@ HEAD = Head(
     ),
     random=True,
     seeds=True,
+    many="passes",
     cost=35,
 )

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..heads.head import GridPoint
+from ..heads.head import GridPoint, predict_rows
 from ..heads.linear import average, softmax
 from ..sources import layers_of
 from ..table import Features
@@ -64,7 +64,7 @@ def choose(
     chosen: dict[int, Choice] = {}
     least: dict[int, float] = {}
     for number, point in enumerate(path):
-        proba = [_held_out(point, k, fit.held_out, table) for k, fit in enumerate(plan.fits)]
+        proba = [held_out(point, k, fit.held_out, table) for k, fit in enumerate(plan.fits)]
         total = np.array([_loss(table, *each) for each in zip(plan.fits, proba, strict=True)])
         for k in {*plan.scored, plan.kept}:
             inner = plan.fits[k].inner
@@ -76,11 +76,11 @@ def choose(
     return chosen
 
 
-def _held_out(point: GridPoint, fit: int, rows: np.ndarray, table: Features) -> np.ndarray:
+def held_out(point: GridPoint, fit: int, rows: np.ndarray, table: Features) -> np.ndarray:
     """Return the probabilities of rows held out, seen as the run will see new images."""
     if table.X_tta is None:
         return point.proba(fit, rows)
-    return point.head(fit).predict_proba(table.X_tta[rows])
+    return predict_rows(point.head(fit), table.X_tta, rows)
 
 
 def _loss(table: Features, fit: Fit, proba: np.ndarray) -> float:

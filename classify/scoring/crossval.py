@@ -32,7 +32,7 @@ from ...errors import DataError
 from ...progress import Progress, share, silent
 from ...reprs import html_table
 from ..heads.head import Head
-from ..heads.registry import Member, each_member, fit_grid, get_head, points
+from ..heads.registry import each_member, get_head, points
 from ..sources import Source
 from ..table import Features
 from .calibrate import (
@@ -40,12 +40,13 @@ from .calibrate import (
     cross_calibrate,
     fit_temperature,
 )
-from .choice import Choice, choose, choose_features, told, vote
+from .choice import choose_features, told
 from .ece import calibration_error
 from .intervals import allow_for_folds, average_draws
 from .metrics import Metric, confusion_matrix, score
-from .plan import Plan, make_plan
+from .plan import make_plan
 from .roc import allow_for_pooling
+from .search import search, told_of_many
 
 _TIMED = 2000  # rows that the kept head predicts to take its time
 
@@ -321,7 +322,7 @@ def _evaluate(
     )
     parts = [share(progress, i, 1, n) for i in range(n)]
     found = [
-        _search(each, plan, members, seed, part) for each, part in zip(tables, parts, strict=True)
+        search(each, plan, members, seed, part) for each, part in zip(tables, parts, strict=True)
     ]
     taken, report = dict.fromkeys(found[0], 0), None
     if n > 1:
@@ -341,7 +342,7 @@ def _evaluate(
     head = calibrate_head(kept.head, temperature)
     return Evaluation(
         recipe=Recipe(model.name, n_folds, grid, params),
-        protocol=plan.protocol,
+        protocol=plan.protocol + told_of_many(table, members),
         head=head,
         params={**params, **kept.params},
         metrics=score_calibrated(y, raw, proba, groups, fold),
@@ -356,27 +357,6 @@ def _evaluate(
         sources=used.sources,
         features_chosen=report,
     )
-
-
-def _search(
-    table: Features,
-    plan: Plan,
-    members: list[Member],
-    seed: int,
-    progress: Progress,
-) -> dict[int, Choice]:
-    """Choose a point of the grid for each fit; of a vote one for each of its members first."""
-    weights = np.zeros((len(plan.fits), len(table)), np.float32)
-    for weight, fit in zip(weights, plan.fits, strict=True):
-        weight[fit.train] = 1
-    costs = [member.cost for member, _, _ in members]
-    found = []
-    for i, (member, given, grid) in enumerate(members):
-        also: dict[str, Any] = {**given, "groups": table.groups, "seed": seed}
-        also |= {"progress": share(progress, sum(costs[:i]), costs[i], sum(costs))}
-        path = fit_grid(member, table.X, table.y, weights, grid or None, **also)
-        found.append(choose(table, plan, path, points(grid)))
-    return vote(table, plan, found)
 
 
 def score_calibrated(

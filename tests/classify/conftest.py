@@ -135,3 +135,25 @@ def scaled():
         return (X - by.mean(axis=0)) / np.sqrt(std * std.mean())
 
     return scale
+
+
+class Counted(np.ndarray):
+    """Features that count how often each row is taken out of them."""
+
+    def __getitem__(self, key: Any) -> Any:
+        found = super().__getitem__(key)
+        if isinstance(key, slice | np.ndarray) and hasattr(self, "taken"):
+            self.taken[key] += 1
+        return np.asarray(found)
+
+
+@pytest.fixture
+def counted() -> Callable[[np.ndarray], Any]:
+    """Return a function that copies features (N, D) so that ``taken`` (N,) counts their reads."""
+
+    def make(X: np.ndarray) -> Any:
+        copy = X.copy().view(Counted)
+        copy.taken = np.zeros(len(X), int)  # type: ignore[attr-defined]
+        return copy
+
+    return make

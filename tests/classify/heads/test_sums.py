@@ -12,22 +12,6 @@ from tlx.errors import FitError
 HEADS = ("centroid", "ridge", "lda")
 
 
-class Counted(np.ndarray):
-    """Features that count how often each row is taken out of them."""
-
-    def __getitem__(self, key):
-        found = super().__getitem__(key)
-        if isinstance(key, slice | np.ndarray) and hasattr(self, "taken"):
-            self.taken[key] += 1
-        return np.asarray(found)
-
-
-def counted(X):
-    X = X.copy().view(Counted)
-    X.taken = np.zeros(len(X), int)
-    return X
-
-
 @pytest.fixture
 def rows():
     """600 rows of 12 features, one of them constant, in four classes; three problems."""
@@ -81,7 +65,7 @@ def test_so_it_is_with_weights(head, rows, blocks):
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_each_row_is_read_once_to_learn_and_once_to_be_scored(head, rows, blocks):
+def test_each_row_is_read_once_to_learn_and_once_to_be_scored(head, rows, blocks, counted):
     """Whatever the number of problems and of points of the grid."""
     X, y, weights = rows
     weights[:, ::4] = 0
