@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..arguments import says_nearest_argument
+from ..embed.cluster import Cluster, map_cluster
 from ..errors import DataError
 from ..progress import Progress, share, silent
 from ..reprs import html_table
 from ..workspace import Workspace
-from .heads.head import Head
 from .heads.linear import softmax
 from .heads.registry import each_member, fit_grid, get_head
 from .scoring.calibrate import halve_groups, log_probabilities
@@ -22,6 +23,7 @@ from .scoring.doubling import Doubled, extrapolate
 from .scoring.intervals import allow_for_folds, average_draws
 from .scoring.metrics import Metric, image_loss, score
 from .scoring.plan import make_plan
+from .spread import check_workspace
 from .table import Features, load_table
 
 
@@ -96,6 +98,7 @@ def learning_curve(
     repeats: int = 5,
     seed: int = 0,
     grid: dict[str, list[float]] | None = None,
+    cluster: str | Cluster | None = None,
     progress: Progress = silent,
     **params: Any,
 ) -> LearningCurve:
@@ -116,6 +119,9 @@ def learning_curve(
         Of folds, orders and resamples.
     grid : dict, optional
         Candidates by parameter; by default the head's own.
+    cluster : str or Cluster, optional
+        ``"processes:4"``, ``"dask://HOST:PORT"`` or ``"ray://HOST:PORT"``: each worker, which must
+        see the workspace, fits the heads of one number of images at a time.
     progress : Progress, optional
         Told how much is done.
     **params
@@ -147,8 +153,11 @@ def learning_curve(
     >>> [point.per_class for point in curve.points]
     [3.0, 5.0, 9.6]
     """
+    cluster = Cluster.of(cluster)
     table = load_table(Workspace(workspace), dataset, features)
-    return curve_of(table, model, folds, repeats, seed, grid, progress, **params)
+    asked = Asked(os.path.abspath(workspace), dataset, features)
+    there = None if cluster is None else (cluster, asked)
+    return curve_of(table, model, folds, repeats, seed, grid, progress, there, **params)
 
 
 def curve_of(
@@ -159,42 +168,46 @@ def curve_of(
     seed: int = 0,
     grid: dict[str, list[float]] | None = None,
     progress: Progress = silent,
+    there: tuple[Cluster, Asked] | None = None,
     **params: Any,
 ) -> LearningCurve:
-    """Do the work of `learning_curve` on a table."""
+    """Do the work of `learning_curve` on a table, with the help of those who are `there`."""
     if repeats < 2:
         raise DataError(f"{repeats} repeats show no spread.", "Use --repeats 2 or more.")
-    plan = make_plan(table, folds, seed, search=False)
-    fits = [plan.fits[k] for k in plan.scored]
-    shares = _shares(table, [p.train for p in fits])
-    parts = [
-        [
-            [draw_part(table, p.train, share, [seed, r, k]) for k, p in enumerate(fits)]
-            for r in range(repeats if share < 1 else 1)  # all images are all images
-        ]
-        for share in shares
-    ]
-    held_out = [p.held_out for p in fits]
+    how = _How(model, folds, repeats, seed, grid, params)
+    parts, held_out = _parts(table, how)
     rows = np.concatenate(held_out)
     head = get_head(model)
-    members = each_member(head, params, grid)
-    voices = []
-    for i, (member, given, own) in enumerate(members):
-        part = share(progress, i, 1, len(members))
-        voices.append(_fit_all(table, member, parts, held_out, own or None, seed, given, part))
-    proba = _together(voices)
+    members = range(len(each_member(head, params, grid)))
+    items = [(i, k) for i in members for k in range(len(parts))]
+    work = [sum(len(train) for repeat in parts[k] for train in repeat) for _, k in items]
+    found: dict[tuple[int, int], list[np.ndarray]] = {}
+    if there is None:
+        for n, item in enumerate(items):
+            part = share(progress, sum(work[:n]), work[n], sum(work))
+            found[item] = _fit_size(table, parts, held_out, how, item, part)
+    else:
+        cluster, asked = there
+        for n, value in map_cluster(cluster, fit_size, (asked, how), items[::-1]):
+            found[items[::-1][n]] = value  # the longest work is given out first
+            progress(len(found), len(items))
+    proba = _together([[found[i, k] for k in range(len(parts))] for i in members])
     y, groups = table.y[rows], table.groups[rows]
-    points, right = [], []
+    points, right, n_folds = [], [], len(held_out)
     for part, one in zip(parts, proba, strict=True):
         hits = np.stack([p.argmax(axis=1) == y for p in one]).astype(float)  # (repeats, M)
         sizes = [len(train) for repeat in part for train in repeat]
         points.append(
-            _point(y, one, groups, hits, float(np.mean(sizes)), len(table.class_names), len(fits))
+            _point(
+                y, one, groups, hits, float(np.mean(sizes)), len(table.class_names), len(held_out)
+            )
         )
         right.append(hits)
     per_class = [point.per_class for point in points]
-    doubled, reason = extrapolate(per_class, right, groups, points[-1].accuracy, seed, len(fits))
-    protocol = "validation split" if len(fits) == 1 else f"{folds}-fold"
+    doubled, reason = extrapolate(
+        per_class, right, groups, points[-1].accuracy, seed, len(held_out)
+    )
+    protocol = "validation split" if n_folds == 1 else f"{folds}-fold"
     return LearningCurve(head.name, table.dataset, protocol, len(rows), points, doubled, reason)
 
 
@@ -245,41 +258,86 @@ def _together(voices: Sequence[list[list[np.ndarray]]]) -> list[list[np.ndarray]
     ]
 
 
-def _fit_all(
+class Asked(NamedTuple):
+    """Which rows of which workspace a worker is to read."""
+
+    workspace: str
+    dataset: str | None
+    features: str | None
+
+
+class _How(NamedTuple):
+    """How a curve is measured; see `learning_curve`."""
+
+    model: str
+    folds: int
+    repeats: int
+    seed: int
+    grid: dict[str, list[float]] | None
+    params: dict[str, Any]
+
+
+def _parts(table: Features, how: _How) -> tuple[list[list[list[np.ndarray]]], list[np.ndarray]]:
+    """Return the rows to learn from by size, repeat and fold, and the rows of each fold."""
+    plan = make_plan(table, how.folds, how.seed, search=False)
+    fits = [plan.fits[k] for k in plan.scored]
+    shares = _shares(table, [p.train for p in fits])
+    parts = [
+        [
+            [draw_part(table, p.train, share, [how.seed, r, k]) for k, p in enumerate(fits)]
+            for r in range(how.repeats if share < 1 else 1)  # all images are all images
+        ]
+        for share in shares
+    ]
+    return parts, [p.held_out for p in fits]
+
+
+def _fit_size(
     table: Features,
-    model: Head,
     parts: list[list[list[np.ndarray]]],
     held_out: list[np.ndarray],
-    grid: dict[str, list[float]] | None,
-    seed: int,
-    params: dict[str, Any],
+    how: _How,
+    item: tuple[int, int],
     progress: Progress,
-) -> list[list[np.ndarray]]:
-    """Return held-out probabilities (M, C) by size and repeat, with parameters chosen for each."""
-    out = []
+) -> list[np.ndarray]:
+    """Return held-out probabilities (M, C) by repeat, with parameters chosen for each.
+
+    They are those of one member of the head at one size, `item`: one path for all its repeats and
+    folds side by side.
+    """
+    model, params, grid = each_member(get_head(how.model), how.params, how.grid)[item[0]]
+    size = parts[item[1]]
     y = table.y[np.concatenate(held_out)]
     fold = np.repeat(np.arange(len(held_out)), [len(rows) for rows in held_out])
     if len(held_out) == 1:
-        fold = halve_groups(table.groups[held_out[0]], seed)
-    work = [sum(len(train) for repeat in size for train in repeat) for size in parts]
-    for k, size in enumerate(parts):  # one path a size: all its repeats and folds side by side
-        trains = [train for repeat in size for train in repeat]
-        rows = np.unique(np.concatenate(trains))  # so that few images cost little
-        X, groups = table.X[rows], table.groups[rows]
-        weights = np.zeros((len(trains), len(rows)), np.float32)
-        for weight, train in zip(weights, trains, strict=True):
-            weight[np.searchsorted(rows, train)] = 1
-        steps = []
-        part = share(progress, sum(work[:k]), work[k], sum(work))
-        also: dict[str, Any] = {"groups": groups, "seed": seed, "progress": part, **params}
-        for step in fit_grid(model, X, table.y[rows], weights, grid, **also):
-            proba = [
-                step.head(i).predict_proba(table.X[held_out[i % len(held_out)]])
-                for i in range(len(trains))
-            ]
-            steps.append(np.concatenate(proba).reshape(len(size), len(y), -1).astype(np.float32))
-        out.append(list(_chosen(np.stack(steps), y, fold)))
-    return out
+        fold = halve_groups(table.groups[held_out[0]], how.seed)
+    trains = [train for repeat in size for train in repeat]
+    rows = np.unique(np.concatenate(trains))  # so that few images cost little
+    X, groups = table.X[rows], table.groups[rows]
+    weights = np.zeros((len(trains), len(rows)), np.float32)
+    for weight, train in zip(weights, trains, strict=True):
+        weight[np.searchsorted(rows, train)] = 1
+    steps = []
+    also: dict[str, Any] = {"groups": groups, "seed": how.seed, "progress": progress, **params}
+    for step in fit_grid(model, X, table.y[rows], weights, grid or None, **also):
+        proba = [
+            step.head(i).predict_proba(table.X[held_out[i % len(held_out)]])
+            for i in range(len(trains))
+        ]
+        steps.append(np.concatenate(proba).reshape(len(size), len(y), -1).astype(np.float32))
+    return list(_chosen(np.stack(steps), y, fold))
+
+
+def fit_size(shared: tuple[Asked, _How], item: tuple[int, int]) -> list[np.ndarray]:
+    """Return what one member of a head at one size is worth, in a worker."""
+    asked, how = shared
+    table = _table(asked)
+    return _fit_size(table, *_parts(table, how), how, item, silent)
+
+
+@functools.lru_cache(maxsize=1)
+def _table(asked: Asked) -> Features:
+    return load_table(check_workspace(asked.workspace), asked.dataset, asked.features)
 
 
 def _chosen(steps: np.ndarray, y: np.ndarray, fold: np.ndarray) -> np.ndarray:

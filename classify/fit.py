@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..arguments import says_nearest_argument
+from ..embed.cluster import Cluster
 from ..errors import DataError, FitError, TlxError, UnknownNameError
 from ..progress import Progress, share, silent
 from ..reprs import html_table, listed
@@ -26,10 +27,8 @@ from .runs.store import check_name, save_evaluation
 from .scoring.crossval import Evaluation, evaluate_head
 from .scoring.metrics import Metric
 from .scoring.selection import correct_for_choice
+from .spread import FAILURES, Asked, evaluate_on, in_words
 from .table import Features
-
-# What one head fails of while others go on.
-_FAILURES = (TlxError, ImportError, MemoryError, ArithmeticError, np.linalg.LinAlgError)
 
 
 @dataclass(frozen=True, repr=False)
@@ -195,6 +194,7 @@ def fit_heads(
     repeats: int | None = None,
     repeats_cv: int | None = None,
     near_duplicates: str = "ignore",
+    cluster: str | Cluster | None = None,
     progress: Progress = silent,
     **params: Any,
 ) -> HeadsFit:
@@ -207,6 +207,9 @@ def fit_heads(
         others, as ``"vote"`` is; an option then goes to the heads that have it.
     name : str, optional
         Start of the runs' names: that of logreg is ``NAME-logreg``. None may be taken yet.
+    cluster : str or Cluster, optional
+        ``"processes:4"``, ``"dask://HOST:PORT"`` or ``"ray://HOST:PORT"``: each worker, which must
+        see the workspace, fits a head at a time. By default this process fits all.
     dataset, features, views, tta, allow_missing, workspace, folds, seed, max_per_class, repeats,
     repeats_cv, near_duplicates, progress, **params
         See `fit_head`.
@@ -232,8 +235,46 @@ def fit_heads(
     ['lda-1', 'logreg-1']
     """
     started = time.perf_counter()
+    cluster = Cluster.of(cluster)
     check_handling(near_duplicates)
     workspace = Workspace(workspace)
+    taken = _options_of(models, params)
+    labels = {model: None if name is None else f"{name}-{model}" for model in taken}
+    for label in labels.values():
+        check_name(workspace, label)
+    tables = load_candidates(
+        workspace, dataset, features, views=views, tta=tta, allow_missing=allow_missing
+    )
+    tables, near = handle_duplicates(workspace, tables, near_duplicates)
+    how = {"max_per_class": max_per_class, "repeats": repeats, "repeats_cv": repeats_cv}
+    runs: list[Run] = []
+    failures: dict[str, TlxError] = {}
+    costs = {model: heads()[model].cost for model in taken}
+    there: dict[str, Evaluation | TlxError] = {}
+    if cluster is not None:
+        asked = (dataset, features, views, tta, allow_missing, near_duplicates)
+        of = Asked(os.path.abspath(workspace), *asked)
+        given = {"n_folds": folds, "seed": seed, **how}
+        every_one = {model: {**own, **given} for model, own in taken.items()}
+        there = evaluate_on(cluster, of, every_one, progress)
+    done, total = 0.0, sum(costs.values())
+    for model, own in taken.items():
+        part = silent if there else share(progress, done, costs[model], total)
+        done += costs[model]
+        options = {**own, **how, "progress": part, "there": there.get(model)}
+        try:
+            runs.append(_fit(workspace, tables, near, model, folds, seed, labels[model], options))
+        except FAILURES as error:
+            failures[model] = in_words(error)
+    if not runs:
+        raise next(iter(failures.values()))
+    runs.sort(key=_rank)
+    corrected = _correct(runs)
+    return HeadsFit(runs, failures, time.perf_counter() - started, corrected)
+
+
+def _options_of(models: Sequence[str] | str, params: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the heads that are named, each with its options."""
     named = list(dict.fromkeys(ALIASES.get(name, name) for name in several(models)))
     every = "all" in named
     # Heads that are made of others would be fitted twice.
@@ -246,31 +287,7 @@ def fit_heads(
         takes = heads()[model].takes
         taken[model] = {k: v for k, v in params.items() if not every or takes(k)}
         _check(model, taken[model])
-    labels = {model: None if name is None else f"{name}-{model}" for model in taken}
-    for label in labels.values():
-        check_name(workspace, label)
-    tables = load_candidates(
-        workspace, dataset, features, views=views, tta=tta, allow_missing=allow_missing
-    )
-    tables, near = handle_duplicates(workspace, tables, near_duplicates)
-    how = {"max_per_class": max_per_class, "repeats": repeats, "repeats_cv": repeats_cv}
-    runs: list[Run] = []
-    failures: dict[str, TlxError] = {}
-    costs = {model: heads()[model].cost for model in taken}
-    done, total = 0.0, sum(costs.values())
-    for model, own in taken.items():
-        part = share(progress, done, costs[model], total)
-        done += costs[model]
-        options = {**own, **how, "progress": part}
-        try:
-            runs.append(_fit(workspace, tables, near, model, folds, seed, labels[model], options))
-        except _FAILURES as error:
-            failures[model] = _in_words(error)
-    if not runs:
-        raise next(iter(failures.values()))
-    runs.sort(key=_rank)
-    corrected = _correct(runs)
-    return HeadsFit(runs, failures, time.perf_counter() - started, corrected)
+    return taken
 
 
 def _correct(runs: list[Run]) -> Metric:
@@ -279,15 +296,6 @@ def _correct(runs: list[Run]) -> Metric:
     draws = [predictions.all_draws for predictions in found]
     accuracy = runs[0].metrics["accuracy"]
     return correct_for_choice(accuracy, found[0].label, draws, found[0].group)
-
-
-def _in_words(error: Exception) -> TlxError:
-    """Return why a head could not be fitted as an error of tlx; a MemoryError says nothing."""
-    if isinstance(error, TlxError):
-        return error
-    if isinstance(error, MemoryError):
-        return FitError("there is not enough memory to fit it.", "Close other programs.")
-    return FitError(f"{type(error).__name__}: {error}".rstrip(": "))
 
 
 @says_nearest_argument
@@ -398,7 +406,10 @@ def _fit(
 ) -> Run:
     table, *others = tables
     options = {**options, "n_folds": folds, "seed": seed}
-    evaluation = evaluate_head(table, model, others=others, **options)
+    evaluation = options.pop("there", None)  # of a worker
+    if isinstance(evaluation, TlxError):
+        raise evaluation
+    evaluation = evaluation or evaluate_head(table, model, others=others, **options)
     used = next(one for one in tables if one.sources == evaluation.sources)
     return save_evaluation(
         workspace, used, evaluation, seed=seed, name=name, trusted=trusted, near=near

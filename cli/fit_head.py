@@ -11,6 +11,7 @@ import typer
 
 from .common import (
     DEFAULT_WORKSPACE,
+    ClusterOption,
     DatasetOption,
     JsonOption,
     SeedOption,
@@ -108,6 +109,7 @@ def fit_head(
             "ignore only tells how many are on both."
         ),
     ] = "ignore",
+    cluster: ClusterOption = None,
     name: Annotated[
         str | None,
         typer.Option(help="Name of the run; of several heads the start of their names."),
@@ -136,12 +138,14 @@ def fit_head(
         note("auto is vote, the mean of logreg and lda: as good as the better one, or nearly so.")
     if models == ["all"] or len(models) > 1:
         with progress("Fitting heads", counted=False) as show:
-            fitted = fit_heads(models, progress=show, **given)
+            fitted = fit_heads(models, progress=show, cluster=cluster, **given)
         befores = [since_before(run, workspace) for run in fitted.runs]
         emit(all_as_dict(fitted, befores)) if as_json else say(all_as_text(fitted, befores))
         for failed, error in fitted.failures.items():
             note(f"{failed} could not be fitted: {error}")
         return
+    if cluster is not None:
+        note("One head is fitted by this process alone: --cluster shares several.")
     with progress(f"Fitting {models[0]}", counted=False) as show:
         run = fit(models[0], progress=show, **given)
     before = since_before(run, workspace)

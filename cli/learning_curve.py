@@ -11,6 +11,7 @@ import typer
 
 from .common import (
     DEFAULT_WORKSPACE,
+    ClusterOption,
     DatasetOption,
     JsonOption,
     SeedOption,
@@ -42,6 +43,7 @@ def learning_curve(
         int,
         typer.Option(min=2, max=1000, help="Random orders in which images are added, at least 2."),
     ] = 5,
+    cluster: ClusterOption = None,
     plot: Annotated[
         Path | None, typer.Option(help="Draw the curve into this .png, .svg or .pdf file.")
     ] = None,
@@ -67,6 +69,7 @@ def learning_curve(
             folds=folds,
             repeats=repeats,
             seed=seed,
+            cluster=cluster,
             progress=show,
         )
     if plot is not None:
