@@ -37,11 +37,11 @@ def parse_something() -> None:
 def become(asked: dict[str, Any]) -> None:
     """Make this process one that was started with these arguments, folder, variables and files."""
     signal.alarm(asked["seconds"])
-    nothing = os.open(os.devnull, os.O_RDONLY)
+    given = os.open(asked["in"], os.O_RDONLY)
     out, err = (
         os.open(asked[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC) for name in ("out", "err")
     )
-    for own, number in ((nothing, 0), (out, 1), (err, 2)):
+    for own, number in ((given, 0), (out, 1), (err, 2)):
         os.dup2(own, number)
         os.close(own)
     os.chdir(asked["cwd"])

@@ -172,7 +172,7 @@ class CommandServer:
     """The real command in processes that are forked from one which has NumPy imported already."""
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
-        self._files, self._lock = {name: folder / name for name in ("out", "err")}, Lock()
+        self._files, self._lock = {name: folder / name for name in ("in", "out", "err")}, Lock()
         self._process = subprocess.Popen(
             [sys.executable, Path(__file__).with_name("command_server.py")],
             env=environment,
@@ -182,17 +182,19 @@ class CommandServer:
         )
 
     def run(
-        self, arguments: list[str], cwd: Path, env: dict[str, str]
+        self, arguments: list[str], cwd: Path, env: dict[str, str], given: str
     ) -> subprocess.CompletedProcess[str]:
         asked = {"arguments": arguments, "cwd": str(cwd), "env": env, "seconds": 300}
         files = {name: str(path) for name, path in self._files.items()}
         assert self._process.stdin
         assert self._process.stdout
         with self._lock:
+            self._files["in"].write_text(given, "utf-8", errors="surrogateescape")
             print(json.dumps({**asked, **files}), file=self._process.stdin, flush=True)
             code = int(self._process.stdout.readline())
             out, err = (
-                path.read_text("utf-8", errors="surrogateescape") for path in self._files.values()
+                self._files[name].read_text("utf-8", errors="surrogateescape")
+                for name in ("out", "err")
             )
         return subprocess.CompletedProcess(arguments, code, out, err)
 
@@ -217,18 +219,20 @@ def run_tlx(environment: dict[str, str], command_server: CommandServer | None) -
 
     It asserts the exit code and returns the `subprocess.CompletedProcess`. The workspace is
     ``cwd/.tlx``, as it is for a user. Python itself is started anew only with ``fresh=True``, or
-    where an option of `subprocess.run` asks for more than variables.
+    where an option of `subprocess.run` asks for more than input and variables.
     """
 
     def run(
         *arguments: object, cwd: Path, code: int = 0, fresh: bool = False, **options: Any
     ) -> subprocess.CompletedProcess[str]:
         typed, variables = list(map(str, arguments)), options.pop("env", {})
+        given = options.pop("input", "")
         if command_server is None or fresh or options or any("PYTHON" in k for k in variables):
             process = subprocess.run(
                 [sys.executable, "-m", "tlx", *typed],
                 cwd=cwd,
                 env={**environment, **variables},
+                input=given,
                 capture_output=True,
                 encoding="utf-8",
                 errors="surrogateescape",
@@ -237,7 +241,7 @@ def run_tlx(environment: dict[str, str], command_server: CommandServer | None) -
                 **options,
             )
         else:
-            process = command_server.run(typed, cwd, {**environment, **variables})
+            process = command_server.run(typed, cwd, {**environment, **variables}, given)
         told = f"{arguments}\n--- stdout\n{process.stdout}\n--- stderr\n{process.stderr}"
         assert process.returncode == code, told
         return process
