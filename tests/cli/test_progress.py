@@ -160,16 +160,17 @@ def test_quiet_is_silent(capsys, monkeypatch):
 
 ELSEWHERE = """
 import os, sys, time
-from tlx.cli.progress import progress
+from tlx.cli import progress
 
+progress._FIRST = 0.3
 own = sys.stderr
-with progress("Fitting", counted=False):
-    time.sleep(0.5)
+with progress.progress("Fitting", counted=False):
+    time.sleep(0.1)
     sys.stderr = os.fdopen(os.dup(2), "w")  # as while TensorFlow is imported
-    time.sleep(2)
+    time.sleep(0.7)
     sys.stderr.close()
     sys.stderr = own
-    time.sleep(0.5)
+    time.sleep(0.2)
 assert sys.stderr is own
 """
 

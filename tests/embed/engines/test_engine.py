@@ -87,7 +87,9 @@ def test_a_batch_is_checked_without_any_engine():
         check_batch(pixels(2, 32), 64)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n == "tensorflow")) for n in NAMES]
+)
 def test_loads_and_runs_without_a_word(name, cache):
     code = (
         "import numpy\n"
