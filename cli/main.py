@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import importlib
 import io
@@ -74,15 +75,20 @@ class _Commands(Mapping[str, Any]):
         return len(_COMMANDS)
 
     def __getitem__(self, name: str) -> Any:
-        short, example = _COMMANDS[name]
-        own = name.replace("-", "_")
-        module = importlib.import_module(f".{own}", __package__)
-        if (found := getattr(module, "app", None)) is None:
-            found = typer.Typer(add_completion=False, rich_markup_mode=None)
-            found.command(cls=_KINDS.get(name, Command))(getattr(module, own))
-        command = typer.main.get_command(found)
-        command.name, command.short_help, command.epilog = name, short, f"Example: {example}"
-        return command
+        return _command(name)
+
+
+@functools.cache
+def _command(name: str) -> Any:
+    short, example = _COMMANDS[name]
+    own = name.replace("-", "_")
+    module = importlib.import_module(f".{own}", __package__)
+    if (found := getattr(module, "app", None)) is None:
+        found = typer.Typer(add_completion=False, rich_markup_mode=None)
+        found.command(cls=_KINDS.get(name, Command))(getattr(module, own))
+    command = typer.main.get_command(found)
+    command.name, command.short_help, command.epilog = name, short, f"Example: {example}"
+    return command
 
 
 class _Everything(Group):
