@@ -74,7 +74,7 @@ def _atomic_file(path: Path) -> Iterator[BinaryIO]:
     temporary = path.with_name(f".{path.name[:32]}.{owner()}.{secrets.token_hex(4)}.tmp")
     make_folder(path.parent)
     try:
-        with open(temporary, "xb") as file:
+        with open(temporary, "x+b") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -162,7 +162,7 @@ def storage_error(
     """Turn what the system said of `path` into one line of cause and one of remedy."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return StorageError(
-            f"no space left for {path}: {size:,} bytes are needed.",
+            f"no space left for {path}" + (f": {size:,} bytes are needed." if size else "."),
             "Everything finished so far is kept. Free some space and run the same command again.",
         )
     if reading and error.errno in (errno.EACCES, errno.EPERM):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .copies import maybe_repeated, short_keys
 from .manifest import Manifest
 
 
@@ -43,9 +44,9 @@ def conflicting_copies(manifest: Manifest) -> list[tuple[int, int]]:
     """
     first: dict[bytes, int] = {}
     pairs = []
-    for row, digest in enumerate(manifest.digest_bytes()):
-        if manifest.label[row] < 0 or not any(digest):
-            continue
+    repeated = maybe_repeated(short_keys(manifest.digest))
+    for row in np.flatnonzero((manifest.label >= 0) & manifest.hashed & repeated).tolist():
+        digest = manifest.digest[row].tobytes()
         other = first.setdefault(digest, row)
         if manifest.label[other] != manifest.label[row]:
             pairs.append((other, row))

@@ -22,6 +22,7 @@ import math
 import os
 import re
 import stat
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,12 +32,14 @@ import h5py
 import numpy as np
 
 from ..errors import DataError, FormatError
-from .files import open_binary, storage_error
+from .files import atomic_file, open_binary, storage_error
 
 USER_BLOCK = 512
-MAX_BYTES = 2**30  # a shard has 4 MiB; more than this is a data set of millions, or an attack
+MAX_BYTES = 2**30  # a shard has 4 MiB; more than this is an attack
 _META_BLOCK = 16 * 1024  # keeps the structure in one piece, in front of the chunks
 _ATTRIBUTE_BYTES = 64 * 1024
+_SLICE = 2**16  # rows of a long column that are dealt with at a time
+_CODING = (sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())  # as os.fsencode does
 
 
 class NewerFormatError(FormatError):
@@ -99,11 +102,7 @@ def sealed_image(file: Any, kind: str, version: int, body: Any = None) -> bytes:
     """
     image = memoryview(file_image(file))
     size = USER_BLOCK + len(image)
-    if size > MAX_BYTES:
-        raise DataError(
-            f"one file of {size:,} bytes would be needed, at most {MAX_BYTES:,} are allowed.",
-            "Use a smaller image size or layer, or split the data set into several.",
-        )
+    _check_size(size, MAX_BYTES)
     head = size
     if body is not None:
         chunks = [body.id.get_chunk_info(i) for i in range(body.id.get_num_chunks())]
@@ -114,12 +113,91 @@ def sealed_image(file: Any, kind: str, version: int, body: Any = None) -> bytes:
     return b"".join((_block(kind, version, size, head, digest), image))
 
 
+def _check_size(size: int, limit: int) -> None:
+    if size > limit:
+        raise DataError(
+            f"one file of {size:,} bytes would be needed, at most {limit:,} are allowed.",
+            "Use a smaller image size or layer, or split the data set into several.",
+        )
+
+
 @contextmanager
-def open_checked(path: Path, kind: str, version: int) -> Iterator[Any]:
+def sealed_file(path: Path, kind: str, version: int, limit: int) -> Iterator[Any]:
+    """Write a whole file piece by piece, however large, with its user block filled in at the end.
+
+    Parameters
+    ----------
+    path : Path
+        It is replaced whole; see `tlx.cache.files.write_atomic`.
+    kind, version
+        See `sealed_image`.
+    limit : int
+        What `open_checked` is told to accept, in bytes.
+
+    Raises
+    ------
+    DataError
+        If it becomes larger than that.
+    StorageError
+        If it cannot be written.
+    """
+    with atomic_file(path) as raw:
+        watched = _Watched(raw)
+        try:
+            with h5py.File(
+                watched, "w", userblock_size=USER_BLOCK, meta_block_size=_META_BLOCK
+            ) as file:
+                yield file
+                file.flush()
+        except RuntimeError as error:
+            raise watched.error or error from error
+        size = raw.seek(0, os.SEEK_END)
+        _check_size(size, limit)
+        raw.seek(USER_BLOCK)
+        digest = _hash(raw, size - USER_BLOCK)
+        raw.seek(0)
+        raw.write(_block(kind, version, size, size, digest))
+
+
+class _Watched:
+    """A file that remembers what went wrong: of a write that failed HDF5 does not always tell."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.error: OSError | None = None
+
+    def write(self, data: memoryview) -> int:
+        try:
+            return self._file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+def write_column(file: Any, name: str, values: np.ndarray) -> None:
+    """Write a data set in pieces: of a column that is a field of records no copy is made."""
+    column = file.create_dataset(name, values.shape, values.dtype)
+    for start in range(0, len(values), _SLICE):
+        column[start : start + _SLICE] = values[start : start + _SLICE]
+
+
+@contextmanager
+def open_checked(path: Path, kind: str, version: int, limit: int | None = None) -> Iterator[Any]:
     """Open a file for reading after its user block has vouched for its structure.
 
     Whatever is said against the content becomes `FormatError`; what the system says of the file (no
     permission, an input/output error) becomes `StorageError`, because the file may be good.
+
+    Parameters
+    ----------
+    path : Path
+    kind : str
+    version : int
+    limit : int, optional
+        Larger files are refused; by default those above `MAX_BYTES`.
 
     Raises
     ------
@@ -133,7 +211,7 @@ def open_checked(path: Path, kind: str, version: int) -> Iterator[Any]:
         If the system refuses to read it.
     """
     try:
-        _check_head(path, kind, version)
+        _check_head(path, kind, version, limit or MAX_BYTES)
         with h5py.File(path, "r", locking=False) as file:
             yield file
     except (FormatError, FileNotFoundError):
@@ -188,6 +266,16 @@ def read_column(path: Path, file: Any, name: str, dtype: Any, shape: Sequence[in
     return checked_column(path, file, name, dtype, shape)[()]
 
 
+def read_pieces(
+    path: Path, file: Any, name: str, dtype: Any, shape: Sequence[int]
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yield the rows of a data set and what they hold, piece by piece; see `read_column`."""
+    column = checked_column(path, file, name, dtype, shape)
+    for start in range(0, len(column), _SLICE):
+        rows = slice(start, start + _SLICE)
+        yield rows, column[rows]
+
+
 def checked_column(path: Path, file: Any, name: str, dtype: Any, shape: Sequence[int]) -> Any:
     """Return a data set, not read yet, if it has this type and shape; -1 stands for any length."""
     dataset = checked_dataset(path, file, name, os.path.getsize(path))
@@ -220,14 +308,19 @@ def text_array(texts: Iterable[str]) -> np.ndarray:
     same huge string again and again, and they are ten times slower to read. Names that are not
     UTF-8 keep their very bytes.
     """
-    values = [os.fsencode(text) for text in texts]
-    length = max([1, *map(len, values)])
-    return np.array(values, dtype=h5py.string_dtype("utf-8", length))
+    values = [text.encode(*_CODING) for text in texts]
+    length = max(map(len, values), default=1)
+    return np.array(values, dtype=h5py.string_dtype("utf-8", max(1, length)))
 
 
 def texts_of(values: np.ndarray) -> list[str]:
-    """Return the strings of `text_array`."""
-    return [os.fsdecode(value) for value in values.tolist()]
+    """Return the strings of `text_array`; what occurs again and again is held once in a while."""
+    texts: list[str] = []
+    for start in range(0, len(values), _SLICE):
+        part = values[start : start + _SLICE].tolist()
+        text_of = {value: value.decode(*_CODING) for value in set(part)}
+        texts += [text_of[value] for value in part]
+    return texts
 
 
 def damaged(path: Path, why: str, remedy: str = "") -> FormatError:
@@ -238,7 +331,7 @@ def damaged(path: Path, why: str, remedy: str = "") -> FormatError:
     )
 
 
-def _check_head(path: Path, kind: str, version: int) -> None:
+def _check_head(path: Path, kind: str, version: int, limit: int) -> None:
     with open_binary(path) as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
@@ -246,7 +339,7 @@ def _check_head(path: Path, kind: str, version: int) -> None:
         said = _parse_block(path, file.read(USER_BLOCK), kind, version)
         if status.st_size != said["size"]:
             raise damaged(path, f"{status.st_size:,} bytes long, it should be {said['size']:,}")
-        if not USER_BLOCK <= said["head"] <= said["size"] <= MAX_BYTES:
+        if not USER_BLOCK <= said["head"] <= said["size"] <= limit:
             raise damaged(path, f"its head or its size of {said['size']:,} bytes cannot be")
         if _hash(file, said["head"] - USER_BLOCK) != said["sha256"]:
             raise damaged(path, "its head fails the checksum")

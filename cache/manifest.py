@@ -34,24 +34,25 @@ import numpy as np
 
 from .._version import __version__
 from ..errors import FormatError
-from .files import remove_stale_temporaries, write_atomic
+from .files import remove_stale_temporaries
 from .hdf5 import (
-    USER_BLOCK,
     NewerFormatError,
     damaged,
-    memory_file,
     open_checked,
     read_attribute,
     read_column,
-    sealed_image,
+    read_pieces,
+    sealed_file,
     text_array,
     texts_of,
+    write_column,
 )
 from .identity import canonical_json, fingerprint_of
 from .pictures import PICTURE, measured, unmeasured
 
 FORMAT = "tlx-manifest"
 VERSION = 3
+MAX_BYTES = 2**34  # about 400 bytes an image
 # From 1 to 2: the share and seed of a split that tlx made are kept. A file of format 1 has neither,
 # and what split it has stays as it is, without a rule for new images: fraction None, seed 0.
 
@@ -78,7 +79,8 @@ class Manifest:
     label, width, height : ndarray of shape (N,), int32
     digest : ndarray of shape (N, 32), uint8
     pictures : ndarray of shape (N,), `tlx.cache.pictures.PICTURE`
-        How the images look, as far as they were measured.
+        How the images look, as far as they were measured: `measure` writes into it, as it can be
+        one record for all that is not to be written into.
     decoder : int
         Revision of the decoder that found the errors.
     sources : list of dict
@@ -127,14 +129,12 @@ class Manifest:
     @property
     def hashed(self) -> np.ndarray:
         """Which images have a digest, shape (N,) bool."""
-        return np.asarray(self.digest.any(axis=1))
+        return np.ascontiguousarray(self.digest).view(np.uint64).any(axis=1)
 
     @property
     def usable(self) -> np.ndarray:
         """Which images were read and have no error, shape (N,) bool."""
-        good = self.hashed
-        good[[bool(error) for error in self.error]] = False
-        return good
+        return self.hashed & ~np.fromiter(map(bool, self.error), bool, len(self))
 
     @property
     def measured(self) -> np.ndarray:
@@ -150,6 +150,12 @@ class Manifest:
         """Return the digests of images of which it is known how they look."""
         return {d for d, known in zip(self.digest_bytes(), self.measured, strict=True) if known}
 
+    def measure(self, rows: int | np.ndarray, pictures: np.void | np.ndarray) -> None:
+        """Note how the images `rows` look."""
+        if not self.pictures.flags.writeable:
+            self.pictures = self.pictures.copy()
+        self.pictures[rows] = pictures
+
     def file(self, index: int) -> str:
         """Return the path under which image `index` can be opened."""
         return os.path.join(self.root, self.path[index])
@@ -164,12 +170,20 @@ class Manifest:
         self.recall(previous)
 
     def recall(self, previous: Manifest) -> None:
-        """Take over only what `adopt` does of the images that this one does not know yet."""
+        """Take over only what `adopt` does of the images that this one does not know yet.
+
+        Where nothing changed at all, how the images look is handed over, so that the memory holds
+        it once: `previous` does not know it any more.
+        """
         comparable = previous.root == self.root and previous.decoder == self.decoder
         if not comparable or len(previous) == 0:
             return
-        known = {path: row for row, path in enumerate(previous.path)}
-        rows = np.array([known.get(path, -1) for path in self.path], np.intp)
+        alike = previous.path == self.path
+        if alike:
+            rows = np.arange(len(self))
+        else:
+            known = {path: row for row, path in enumerate(previous.path)}
+            rows = np.array([known.get(path, -1) for path in self.path], np.intp)
         same = (
             (rows >= 0)
             & ~self.hashed
@@ -177,11 +191,15 @@ class Manifest:
             & (previous.size[rows] == self.size)
             & (previous.mtime_ns[rows] == self.mtime_ns)
         )
-        for name in ("digest", "width", "height", "pictures"):
+        for name in ("digest", "width", "height"):
             getattr(self, name)[same] = getattr(previous, name)[rows[same]]
-        for row in np.flatnonzero(same):
-            if not self.error[row]:
-                self.error[row] = previous.error[rows[row]]
+        if alike and same.all():
+            self.pictures, previous.pictures = previous.pictures, self.pictures
+        elif same.any():
+            self.measure(same, previous.pictures[rows[same]])
+        theirs = np.fromiter(map(bool, previous.error), bool, len(previous))
+        for row in np.flatnonzero(same & theirs[rows]).tolist():
+            self.error[row] = self.error[row] or previous.error[rows[row]]
 
     def adopt_pictures(self, other: Manifest) -> None:
         """Take over how images look of which `other`, or this one itself, has a copy measured."""
@@ -194,7 +212,7 @@ class Manifest:
         digests = self.digest_bytes()
         for row in lacking:
             if (found := known.get(digests[row])) is not None:
-                self.pictures[row] = other.pictures[found]
+                self.measure(row, other.pictures[found])
                 self.width[row] = max(self.width[row], other.width[found])  # 0 is not known
                 self.height[row] = max(self.height[row], other.height[found])
 
@@ -223,7 +241,7 @@ class Manifest:
             "tlx": __version__,
             "created": time.time(),
         }
-        with memory_file(USER_BLOCK) as file:
+        with sealed_file(path, FORMAT, VERSION, MAX_BYTES) as file:
             file.attrs.update(attributes)
             for name in (*_STRINGS, "class_names"):
                 file.create_dataset(name, data=text_array(getattr(self, name)))
@@ -231,11 +249,9 @@ class Manifest:
                 file.create_dataset(name, data=getattr(self, name).astype(dtype))
             file.create_dataset("digest", data=self.digest)
             for name in PICTURE.names or ():
-                file.create_dataset(name, data=self.pictures[name])
+                write_column(file, name, self.pictures[name])
             # Not an attribute: those hold at most 64 KiB.
             file.create_dataset("sources", data=text_array(map(canonical_json, self.sources)))
-            data = sealed_image(file, FORMAT, VERSION)
-        write_atomic(path, data)
         remove_stale_temporaries(path.parent)
 
     @classmethod
@@ -252,7 +268,7 @@ class Manifest:
             If the system refuses to read it.
         """
         try:
-            with open_checked(path, FORMAT, VERSION) as file:
+            with open_checked(path, FORMAT, VERSION, MAX_BYTES) as file:
                 return _parse(path, file)
         except NewerFormatError:
             raise
@@ -300,14 +316,15 @@ def _parse(path: Path, file: Any) -> Manifest:
 
 def _read_pictures(path: Path, file: Any, n: int) -> np.ndarray:
     """Return how the images look; before format 3 that was not measured."""
-    pictures = unmeasured(n)
     if int(read_attribute(path, file, "version")) < 3:
-        return pictures
+        return unmeasured(n)
+    pictures = np.empty(n, PICTURE)
     for name in PICTURE.names or ():
         kind = PICTURE[name]
-        pictures[name] = read_column(path, file, name, kind.base, (n, *kind.shape))
-        if kind.base.kind == "f" and np.isinf(pictures[name]).any():
-            raise damaged(path, f"{name!r} in it is infinite")
+        for rows, part in read_pieces(path, file, name, kind.base, (n, *kind.shape)):
+            pictures[name][rows] = part
+            if kind.base.kind == "f" and np.isinf(part).any():
+                raise damaged(path, f"{name!r} in it is infinite")
     return pictures
 
 

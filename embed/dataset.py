@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ..cache.manifest import Manifest
+from ..cache.pictures import unmeasured
 from ..errors import DataError
 from ..workspace import whole_path
 from .images import DECODER_REVISION
@@ -190,7 +191,7 @@ def _refuse_half_split(tree: Tree, below: str, splits: list[str], folders: list[
 
 def _tell_shared_subfolders(tree: Tree, below: str, folders: list[str], result: Scan) -> None:
     """Tell that folders which all have the same subfolders were taken for classes."""
-    inside = [set(tree.inside(os.path.join(below, name), Counter())[1]) for name in folders]
+    inside = [set(tree.folders(os.path.join(below, name))) for name in folders]
     if len(folders) > 1 and len(inside[0]) > 1 and all(part == inside[0] for part in inside):
         result.notes.append(
             f"the classes are {', '.join(sorted(folders)[:5])}, not the folders "
@@ -316,9 +317,9 @@ def _csv_row(csv_path: Path, line: int, row: dict[str, str | None]) -> Found:
 
 
 def _manifest(files: list[Found], root: str, name: str) -> Manifest:
-    classes = tuple(sorted({f.label for f in files if f.label is not None}))
+    classes, n = tuple(sorted({f.label for f in files if f.label is not None})), len(files)
     index = {label: i for i, label in enumerate(classes)}
-    manifest = Manifest(
+    return Manifest(
         name=name,
         root=root,
         class_names=classes,
@@ -328,7 +329,10 @@ def _manifest(files: list[Found], root: str, name: str) -> Manifest:
         label=np.array([-1 if f.label is None else index[f.label] for f in files], np.int32),
         split=[f.split for f in files],
         group=[f.group for f in files],
+        digest=np.zeros((n, 32), np.uint8),
+        width=np.zeros(n, np.int32),
+        height=np.zeros(n, np.int32),
+        error=[f.error for f in files],
+        pictures=np.broadcast_to(unmeasured(1), n),
         decoder=DECODER_REVISION,
     )
-    manifest.error = [f.error for f in files]
-    return manifest

@@ -93,7 +93,9 @@ def look(
     for one in parts.values() if not rehash else ():
         manifest.recall(one)
     # The fault of one spec, not of the image: another backbone, or precision, may do.
-    manifest.error = ["" if e.startswith(NOT_FINITE) else e for e in manifest.error]
+    for row, error in enumerate(manifest.error):
+        if error.startswith(NOT_FINITE):
+            manifest.error[row] = ""
     return Look(found, previous, known.problem, images, parts)
 
 
@@ -107,10 +109,13 @@ class Filled(NamedTuple):
         only of files that were never read: those are tried again, and no other spec loses them.
     measured : int
         Images whose features were there, and that were decoded only to see what they look like.
+    read : int
+        Images whose files were read, for whatever reason.
     """
 
     faults: dict[int, str]
     measured: int
+    read: int
 
 
 class SpecFill:
@@ -230,10 +235,10 @@ def fill(
     faults: dict[int, str] = {}
     measured = 0
     if not len(rows):
-        return Filled(faults, measured)
+        return Filled(faults, measured, 0)
     known = None
     if measure:
-        known = set().union(*(one.measured_digests() for one in previous))
+        known = set().union(*(one.measured_digests() for one in (*previous, manifest)))
     files = [manifest.file(row) for row in rows]
     places = [(one, k) for one in fills for k in range(len(one.stores))]
     progress(0, len(rows))
@@ -261,7 +266,7 @@ def fill(
             progress(done, len(rows))
     for other in (*previous, manifest):  # copies of a file are decoded once
         manifest.adopt_pictures(other)
-    return Filled(faults, measured)
+    return Filled(faults, measured, len(rows))
 
 
 def _note(manifest: Manifest, row: int, outcome: Outcome) -> None:
@@ -276,21 +281,17 @@ def _note(manifest: Manifest, row: int, outcome: Outcome) -> None:
     if outcome.width:
         manifest.width[row], manifest.height[row] = outcome.width, outcome.height
     if outcome.picture is not None:
-        manifest.pictures[row] = outcome.picture
+        manifest.measure(row, outcome.picture)
 
 
 def _rows_to_read(manifest: Manifest, targets: Sequence[Target], measure: bool) -> np.ndarray:
     """Return the rows of images that are not known to be bad, and lack a feature or a measure."""
     settled = manifest.hashed & (manifest.measured | (not measure))
-    return np.array(
-        [
-            row
-            for row, digest in enumerate(manifest.digest_bytes())
-            if not manifest.error[row]
-            and not (settled[row] and all(digest in target.known for target in targets))
-        ],
-        np.intp,
-    )
+    digests = manifest.digest_bytes()
+    for target in targets:
+        settled &= np.fromiter(map(target.known.__contains__, digests), bool, len(digests))
+    good = ~np.fromiter(map(bool, manifest.error), bool, len(manifest))
+    return np.flatnonzero(good & ~settled)
 
 
 class ManifestSaver:

@@ -124,7 +124,7 @@ def drop_parts(parts: dict[Path, Manifest], whole: Manifest) -> None:
 
     What a part was told meanwhile by a process still at work comes again with its next save.
     """
-    digests = set(whole.digest_bytes())
+    digests = set(whole.digest_bytes()) if parts else set()
     for path, part in parts.items():
         same = (part.name, part.root) == (whole.name, whole.root)
         if same or digests.issuperset(part.digest_bytes()):

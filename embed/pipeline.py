@@ -25,7 +25,7 @@ from .part import drop_parts, wanted_part
 from .result import EmbedResult, result_of
 from .splits import check_fraction, keep_split, split_by_digest
 
-_MEASURED = "measured {n:,} {pictures} for tlx audit: brightness, sharpness, colour and a thumbnail"
+_MEASURED = "measured {n:,} picture{s} for tlx audit: brightness, sharpness, colour and a thumbnail"
 
 
 def make_spec(
@@ -246,13 +246,13 @@ def embed_specs(
             corrections = workspace.corrections(manifest.name)  # damaged: told before the work
         if validation_fraction:
             check_fraction(manifest, validation_fraction)  # before the work, not after it
-        if previous is not None and whole and validation_fraction != 0:
-            keep_split(manifest, previous)
+        kept = whole and validation_fraction != 0
+        notes = keep_split(manifest, previous) if kept and previous is not None else []
         fills = [_fill_of(workspace, manifest, *one, views, engine) for one in wanted]
         path = only.file(workspace, manifest) if only else workspace.manifest_path(manifest.name)
         saver = ManifestSaver(manifest, path, checkpoint_seconds)
         try:
-            faults, measured = fill(
+            faults, measured, read = fill(
                 manifest,
                 fills,
                 save_if_due=saver.save_if_due,
@@ -261,14 +261,14 @@ def embed_specs(
                 previous=seen.known,
                 producer=producer,
             )
-            notes = _split(manifest, own, previous, validation_fraction, seed) if whole else []
+            if whole and (read or validation_fraction):  # else it is split as all digests say
+                notes = _split(manifest, own, previous, validation_fraction, seed)
         finally:
             saver.save()
     if whole:
         drop_parts(seen.parts, manifest)
     if measured:
-        pictures = "picture" if measured == 1 else "pictures"
-        notes.append(_MEASURED.format(n=measured, pictures=pictures))
+        notes.append(_MEASURED.format(n=measured, s="s" * (measured != 1)))
     corrected = corrections.correct(manifest)
     notes += corrections.told(corrected)
     results = [

@@ -109,7 +109,7 @@ def result_of(
 ) -> EmbedResult:
     """Sum up a pass for one of its specs; splits and classes are those of corrected labels."""
     manifest = seen.scan.manifest
-    reasons = dict(enumerate(manifest.error)) | faults
+    reasons = {row: why for row, why in enumerate(manifest.error) if why} | faults
     usable, used = manifest.usable, corrected.usable
     usable[list(faults)] = used[list(faults)] = False
     splits = Counter(s for s, ok in zip(manifest.split, used, strict=True) if ok and s)
@@ -122,7 +122,7 @@ def result_of(
         measured=measured,
         reused=int(usable.sum()) - one.embedded[0],
         unreadable=[
-            {"path": manifest.path[row], "reason": why} for row, why in reasons.items() if why
+            {"path": manifest.path[row], "reason": reasons[row]} for row in sorted(reasons)
         ],
         spec=one.spec,
         dim=math.prod(one.stores[0].feature_shape() or (0,)),

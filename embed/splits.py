@@ -100,18 +100,29 @@ def keep_split(manifest: Manifest, previous: Manifest) -> list[str]:
 
 def _sides(manifest: Manifest, fraction: float, seed: int) -> list[str]:
     """Return the split at `fraction`; images without label or digest, and test ones, stay."""
-    digests, usable, split = manifest.digest_bytes(), manifest.usable, list(manifest.split)
-    groups = group_images(manifest)
-    keys: dict[int, bytes] = {}  # of a named group its (least) name, else the digest
+    split, digests = list(manifest.split), manifest.digest_bytes()
+    keys = _group_keys(manifest) if any(manifest.group) else {}
+    rows = [
+        row
+        for row in np.flatnonzero(manifest.usable & (manifest.label >= 0)).tolist()
+        if split[row] != "test"
+    ]
+    salt = b"%d:" % seed
+    hashes = b"".join(sha256(salt + keys.get(row, digests[row])).digest() for row in rows)
+    values = np.frombuffer(hashes, ">u8")[::4] / 2**64
+    for row, held_out in zip(rows, (values < fraction).tolist(), strict=True):
+        split[row] = "validation" if held_out else "train"
+    return split
+
+
+def _group_keys(manifest: Manifest) -> dict[int, bytes]:
+    """Return the (least) name of the group of each image that is in a named one, by row."""
+    groups = group_images(manifest).tolist()
+    keys: dict[int, bytes] = {}
     for row, group in enumerate(groups):
         if name := os.fsencode(manifest.group[row]):
             keys[group] = min(name, keys.get(group, name))
-    for row, group in enumerate(groups):
-        if manifest.label[row] >= 0 and usable[row] and split[row] != "test":
-            key = keys.get(group, digests[row])
-            value = int.from_bytes(sha256(b"%d:" % seed + key).digest()[:8], "big") / 2**64
-            split[row] = "validation" if value < fraction else "train"
-    return split
+    return {row: keys[group] for row, group in enumerate(groups) if group in keys}
 
 
 def _keep_sides(manifest: Manifest, previous: Manifest) -> list[str]:
@@ -133,9 +144,13 @@ def _keep_sides(manifest: Manifest, previous: Manifest) -> list[str]:
 
 def _one_sided(manifest: Manifest, split: list[str]) -> list[str]:
     """Return the classes that have images on one side only."""
-    names = []
-    for label, name in enumerate(manifest.class_names):
-        sides = {split[row] for row in np.flatnonzero(manifest.usable & (manifest.label == label))}
-        if sides & {"train", "validation"} and not sides >= {"train", "validation"}:
-            names.append(name)
-    return names
+    usable = manifest.usable
+    on = {side: usable & [one == side for one in split] for side in ("train", "validation")}
+    counts = [
+        np.bincount(
+            manifest.label[rows & (manifest.label >= 0)], minlength=len(manifest.class_names)
+        )
+        for rows in on.values()
+    ]
+    one_sided = (counts[0] > 0) != (counts[1] > 0)
+    return [name for name, alone in zip(manifest.class_names, one_sided, strict=True) if alone]

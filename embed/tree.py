@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Protocol
 
@@ -17,7 +18,7 @@ _DEEPEST = 64  # folders in folders, of names from elsewhere
 _NOT_DATA = {"__MACOSX", "Thumbs.db", "desktop.ini"}
 
 
-@dataclass
+@dataclass(slots=True)
 class Found:
     """One file that takes part.
 
@@ -57,6 +58,10 @@ class Tree(Protocol):
         """Return the images directly in `below`, and the names of its visible subfolders."""
         ...
 
+    def folders(self, below: str) -> list[str]:
+        """Return the names of the visible folders in `below`; no file is looked at."""
+        ...
+
     def walk(self, below: str, ignored: Counter[str]) -> Iterator[Found]:
         """Yield the images in and below `below`; what is none is counted in `ignored`."""
         ...
@@ -75,14 +80,13 @@ class FolderTree:
 
     def inside(self, below: str, ignored: Counter[str]) -> tuple[list[Found], list[str]]:
         """Return the images directly in `below`, and the names of its visible subfolders."""
-        files, folders = [], []
-        for entry in _entries(self._root / below):
-            if _is_folder(entry):
-                if not is_hidden(entry.name):
-                    folders.append(entry.name)
-            elif found := _image(entry, os.path.join(below, entry.name), ignored):
-                files.append(found)
-        return files, folders
+        entries, prefix = _entries(self._root / below), os.path.join(below, "")
+        found = (_image(e, prefix + e.name, ignored) for e in entries if not _is_folder(e))
+        return [one for one in found if one], _folders(entries)
+
+    def folders(self, below: str) -> list[str]:
+        """Return the names of the visible folders in `below`; no file is looked at."""
+        return _folders(_entries(self._root / below))
 
     def walk(self, below: str, ignored: Counter[str]) -> Iterator[Found]:
         """Yield the images in and below `below`, entering each real folder once.
@@ -101,9 +105,9 @@ class FolderTree:
             if identity in entered:
                 continue
             entered.add(identity)
-            subfolders = []
+            subfolders, prefix = [], os.path.join(relative, "")
             for entry in _entries(self._root / relative):
-                path = os.path.join(relative, entry.name)
+                path = prefix + entry.name
                 if _is_folder(entry):
                     if not is_hidden(entry.name):
                         subfolders.append(path)
@@ -149,7 +153,7 @@ class ListedTree:
     def inside(self, below: str, ignored: Counter[str]) -> tuple[list[Found], list[str]]:
         """Return the images directly in `below`, and the names of its visible subfolders."""
         below = below.replace(os.sep, "/")
-        names, folders = self._folders.get(below, ([], set()))
+        names, _ = self._folders.get(below, ([], set()))
         if not below and self._unsafe:
             ignored["unsafe name"] = self._unsafe
         files = []
@@ -161,7 +165,12 @@ class ListedTree:
                 ignored[suffix or "no suffix"] += 1
             else:
                 files.append(Found(f"{below}/{name}" if below else name, size, stamp))
-        return files, sorted(folder for folder in folders if not is_hidden(folder))
+        return files, self.folders(below)
+
+    def folders(self, below: str) -> list[str]:
+        """Return the names of the visible folders in `below`."""
+        _, folders = self._folders.get(below.replace(os.sep, "/"), ([], set()))
+        return sorted(folder for folder in folders if not is_hidden(folder))
 
     def walk(self, below: str, ignored: Counter[str]) -> Iterator[Found]:
         """Yield the images in and below `below`; what is none is counted in `ignored`."""
@@ -190,11 +199,15 @@ def is_safe(path: str) -> bool:
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
-            return sorted(entries, key=lambda entry: entry.name)
+            return sorted(entries, key=attrgetter("name"))
     except OSError as error:
         raise DataError(
             f"the folder {folder} cannot be read: {error.strerror}.", "Check its permissions."
         ) from error
+
+
+def _folders(entries: Sequence[os.DirEntry[str]]) -> list[str]:
+    return [entry.name for entry in entries if _is_folder(entry) and not is_hidden(entry.name)]
 
 
 def _identity(folder: Path) -> tuple[int, int]:
@@ -219,7 +232,8 @@ def _image(entry: os.DirEntry[str], path: str, ignored: Counter[str]) -> Found |
     if is_hidden(entry.name):
         ignored["hidden"] += 1
         return None
-    suffix = os.path.splitext(entry.name)[1].lower()
+    stem, _, suffix = entry.name.rpartition(".")
+    suffix = f".{suffix.lower()}" if stem else ""
     named_image = suffix in IMAGE_SUFFIXES
     try:
         status = entry.stat()

@@ -107,13 +107,14 @@ def describe(manifest: Manifest) -> None:
     rng = np.random.default_rng((n, 2))
     manifest.digest = digests_of(np.arange(n)).copy()
     manifest.width, manifest.height = rng.integers(200, 1000, (2, n), np.int32)
-    pictures = manifest.pictures
+    pictures = manifest.pictures.copy()
     for name in ("brightness", "contrast", "sharpness", "colourfulness", "uniformity"):
         pictures[name] = rng.beta(4, 6, n)
     pictures["shadows"] = pictures["brightness"] * 0.3
     pictures["highlights"] = 1 - (1 - pictures["brightness"]) * 0.3
     pictures["format"] = b"PNG"
     pictures["thumb"] = rng.integers(0, 256, pictures["thumb"].shape, np.uint8)
+    manifest.pictures = pictures
 
 
 def make(folder: Path, n: int, dim: int) -> None:

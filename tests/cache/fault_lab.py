@@ -107,8 +107,8 @@ class Faults:
                     outer._strike()
                 return write(data)
 
-            flush = file.flush
-            fileno = file.fileno
+            def __getattr__(self, name):
+                return getattr(file, name)
 
         return Wrapped()
 

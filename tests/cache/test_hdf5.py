@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import os
 import time
+from contextlib import contextmanager
 
 import h5py
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from cache_helpers import SPEC, arrays, manifest_of
 
 from tlx.cache import hdf5
-from tlx.cache.hdf5 import USER_BLOCK, memory_file, sealed_image
+from tlx.cache.hdf5 import USER_BLOCK, memory_file, sealed_file, sealed_image
 from tlx.cache.identity import fingerprint_of
 from tlx.cache.manifest import Manifest
 from tlx.cache.shard import read_rows, row_crcs, shard_bytes
@@ -242,11 +243,13 @@ def test_what_a_reader_would_refuse_is_not_written(monkeypatch):
 def forged_manifest(tmp_path, monkeypatch, change):
     """Save a manifest whose columns `change` was let loose on before it was sealed."""
 
-    def sealed(file, kind, version):
-        change(file)
-        return sealed_image(file, kind, version)
+    @contextmanager
+    def sealed(*arguments):
+        with sealed_file(*arguments) as file:
+            yield file
+            change(file)
 
-    monkeypatch.setattr("tlx.cache.manifest.sealed_image", sealed)
+    monkeypatch.setattr("tlx.cache.manifest.sealed_file", sealed)
     manifest_of(range(5)).save(tmp_path / "data.h5")
     return tmp_path / "data.h5"
 
