@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..cache.files import make_folder, owner
+from ..cache.files import make_folder, owner, remove_stale_temporaries, storage_error
 from ..cache.handed import drop_handed, hand_over, read_handed, take_over
 from ..cache.shard import Rows, digest_bytes
 from ..cache.store import FeatureStore
@@ -87,18 +87,14 @@ def embed_on(
     size = how.part_images or part_images(len(files), pool.slots)
     parts = [range(start, min(start + size, len(files))) for start in range(0, len(files), size)]
     taking = _Taking(files, parts, fills)
-    token = Path()
-    if not how.return_features:
-        token = workspace.root.absolute() / f".cluster-{secrets.token_hex(4)}"
-        make_folder(workspace.root)
-        token.write_text(owner())
+    token = None if how.return_features else _write_token(workspace.root.absolute())
     job = Job(
         tuple(
             _wanted(one, known) for one, known in zip(fills, taking.known_by_fill(), strict=True)
         ),
         None if measured is None else b"".join(measured),
         os.fspath(workspace.cache.absolute()),
-        "" if how.return_features else os.fspath(token),
+        "" if token is None else os.fspath(token),
         owner(),
     )
     rates = Rates(how.rates)
@@ -110,11 +106,26 @@ def embed_on(
             yield from taking.outcomes(done)
         taking.merge()
     finally:
-        if not how.return_features:
+        if token is not None:
             with suppress(OSError):
                 token.unlink()
         for store in taking.stores:
             drop_handed(store, owner())
+
+
+def _write_token(folder: Path) -> Path:
+    """Write the file by which workers know that a folder is the workspace of this process.
+
+    It is a temporary of this process: if that is killed, the next one takes it away.
+    """
+    token = folder / f".cluster.{owner()}.{secrets.token_hex(4)}.tmp"
+    try:
+        make_folder(folder)
+        remove_stale_temporaries(folder)
+        token.write_text(owner())
+    except OSError as error:
+        raise storage_error(error, token) from error
+    return token
 
 
 def part_images(images: int, slots: int) -> int:

@@ -23,6 +23,7 @@ class Grid:
     ----------
     folder : Path, optional
         Whoever finds a file ``kill`` or ``stop`` in it takes it away and does so to itself.
+        In its folder ``pids``, if there is one, each worker puts a file with its number as name.
     seconds : float, default=0
         How long an image takes.
     poison : float, optional
@@ -37,6 +38,8 @@ class Grid:
         self.folder, self.seconds, self.poison = folder, seconds, poison
 
     def __call__(self, batch):
+        if self.folder and Path(self.folder, "pids").is_dir():
+            Path(self.folder, "pids", str(os.getpid())).touch()
         for order, sent in (("kill", signal.SIGKILL), ("stop", signal.SIGSTOP)):
             if self.folder and _take(Path(self.folder, order)):
                 os.kill(os.getpid(), sent)

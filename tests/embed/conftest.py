@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,3 +32,28 @@ def embed(tmp_path, data, grid):
 @pytest.fixture
 def manifest(tmp_path):
     return lambda: Workspace(tmp_path / "ws").load_manifest()
+
+
+@pytest.fixture(scope="module")
+def start_dask(tmp_path_factory, environment):
+    """Return what starts a scheduler; all are ended with the tests of the file."""
+    from dask_helpers import DaskCluster
+
+    started = []
+
+    def start() -> Any:
+        started.append(DaskCluster(tmp_path_factory.mktemp("dask"), environment))
+        return started[-1]
+
+    yield start
+    for cluster in started:
+        cluster.stop()
+
+
+@pytest.fixture(scope="module")
+def dask_cluster(start_dask) -> Any:
+    """Return a scheduler with two workers."""
+    pytest.importorskip("distributed")
+    cluster = start_dask()
+    cluster.start_workers(2)
+    return cluster

@@ -14,7 +14,7 @@ from tlx.cache.shard import read_rows
 from tlx.embed.cluster import Cluster
 from tlx.embed.clustered import Rates, part_images
 from tlx.embed.pipeline import embed_images
-from tlx.errors import DataError, TlxError, UnknownNameError
+from tlx.errors import DataError, StorageError, TlxError, UnknownNameError
 from tlx.workspace import Workspace
 
 
@@ -313,3 +313,9 @@ def test_an_image_that_kills_is_told_and_the_others_are_embedded(data, tmp_path)
     ((path, reason),) = [tuple(bad.values()) for bad in result.unreadable]
     assert path == "cats/poison.png"
     assert reason.startswith("tried three times: its process was lost")
+
+
+def test_a_workspace_that_cannot_be_written_is_told_as_by_one_process(spread, tmp_path):
+    (tmp_path / "spread").touch()
+    with pytest.raises(StorageError):
+        spread()

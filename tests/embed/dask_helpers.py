@@ -10,9 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
-
-HELPERS = Path(__file__).parent.parent
+HELPERS = Path(__file__).parent
 
 
 class DaskCluster:
@@ -70,26 +68,3 @@ class DaskCluster:
         for process in reversed(self.processes):
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-
-
-@pytest.fixture(scope="module")
-def start_dask(tmp_path_factory, environment):
-    """Return what starts a scheduler; all are ended with the tests of the file."""
-    started = []
-
-    def start() -> DaskCluster:
-        started.append(DaskCluster(tmp_path_factory.mktemp("dask"), environment))
-        return started[-1]
-
-    yield start
-    for cluster in started:
-        cluster.stop()
-
-
-@pytest.fixture(scope="module")
-def dask_cluster(start_dask) -> DaskCluster:
-    """Return a scheduler with two workers."""
-    pytest.importorskip("distributed")
-    cluster = start_dask()
-    cluster.start_workers(2)
-    return cluster
