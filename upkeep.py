@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from .cache.corrections import Corrections
 from .cache.files import remove_stale_temporaries
+from .cache.identity import fingerprint_of
 from .cache.maintain import (
     Change,
     SpecReport,
@@ -29,7 +30,7 @@ from .cache.manifest import Manifest
 from .cache.matrix import drop_oldest
 from .cache.sandbox import check_apart
 from .cache.shard import digest_bytes, read_rows, read_spec
-from .cache.store import FeatureStore, shard_files
+from .cache.store import FeatureStore, rows_of_a_full_shard, shard_files
 from .classify.runs.store import list_runs
 from .classify.sources import view_specs
 from .errors import DataError, FormatError, TlxError, UnknownNameError
@@ -316,19 +317,24 @@ def _merge_spec(
     refused = check_apart("shard", foreign)
     tick(len(foreign))
     merged.problems += refused.values()
+    # What is there is looked up once: to look again for each shard would take N times N listings. A
+    # copy that another process writes meanwhile does no harm.
     store: FeatureStore | None = None
-    added: list[Path] = []
+    known: set[bytes] = set()
+    shape: tuple[int, ...] | None = None
+    small: list[Path] = []
     for shard in foreign:
         tick(1)
         if shard in refused:
             continue
         try:
-            spec = read_spec(shard)
-            store = store or FeatureStore(cache, spec)
-            if store.fingerprint != fingerprint:
+            spec = read_spec(shard) if store is None else store.spec_json
+            if fingerprint_of(spec) != fingerprint:
                 raise FormatError(f"{shard} lies in the folder of another spec.")
-            rows = read_rows(shard, store.spec_json)
-            shape = store.feature_shape()
+            if store is None:
+                store = FeatureStore(cache, spec)
+                known, shape = store.digests(), store.feature_shape()
+            rows = read_rows(shard, spec)
             if shape not in (None, rows.features.shape[1:]):
                 raise FormatError(f"{shard} holds features of another shape than those here.")
         except FileNotFoundError:
@@ -336,15 +342,18 @@ def _merge_spec(
         except FormatError as error:
             merged.problems.append(error.cause)
             continue
-        ids = digest_bytes(rows.digests)
-        first = {digest: row for row, digest in reversed(list(enumerate(ids)))}
-        known = store.has(ids)
-        new = [row for row, digest in enumerate(ids) if not known[row] and first[digest] == row]
+        shape, new = rows.features.shape[1:], []
+        for row, digest in enumerate(digest_bytes(rows.digests)):
+            if digest not in known:
+                known.add(digest)
+                new.append(row)
         if new:
-            added.append(store.add_shard(rows.digests[new], rows.features[new]))
+            path = store.add_shard(rows.digests[new], rows.features[new])
+            if len(new) < rows_of_a_full_shard(rows.features):
+                small.append(path)
             merged.images[fingerprint] = merged.images.get(fingerprint, 0) + len(new)
-    if store is not None and len(added) > 1:
-        store.rewrite(added)
+    if store is not None and len(small) > 1:
+        store.rewrite(small)
 
 
 def _merge_manifest(workspace: Workspace, path: Path, merged: Merged) -> str | None:

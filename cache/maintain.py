@@ -13,14 +13,16 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..errors import FormatError
+from .copies import count_distinct, maybe_repeated, short_keys
 from .files import remove_stale_temporaries, stale_temporaries, storage_error
 from .identity import fingerprint_of
-from .shard import digest_bytes, read_digests, read_rows, read_shape, read_spec
+from .shard import digest_bytes, read_digests, read_head, read_rows, read_spec
 from .store import SHARD_BYTES, FeatureStore, shard_files
 
 _T = TypeVar("_T")
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 
+_Head = tuple[np.ndarray, tuple[int, ...]]  # digests, shape of the features
 Tick = Callable[[int], None]  # told how many more shards have been dealt with
 
 
@@ -99,14 +101,19 @@ def look(store: FeatureStore) -> SpecReport:
 
     `problems` names damaged heads, shards that were set aside, and what killed processes left.
     """
-    report = _report(store, read_digests, _no_tick)
+    report = _report(store, read_head, _no_tick)
     report.problems += _leftovers(store.folder)
     return report
 
 
 def verify(store: FeatureStore, tick: Tick = _no_tick) -> SpecReport:
     """Read every byte of every shard, and change nothing."""
-    return _report(store, lambda path, spec: read_rows(path, spec).digests, tick)
+
+    def read_all(path: Path, spec: str) -> _Head:
+        rows = read_rows(path, spec)
+        return rows.digests, rows.features.shape
+
+    return _report(store, read_all, tick)
 
 
 def compact(store: FeatureStore, tick: Tick = _no_tick) -> Change:
@@ -181,25 +188,25 @@ def _store_of(folder: Path) -> FeatureStore | None:
     return store
 
 
-def _report(store: FeatureStore, read: Callable[[Path, str], np.ndarray], tick: Tick) -> SpecReport:
+def _report(store: FeatureStore, read: Callable[[Path, str], _Head], tick: Tick) -> SpecReport:
     report = SpecReport(store.fingerprint, fields_of(store))
-    digests: set[bytes] = set()
+    keys = [np.zeros(0, np.uint64)]  # 8 bytes an image: all else is the same however many there are
     shapes = set()
 
     def read_all(shard: Path) -> tuple[np.ndarray, tuple[int, ...], int]:
         tick(1)
-        shape = read_shape(shard, store.spec_json)
-        return read(shard, store.spec_json), shape[1:], shard.stat().st_size
+        digests, shape = read(shard, store.spec_json)
+        return short_keys(digests), shape[1:], shard.stat().st_size
 
     def note(shard: Path, error: FormatError) -> None:
         report.problems.append(error.cause)
 
     for _, (found, shape, size) in store.sweep(read_all, note):
-        digests.update(digest_bytes(found))
+        keys.append(found)
         shapes.add(shape)
         report.shards += 1
         report.bytes += size
-    report.images = len(digests)
+    report.images = count_distinct(np.concatenate(keys))
     if len(shapes) > 1:
         report.problems.append(f"{store.folder} holds features of shapes {sorted(shapes)}.")
     return report
@@ -214,13 +221,21 @@ def _leftovers(folder: Path) -> Iterator[str]:
 
 def _begin(store: FeatureStore) -> Change:
     return Change(
-        store.fingerprint, fields_of(store), len(stored(store)), len(store.shards()), _bytes(store)
+        store.fingerprint, fields_of(store), _images(store), len(store.shards()), _bytes(store)
     )
 
 
 def _finish(change: Change, store: FeatureStore) -> None:
-    change.images, change.shards = len(stored(store)), len(store.shards())
+    change.images, change.shards = _images(store), len(store.shards())
     change.bytes, change.problems = _bytes(store), store.problems
+
+
+def _images(store: FeatureStore) -> int:
+    """Count the stored images, and change nothing: no shard is set aside."""
+    found = store.sweep(
+        lambda path: short_keys(read_digests(path, store.spec_json)), lambda path, error: None
+    )
+    return count_distinct(np.concatenate([np.zeros(0, np.uint64), *(keys for _, keys in found)]))
 
 
 def _bytes(store: FeatureStore) -> int:
@@ -237,30 +252,25 @@ def _worth_rewriting(store: FeatureStore, tick: Tick) -> list[Path]:
     Rewriting only the smaller of two that share an image could not drop the second copy: what
     another shard has does not count as safe (see `FeatureStore.rewrite`).
     """
-    digests: dict[Path, list[bytes]] = {}
+    shards: list[Path] = []
+    keys = [np.zeros(0, np.uint64)]
     full: set[Path] = set()
 
-    def read_all(path: Path) -> tuple[list[bytes], int]:
+    def read_all(path: Path) -> tuple[np.ndarray, int]:
         # All of it, not the head alone: nothing else would set a shard with a damaged row aside
         # before somebody needs that row.
         tick(1)
         rows = read_rows(path, store.spec_json)
-        return digest_bytes(rows.digests), rows.features[:1].nbytes
+        return short_keys(rows.digests), rows.features[:1].nbytes
 
     for shard, (found, row_bytes) in store.sweep(read_all):
-        digests[shard] = found
+        shards.append(shard)
+        keys.append(found)
         if len(found) >= max(1, SHARD_BYTES // max(1, row_bytes)):
             full.add(shard)
-    owner: dict[bytes, Path] = {}
-    shared: set[Path] = set()
-    for shard, ids in digests.items():
-        for digest in ids:
-            first = owner.setdefault(digest, shard)
-            if first != shard:
-                shared |= {first, shard}
-        if len(set(ids)) < len(ids):
-            shared.add(shard)
-    chosen = [shard for shard in digests if shard not in full or shard in shared]
+    number = np.repeat(np.arange(len(shards)), [len(found) for found in keys[1:]])
+    shared = {shards[i] for i in np.unique(number[maybe_repeated(np.concatenate(keys))])}
+    chosen = [shard for shard in shards if shard not in full or shard in shared]
     return chosen if len(chosen) > 1 or shared else []
 
 

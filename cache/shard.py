@@ -60,12 +60,13 @@ class Rows(NamedTuple):
 
 def row_crcs(digests: np.ndarray, features: np.ndarray) -> np.ndarray:
     """Return the CRC-32 of each row's digest followed by its feature bytes, shape (n,) uint32."""
-    row_bytes = features[:1].nbytes  # not reshape(n, -1), which cannot be for n = 0
-    flat = np.ascontiguousarray(features).view(np.uint8).reshape(len(features), row_bytes)
+    step = features[:1].nbytes
+    rows = memoryview(np.ascontiguousarray(features).reshape(-1).view(np.uint8))
+    starts = range(0, len(features) * step, step or 1)
     return np.array(
         [
-            zlib.crc32(row.data, zlib.crc32(id_.data))
-            for id_, row in zip(digests, flat, strict=True)
+            zlib.crc32(rows[start : start + step], zlib.crc32(digest))
+            for digest, start in zip(digest_bytes(digests), starts, strict=True)
         ],
         dtype=np.uint32,
     )
@@ -101,6 +102,12 @@ def shard_bytes(spec_json: str, digests: np.ndarray, features: np.ndarray) -> by
             "features", data=features, chunks=(chunk_rows, *features.shape[1:]), fletcher32=True
         )
         return sealed_image(file, FORMAT, VERSION, body)
+
+
+def read_head(path: Path, spec_json: str | None = None) -> tuple[np.ndarray, tuple[int, ...]]:
+    """Return digests, (n, 32) uint8, and the shape (n, …) of the features, which are not read."""
+    with open_shard(path, spec_json) as file:
+        return file["digest"][:], file["features"].shape
 
 
 def read_digests(path: Path, spec_json: str | None = None) -> np.ndarray:

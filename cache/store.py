@@ -243,7 +243,7 @@ class FeatureStore:
         def flush(final: bool) -> None:
             nonlocal held, written
             rows = Rows(*(np.concatenate(part) for part in zip(*held, strict=True)))
-            step = max(1, SHARD_BYTES // max(1, rows.features[0].nbytes))
+            step = rows_of_a_full_shard(rows.features)
             start = 0
             while len(rows.digests) - start >= (1 if final else step):
                 part = Rows(*(column[start : start + step] for column in rows))
@@ -425,6 +425,11 @@ class ShardWriter:
 def shard_files(folder: Path) -> list[Path]:
     """Return the shards in a folder, in the order of their names."""
     return sorted(p for p in folder.glob("*.h5") if not p.name.startswith("."))
+
+
+def rows_of_a_full_shard(features: np.ndarray) -> int:
+    """Return how many rows like these, (n, …), a merged shard holds."""
+    return max(1, SHARD_BYTES // max(1, features[:1].nbytes))
 
 
 def _check_same_shape(shard: Path, features: np.ndarray, others: np.ndarray) -> None:
