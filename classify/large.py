@@ -42,7 +42,7 @@ def draw_rows(rows: np.ndarray, groups: np.ndarray, n: int, seed: int = 0) -> np
     Examples
     --------
     >>> draw_rows(np.arange(6), np.array([0, 0, 1, 1, 2, 2]), 4, seed=1).tolist()
-    [0, 1, 4, 5]
+    [0, 1, 2, 3]
     """
     if len(rows) <= n:
         return np.sort(rows)

@@ -43,7 +43,7 @@ def test_json_before_the_subcommand_holds_for_it(project, run_tlx):
 def test_options_of_a_group_hold_for_each_of_its_commands(project, run_tlx):
     arguments = ["cache", "--workspace", "elsewhere", "--json", "prune", "--dry-run"]
     told = json.loads(run_tlx(*arguments, cwd=project).stdout)
-    assert told == {"dry_run": True, "specs": []}
+    assert told == {"dry_run": True, "specs": [], "gathered_bytes": 0}
 
 
 def test_other_options_before_the_subcommand_are_refused(project, run_tlx):
