@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .deploy.export import export_run
     from .embed.embedder import ImageEmbedder
     from .embed.pipeline import embed_images
+    from .embed.remote import storage_options
     from .errors import TlxError
     from .finetune.api import finetune_head
     from .relabel import relabel_images
@@ -50,6 +51,7 @@ _HOME = {
     "load_run": ".classify.runs.best",
     "predict_images": ".classify.predict",
     "relabel_images": ".relabel",
+    "storage_options": ".embed.remote",
     "write_report": ".report.write",
 }
 
@@ -74,6 +76,7 @@ __all__ = [
     "load_run",
     "predict_images",
     "relabel_images",
+    "storage_options",
     "write_report",
 ]
 

@@ -46,6 +46,11 @@ class Workspace:
 
     def __init__(self, root: str | os.PathLike[str] = ".tlx") -> None:
         self.root = Path(root)
+        if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:[/\\]", os.fspath(root)):
+            raise DataError(
+                f"{root} is no folder: a workspace lies on a file system.",
+                "Leave out --workspace, or name a folder; images may lie in object storage.",
+            )
 
     def __fspath__(self) -> str:
         return os.fspath(self.root)
@@ -108,12 +113,22 @@ class Workspace:
         """
         return self.corrections(manifest.name).correct(manifest)
 
-    def find_dataset(self, source: Path, name: str | None = None) -> Known:
-        """Return the name under which `source` is, or will be, known, and what is known of it.
+    def find_dataset(
+        self, source: str | os.PathLike[str], name: str | None = None, root: str | None = None
+    ) -> Known:
+        """Return the name under which a data set is, or will be, known, and what is known of it.
 
         The name is the folder's own; if another data set has taken that, a hash of the path is
         added. A folder that was moved takes its data set along: the old folder is gone, and the
         images are here.
+
+        Parameters
+        ----------
+        source : path
+            Absolute, of a folder, an archive or a CSV file; or a URL.
+        name : str, optional
+        root : str, optional
+            What the paths of the images are relative to; by default `source`.
 
         Raises
         ------
@@ -122,10 +137,12 @@ class Workspace:
         NewerFormatError
             If a newer tlx wrote its manifest.
         """
-        root = str(source.parent if source.is_file() else source)
+        source = os.fspath(source)
+        root = source if root is None else root
         if name is not None:
             check_slug(name, "data set name")
-        plain = name or slug(source.name)  # with its suffix: data/ and data.csv are two data sets
+        # With its suffix: data/ and data.csv are two data sets.
+        plain = name or slug(os.path.basename(source))
         hashed = f"{plain}-{hashlib.sha256(os.fsencode(root)).hexdigest()[:6]}"
         for candidate in (plain, hashed):
             try:
@@ -213,7 +230,7 @@ def whole_path(path: str | os.PathLike[str]) -> Path:
 def _was_moved(manifest: Manifest, root: str) -> bool:
     """Tell whether a data set whose folder is gone lies at `root` now, by some of its images."""
     n = len(manifest)
-    if not n or os.path.exists(manifest.root):
+    if not n or "://" in manifest.root or os.path.exists(manifest.root):
         return False
     some = range(0, n, -(-n // _SAMPLE))
     here = 0

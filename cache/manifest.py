@@ -71,7 +71,7 @@ class Manifest:
     name : str
         Name of the data set in its workspace.
     root : str
-        Absolute path of the folder that `path` is relative to.
+        Absolute path of the folder or archive that `path` is relative to, or a URL.
     class_names : tuple of str
         In the order of the label indices.
     path, split, group, error : list of N str
@@ -157,8 +157,8 @@ class Manifest:
         self.pictures[rows] = pictures
 
     def file(self, index: int) -> str:
-        """Return the path under which image `index` can be opened."""
-        return os.path.join(self.root, self.path[index])
+        """Return the path or URL under which image `index` can be read."""
+        return file_of(self.root, self.path[index])
 
     def adopt(self, previous: Manifest) -> None:
         """Take over what `previous` knows of files whose size and mtime are unchanged.
@@ -190,6 +190,7 @@ class Manifest:
             & previous.hashed[rows]
             & (previous.size[rows] == self.size)
             & (previous.mtime_ns[rows] == self.mtime_ns)
+            & (self.mtime_ns != -1)  # not known
         )
         for name in ("digest", "width", "height"):
             getattr(self, name)[same] = getattr(previous, name)[rows[same]]
@@ -284,6 +285,17 @@ class Manifest:
         for name in (*_NUMBERS, "digest", "pictures"):
             columns[name] = getattr(self, name)[rows]
         return dataclasses.replace(self, **columns)
+
+
+def file_of(root: str, path: str) -> str:
+    """Return what a path of a data set leads to: a CSV file may list URLs.
+
+    Examples
+    --------
+    >>> file_of("photos", "s3://bucket/1.png"), file_of("s3://bucket/a", "1.png")
+    ('s3://bucket/1.png', 's3://bucket/a/1.png')
+    """
+    return path if "://" in path else os.path.join(root, path)
 
 
 _REMEDY = "Move the file away and run tlx embed again: cached features are found by digest."

@@ -14,6 +14,7 @@ from ..arguments import says_nearest_argument
 from ..cache.manifest import Manifest
 from ..cache.spec import FeatureSpec
 from ..embed.engines.engine import Engine
+from ..embed.remote import locate
 from ..errors import DataError, UnknownNameError, WeightsError
 from ..reprs import html_table
 from ..workspace import Workspace
@@ -113,8 +114,8 @@ def evaluate_run(
     run : Run or str
         An id, the folder of a run, or ``"best"``.
     data : str or path
-        Name of a data set of the workspace, or a folder or CSV file. The latter is embedded into
-        the workspace first, as far as its images are new.
+        Name of a data set of the workspace, or a folder, CSV file, archive or URL. The latter is
+        embedded into the workspace first, as far as its images are new.
     split : {"test", "validation", "train", "all"}, optional
         By default ``"test"`` if the data set has one, else ``"all"``.
     workspace : path, default=".tlx"
@@ -234,7 +235,7 @@ def _manifest(
     names = workspace.dataset_names()
     if os.fspath(data) in names:
         return workspace.load_manifest(os.fspath(data))
-    if not os.path.exists(data):
+    if not os.path.exists(data) and locate(data) is None:
         raise UnknownNameError.nearest(
             "data set", os.fspath(data), names, "Or name a folder or CSV file."
         )

@@ -17,6 +17,8 @@ from ..arguments import says_nearest_argument
 from ..cache.store import FeatureStore
 from ..embed.dataset import image_paths
 from ..embed.extract import Outcome, Target, extract_all
+from ..embed.headers import IMAGE_SUFFIXES
+from ..embed.remote import local_path, locate
 from ..errors import DataError
 from ..progress import Progress, silent
 from ..workspace import Workspace, several
@@ -54,7 +56,8 @@ def predict_images(
     run : Run or str
         An id, the folder of a run, or ``"best"``.
     paths : path or iterable of path
-        Images, and folders that are searched for images. ``~`` is the home folder.
+        Images, and folders that are searched for images; URLs and archives as well. ``~`` is the
+        home folder.
     workspace : path, default=".tlx"
     tta : int, optional
         Test-time augmentation: predict by the mean embedding of the plain image and of so many
@@ -256,11 +259,23 @@ def _stack(known: dict[bytes, Judged], C: int) -> np.ndarray:
 def find_images(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[str]:
     """Return the files among `paths`, and the images in and below the folders among them.
 
-    What is not there, and a folder without images, stands for itself.
+    URLs and archives are folders, too, unless they have the suffix of an image. What is not there,
+    and a folder without images, stands for itself.
+
+    Raises
+    ------
+    DataError
+        If a folder cannot be read, or listed where it is.
     """
     files: list[str] = []
     for path in map(os.path.expanduser, several(paths)):
-        inside = image_paths(path) if os.path.isdir(path) else []
+        place = locate(path)
+        if place is None:
+            path = local_path(path)
+            folder = os.path.isdir(path)
+        else:
+            path, folder = place, os.path.splitext(place)[1].lower() not in IMAGE_SUFFIXES
+        inside = image_paths(path) if folder else []
         files += [os.path.join(path, name) for name in inside] or [path]
     return files
 

@@ -58,6 +58,17 @@ RunArgument = Annotated[
         "training images of the data set, the one with the lowest log loss.",
     ),
 ]
+StorageOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--storage-options",
+        metavar="FILE",
+        help='JSON file of what fsspec takes for s3://, gs:// or az://, as {"anon": true}. It is '
+        "not kept: the next command is to be told again. Credentials are better in the "
+        "environment.",
+        callback=lambda context, path: use_storage_options(context, path),
+    ),
+]
 TrustOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -107,6 +118,15 @@ def known_engine(name: str) -> str:
             known = ", ".join(repr(kind) for kind in ("auto", *engine_kinds()))
             raise typer.BadParameter(f"{name!r} is not one of {known}.")
     return name
+
+
+def use_storage_options(context: typer.Context, path: Path | None) -> Path | None:
+    """Read object storage by the options in a file until the command ends."""
+    if path is not None and not context.resilient_parsing:
+        from ..embed.remote import storage_options
+
+        context.with_resource(storage_options(path))
+    return path
 
 
 @contextmanager

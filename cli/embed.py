@@ -15,6 +15,7 @@ from .common import (
     EngineOption,
     JsonOption,
     SeedOption,
+    StorageOption,
     WorkspaceOption,
     emit,
     next_command,
@@ -30,11 +31,11 @@ if TYPE_CHECKING:
 
 def embed(
     data: Annotated[
-        Path,
+        str,
         typer.Argument(
             metavar="DATA",
             help="Folder with one folder a class, or with train/, validation/ and test/ of those, "
-            "or a CSV file with the columns path,label.",
+            "or a CSV file with the columns path,label; or an archive, or a URL: s3://bucket/photos",
         ),
     ],
     backbone: Annotated[
@@ -111,6 +112,7 @@ def embed(
     checkpoint_seconds: Annotated[
         float, typer.Option(min=0.0, help="A killed run loses at most this many seconds of work.")
     ] = 10.0,
+    storage: StorageOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:

@@ -13,6 +13,7 @@ from .common import (
     EngineOption,
     JsonOption,
     RunArgument,
+    StorageOption,
     TrustOption,
     WorkspaceOption,
     emit,
@@ -34,7 +35,8 @@ def evaluate(
         str,
         typer.Argument(
             metavar="DATA",
-            help="Name of a data set, or a folder or CSV file, which is embedded first.",
+            help="Name of a data set, or a folder, CSV file, archive or URL, which is embedded "
+            "first.",
         ),
     ],
     split: Annotated[
@@ -45,6 +47,7 @@ def evaluate(
     ] = None,
     engine: EngineOption = "auto",
     trust: TrustOption = None,
+    storage: StorageOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:

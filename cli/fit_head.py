@@ -326,7 +326,7 @@ def who_was_scored(run: Run) -> list[str]:
 
 def most_confidently_wrong(run: Run, n: int = 5) -> list[list[str]]:
     """Return (path, true class, predicted class, confidence) of the worst errors."""
-    import os
+    from ..cache.manifest import file_of
 
     scored = run.predictions()
     proba, label = scored.probabilities, scored.label
@@ -337,7 +337,7 @@ def most_confidently_wrong(run: Run, n: int = 5) -> list[list[str]]:
     names = run.class_names
     return [
         [
-            short_path(os.path.join(run.info.root, scored.path[i])),
+            short_path(file_of(run.info.root, scored.path[i])),
             names[label[i]],
             names[predicted[i]],
             f"{confidence[i]:.3f}",

@@ -19,6 +19,7 @@ from .common import (
     DEFAULT_WORKSPACE,
     EngineOption,
     JsonOption,
+    StorageOption,
     TrustOption,
     WorkspaceOption,
     emit,
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from ..classify.runs.run import Run
     from ..classify.scoring.calibrate import Rejection
     from ..classify.strangers import Neighbours
-
 
 _REASONS = 5  # that are told apart
 _SHARES = 8  # classes whose shares are told
@@ -54,7 +54,7 @@ def predict(
         list[str],
         typer.Argument(
             metavar="PATH",
-            help="Images, folders of images, or '-' for a list on standard input.",
+            help="Images, folders or archives of them, URLs, or '-' for a list on standard input.",
         ),
     ],
     output: Annotated[
@@ -103,6 +103,7 @@ def predict(
     ] = None,
     engine: EngineOption = "auto",
     trust: TrustOption = None,
+    storage: StorageOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import csv
 import difflib
+import io
 import os
 import re
 import stat
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 
-from ..cache.manifest import Manifest
+from ..cache.manifest import Manifest, file_of
 from ..cache.pictures import unmeasured
 from ..errors import DataError
 from ..workspace import whole_path
+from .archive import local_archive, too_large
 from .images import DECODER_REVISION
-from .tree import FolderTree, Found, Tree
+from .remote import listing, local_path, locate, read_early, stat_all
+from .tree import FolderTree, Found, ListedTree, Tree, is_safe
+from .trouble import FetchError
+from .urls import clean_url, is_url, join_url, parent_of
 
 _SPLIT_NAMES = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -52,6 +58,8 @@ class Scan:
         Images that lie beside the class folders and so have no class.
     notes : list of str
         How the layout was understood where one might expect otherwise.
+    source : str
+        What was looked at: an absolute path, or a URL.
     """
 
     manifest: Manifest
@@ -60,6 +68,7 @@ class Scan:
     empty_classes: list[str] = field(default_factory=list)
     outside: int = 0
     notes: list[str] = field(default_factory=list)
+    source: str = ""
 
 
 def scan(source: str | os.PathLike[str], name: str = "data") -> Scan:
@@ -76,6 +85,9 @@ def scan(source: str | os.PathLike[str], name: str = "data") -> Scan:
       it;
     - images only, without classes: good for embedding and predicting.
 
+    It may lie elsewhere, or in an archive: see `tlx.embed.remote`. There a file is an image by its
+    suffix alone. Lines of a CSV file may be URLs, wherever it lies.
+
     A folder that only wraps others (the one folder at its place, without images of its own) is
     passed through, and told. Where one folder has the name of a split and holds folders, and others
     have not, nothing is guessed: it is refused. Folders that all have the same subfolders are
@@ -87,23 +99,36 @@ def scan(source: str | os.PathLike[str], name: str = "data") -> Scan:
         If `source` does not exist, has no images, could be meant in two ways, or is a CSV that
         cannot be understood or whose files do not exist.
     """
-    root = whole_path(source)
-    # os.path and not Path: before Python 3.14 Path's tests raise where a folder denies access.
-    if os.path.isdir(root):
-        found = _scan_tree(FolderTree(root))
-    elif os.path.isfile(root) and root.suffix.lower() == ".csv":
-        found = _scan_csv(root)
-        root = root.parent
-    elif os.path.exists(root):
-        raise DataError(f"{source} is neither a folder nor a CSV file.", _LAYOUTS)
+    place = locate(source)
+    if place is None:
+        place = str(whole_path(local_path(os.fspath(source))))
+        found, root = _scan_local(place, source)
+    elif is_csv(place):
+        found, root = _scan_csv(place), parent_of(place)
     else:
-        raise DataError(f"{source} does not exist, or may not be seen.", "Check the path.")
+        found, root = _scan_tree(ListedTree(place, listing(place))), place
     files, result = found
     if not files:
         seen = sum(result.ignored.values())
-        raise DataError(f"no images in {source} ({seen} other files were ignored).", _LAYOUTS)
-    result.manifest = _manifest(files, str(root), name)
+        raise DataError(f"no images in {place} ({seen} other files were ignored).", _LAYOUTS)
+    result.manifest, result.source = _manifest(files, root, name), place
     return result
+
+
+def _scan_local(path: str, source: object) -> tuple[tuple[list[Found], Scan], str]:
+    # os.path and not Path: before Python 3.14 Path's tests raise where a folder denies access.
+    if os.path.isdir(path):
+        return _scan_tree(FolderTree(Path(path))), path
+    if os.path.isfile(path) and is_csv(path):
+        return _scan_csv(path), os.path.dirname(path)
+    if os.path.exists(path):
+        raise DataError(f"{source} is neither a folder nor a CSV file.", _LAYOUTS)
+    raise DataError(f"{source} does not exist, or may not be seen.", "Check the path.")
+
+
+def is_csv(place: str) -> bool:
+    """Tell whether a path or URL is meant as a CSV file."""
+    return (place.partition("?")[0] if is_url(place) else place).lower().endswith(".csv")
 
 
 def image_paths(folder: str | os.PathLike[str]) -> list[str]:
@@ -114,7 +139,11 @@ def image_paths(folder: str | os.PathLike[str]) -> list[str]:
     DataError
         If a folder cannot be read.
     """
-    return [found.path for found in FolderTree(whole_path(folder)).walk("", Counter())]
+    place = locate(folder)
+    tree: Tree = FolderTree(whole_path(local_path(os.fspath(folder))))
+    if place is not None:
+        tree = ListedTree(place, listing(place))
+    return [found.path for found in tree.walk("", Counter())]
 
 
 def split_of(name: str) -> str | None:
@@ -238,82 +267,122 @@ def _scan_classes(
     return files
 
 
-def _scan_csv(path: Path) -> tuple[list[Found], Scan]:
-    result = Scan(manifest=_manifest([], str(path.parent), ""), layout="csv")
+def _scan_csv(place: str) -> tuple[list[Found], Scan]:
+    result = Scan(manifest=_manifest([], "", ""), layout="csv")
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
+        with _opened_text(place) as file:
             reader = csv.DictReader(file)
             columns = [name.strip().lower() for name in reader.fieldnames or []]
             reader.fieldnames = columns
             if "path" not in columns:
                 raise DataError(
-                    f"{path} has no column 'path': {', '.join(columns) or 'it is empty'}.",
+                    f"{place} has no column 'path': {', '.join(columns) or 'it is empty'}.",
                     "Its first line must be path,label and optionally split,group.",
                 )
             rows = [(reader.line_num, row) for row in reader]
+    except FetchError as error:
+        raise error.data_error(place) from None
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}.", "Check it.") from error
+        raise DataError(f"{place} cannot be read: {error.strerror}.", "Check it.") from error
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} is not a CSV file in UTF-8: {error}.", _LAYOUTS) from error
+        raise DataError(f"{place} is not a CSV file in UTF-8: {error}.", _LAYOUTS) from error
     if "label" not in columns:
-        result.notes.append(_without_label(path, columns))
+        result.notes.append(_without_label(place, columns))
     files: dict[str, Found] = {}
+    local, root = locate(place) is None, parent_of(place)
     for line, row in rows:
-        found = _csv_row(path, line, row)
+        try:
+            found = _csv_row(root, local, row)
+        except DataError as error:
+            where = f"{place}, line {line}: {error.cause}"
+            raise DataError(where, error.remedy) from None
         if files.setdefault(found.path, found) is not found:
-            raise DataError(f"{path}, line {line}: {found.path!r} is there twice.", "Keep one.")
-    _check_exist(path, list(files.values()))
+            raise DataError(f"{place}, line {line}: {found.path!r} is there twice.", "Keep one.")
+    _look_at(root, list(files.values()))
+    _check_exist(place, root, list(files.values()))
     return list(files.values()), result
 
 
-def _without_label(path: Path, columns: list[str]) -> str:
+def _opened_text(place: str) -> TextIO:
+    if locate(place) is None:
+        return open(place, newline="", encoding="utf-8-sig")
+    return io.StringIO(read_early(place).decode("utf-8-sig"), newline="")
+
+
+def _without_label(place: str, columns: list[str]) -> str:
     """Say that the images of a CSV file have no classes, and which column may have been meant."""
     words = ("class", "classes", "labels", "category", "target", "species", "name", "y")
     meant = [c for c in columns if c in words or difflib.get_close_matches(c, ["label"])]
     hint = f"; is {meant[0]!r} meant? Then call it 'label'" if meant else ""
-    return f"{path.name} has no column 'label': its images have no classes{hint}"
+    return f"{os.path.basename(place)} has no column 'label': its images have no classes{hint}"
 
 
-def _check_exist(path: Path, files: list[Found]) -> None:
+def _check_exist(place: str, root: str, files: list[Found]) -> None:
     """Raise if not one of the files of a CSV file exists."""
     gone = [found for found in files if found.error]
     if not files or len(gone) < len(files):
         return
-    some = "; ".join(f"{os.path.join(path.parent, f.path)} ({f.error})" for f in gone[:3])
+    some = "; ".join(f"{file_of(root, f.path)} ({f.error})" for f in gone[:3])
     raise DataError(
-        f"none of the {len(files)} files that {path} lists can be opened: {some}.",
-        f"Its paths must be absolute, or relative to the folder that it lies in: {path.parent}",
+        f"none of the {len(files)} files that {place} lists can be opened: {some}.",
+        f"Its paths must be absolute, or relative to the folder that it lies in: {root}",
     )
 
 
-def _csv_row(csv_path: Path, line: int, row: dict[str, str | None]) -> Found:
+def _csv_row(root: str, local: bool, row: dict[str, str | None]) -> Found:
+    """Return what a line of a CSV file in `root` tells, not looked at yet."""
     text = {key: (value or "").strip() for key, value in row.items() if isinstance(key, str)}
     if not text["path"]:
-        raise DataError(f"{csv_path}, line {line}: the path is empty.", "Fill it in.")
+        raise DataError("the path is empty.", "Fill it in.")
     split = text.get("split", "")
     if split and not split_of(split):
         raise DataError(
-            f"{csv_path}, line {line}: unknown split {split!r}.",
-            "Use train, validation or test, or leave it empty.",
+            f"unknown split {split!r}.", "Use train, validation or test, or leave it empty."
         )
-    found = Found(
-        os.path.normpath(text["path"]),
+    path = text["path"]
+    if local:
+        path = local_path(path)
+        path = clean_url(path) if is_url(path) else os.path.normpath(path)
+    elif is_url(root) or is_url(path):
+        path = join_url(root, path).removeprefix(f"{root}/")
+    elif not is_safe(path):
+        raise DataError(f"{path!r} leads out of the archive.", "Name what is in it, or a URL.")
+    return Found(
+        path,
         label=text.get("label") or None,
         split=split_of(split) or "",
         group=text.get("group", ""),
     )
-    try:
-        status = os.stat(csv_path.parent / found.path)
-    except OSError as error:
-        found.error = (error.strerror or str(error)).lower()
-        return found
-    except ValueError:  # a NUL character
-        found.error = "not a file name"
-        return found
-    if not stat.S_ISREG(status.st_mode):
-        found.error = "not a regular file"
-    found.size, found.mtime_ns = status.st_size, status.st_mtime_ns
-    return found
+
+
+def _look_at(root: str, files: list[Found]) -> None:
+    """Note size and time of the files of a CSV file, or why they cannot be read."""
+    elsewhere = []
+    for found in files:
+        place = file_of(root, found.path)
+        if is_url(place):
+            elsewhere.append((found, place))
+            continue
+        try:
+            status = os.stat(place)
+        except NotADirectoryError as error:
+            if local_archive(place):
+                elsewhere.append((found, place))
+            else:
+                found.error = (error.strerror or str(error)).lower()
+            continue
+        except OSError as error:
+            found.error = (error.strerror or str(error)).lower()
+            continue
+        except ValueError:  # a NUL character
+            found.error = "not a file name"
+            continue
+        if not stat.S_ISREG(status.st_mode):
+            found.error = "not a regular file"
+        found.size, found.mtime_ns = status.st_size, status.st_mtime_ns
+    for (found, _), told in zip(elsewhere, stat_all([p for _, p in elsewhere]), strict=True):
+        found.size, found.mtime_ns, found.error = told
+        found.error = found.error or too_large(found.size)
 
 
 def _manifest(files: list[Found], root: str, name: str) -> Manifest:

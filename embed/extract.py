@@ -18,14 +18,18 @@ from ..cache.files import open_binary
 from ..cache.identity import digest_of
 from ..cache.spec import FeatureSpec
 from ..errors import ImageError, TlxError
+from .archive import local_archive
 from .engines.engine import Engine
+from .fetch import Fetched, fetch_ahead
 from .headers import MAX_BYTES
 from .images import Framing, decode_images
+from .remote import read
 from .threads import thread_count
 from .views import view_of
 
 BATCH = 8
 NOT_FINITE = "its features are not finite"
+LISTED = -2  # in the place of a time: what was listed before it was read holds
 _LOOKAHEAD = 4 * BATCH  # images decoded ahead of the engine, and
 _LOOKAHEAD_BYTES = 256 * 2**20  # bytes of them: both bound the memory
 
@@ -41,7 +45,8 @@ class Outcome:
     digest : bytes or None
         SHA-256 of the bytes that were read; None if they could not be.
     size, mtime_ns : int
-        As the file system said when the bytes were read; mtime -1 if they changed meanwhile.
+        As the file system said when the bytes were read; mtime -1 if they changed meanwhile, and
+        `LISTED` of what is no file here.
     width, height : int
         Pixels; 0 if it was not decoded.
     picture : void or None
@@ -120,7 +125,7 @@ def extract_all(
     Parameters
     ----------
     files : iterable of N str or bytes
-        Paths, or what image files hold. It is read as far ahead as images are decoded.
+        Paths, URLs, or what image files hold. It is read as far ahead as images are decoded.
     targets : sequence of Target
         One or more.
     measured : collection of bytes, optional
@@ -224,7 +229,7 @@ def _decode_ahead(
     pending: deque[Future[_Decoded]] = deque()
     executor = ThreadPoolExecutor(threads, thread_name_prefix="tlx-decode")
     try:
-        for index, file in enumerate(files):
+        for index, file in fetch_ahead(files):
             pending.append(executor.submit(_prepare, index, file, targets, claims))
             if len(pending) >= ahead:
                 yield pending.popleft().result()
@@ -234,7 +239,9 @@ def _decode_ahead(
         executor.shutdown(wait=True, cancel_futures=True)
 
 
-def _prepare(index: int, file: str | bytes, targets: Sequence[Target], claims: _Claims) -> _Decoded:
+def _prepare(
+    index: int, file: str | bytes | Fetched, targets: Sequence[Target], claims: _Claims
+) -> _Decoded:
     """Read, hash and decode one file."""
     outcome = Outcome(index, features=[None] * len(targets))
     decoded = _Decoded(outcome)
@@ -257,6 +264,9 @@ def _prepare(index: int, file: str | bytes, targets: Sequence[Target], claims: _
         outcome.error, outcome.fault = "not enough memory to decode it", True
     except OSError as error:
         outcome.error, outcome.fault = (error.strerror or str(error)).lower(), True
+    finally:
+        if isinstance(file, Fetched):
+            file.release()
     return decoded
 
 
@@ -265,11 +275,21 @@ def framing_of(spec: FeatureSpec, digest: bytes) -> Framing:
     return Framing(spec.image_size, spec.fit, spec.interpolation, view=view_of(digest, spec.view))
 
 
-def _read(file: str | bytes) -> tuple[bytes, int, int]:
+def _read(file: str | bytes | Fetched) -> tuple[bytes, int, int]:
     """Return a file's bytes with its size and mtime; mtime -1 if that may not tell a change."""
     if isinstance(file, bytes):
         return file, len(file), -1
-    with open_binary(file) as stream:
+    if isinstance(file, Fetched):
+        data = file.data()
+        return data, len(data), LISTED
+    try:
+        opened = open_binary(file)
+    except (NotADirectoryError, FileNotFoundError):
+        if not local_archive(file):
+            raise
+        data = read(file)
+        return data, len(data), LISTED
+    with opened as stream:
         before = os.fstat(stream.fileno())
         if not stat.S_ISREG(before.st_mode):
             raise ImageError("not a regular file")

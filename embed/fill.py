@@ -16,12 +16,12 @@ import numpy as np
 from ..cache.manifest import Manifest
 from ..cache.spec import FeatureSpec
 from ..cache.store import SEAL_SECONDS, FeatureStore
-from ..workspace import Workspace, whole_path
+from ..workspace import Workspace
 from .backbones.family import Backbone
 from .dataset import Scan, scan
 from .engines.engine import Engine
 from .engines.registry import load_engine
-from .extract import NOT_FINITE, Outcome, Target, extract_all
+from .extract import LISTED, NOT_FINITE, Outcome, Target, extract_all
 from .part import Part, known_parts
 
 Progress = Callable[[int, int], None]
@@ -77,9 +77,8 @@ def look(
     part : Part, optional
         Look at the images of this part alone.
     """
-    path = whole_path(source)
-    found = scan(path, "data")
-    known = workspace.find_dataset(path, name)
+    found = scan(source, "data")
+    known = workspace.find_dataset(found.source, name, found.manifest.root)
     images, previous = len(found.manifest), known.manifest
     if part is not None:
         found.manifest = found.manifest.subset(part.rows(found.manifest))
@@ -277,7 +276,11 @@ def _note(manifest: Manifest, row: int, outcome: Outcome) -> None:
         return
     manifest.error[row] = "" if outcome.fault else outcome.error
     manifest.digest[row] = np.frombuffer(outcome.digest, np.uint8)
-    manifest.size[row], manifest.mtime_ns[row] = outcome.size, outcome.mtime_ns
+    if outcome.mtime_ns != LISTED:
+        manifest.mtime_ns[row] = outcome.mtime_ns
+    elif outcome.size != manifest.size[row]:  # changed since it was listed
+        manifest.mtime_ns[row] = -1
+    manifest.size[row] = outcome.size
     if outcome.width:
         manifest.width[row], manifest.height[row] = outcome.width, outcome.height
     if outcome.picture is not None:

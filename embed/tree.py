@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ..errors import DataError
+from .archive import too_large
 from .headers import IMAGE_SUFFIXES, looks_like_image
 
 _DEEPEST = 64  # folders in folders, of names from elsewhere
@@ -164,7 +165,8 @@ class ListedTree:
             elif suffix not in IMAGE_SUFFIXES:
                 ignored[suffix or "no suffix"] += 1
             else:
-                files.append(Found(f"{below}/{name}" if below else name, size, stamp))
+                path = f"{below}/{name}" if below else name
+                files.append(Found(path, size, stamp, error=too_large(size)))
         return files, self.folders(below)
 
     def folders(self, below: str) -> list[str]:

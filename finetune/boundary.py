@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -11,6 +10,7 @@ from typing import Final
 
 import numpy as np
 
+from ..cache.manifest import file_of
 from ..cache.rows import RowReader
 from ..cache.spec import FeatureSpec
 from ..cache.store import FeatureStore
@@ -131,7 +131,7 @@ class Boundary:
         if not len(rows):
             return
         started = time.perf_counter()
-        files = [os.path.join(self._table.root, self._table.paths[row]) for row in rows]
+        files = [file_of(self._table.root, self._table.paths[row]) for row in rows]
         first = 0.0
         with self._store.writer() as writer:
             outcomes = extract(files, self.spec, self._open_engine)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from ..cache.manifest import file_of
 from ..cache.spec import FeatureSpec
 from ..classify.scoring.crossval import evaluate_head
 from ..classify.scoring.intervals import Z
@@ -139,7 +139,7 @@ def _pooled_features(
     """Return the activations at each cut, averaged over positions: one (n, D) array a cut."""
     engine = _MultiTap(model, cuts, spec)
     flat = dataclasses.replace(spec, pooling="avg", dtype="float32")
-    files = [os.path.join(table.root, table.paths[row]) for row in rows]
+    files = [file_of(table.root, table.paths[row]) for row in rows]
     out = np.empty((len(rows), sum(engine.widths)), np.float32)
     copies: dict[bytes, int] = {}
     for done, outcome in enumerate(extract(files, flat, lambda: engine), 1):

