@@ -135,7 +135,7 @@ def _raise(error: Exception) -> NoReturn:
     reason = getattr(error, "reason", error)
     if isinstance(reason, TimeoutError):
         raise FetchError("it takes too long", again=True) from None
-    if isinstance(error, ValueError):
+    if isinstance(error, ValueError | http.client.InvalidURL):
         raise FetchError("not a URL that can be fetched") from None
     if isinstance(reason, http.client.HTTPException | ConnectionResetError):
         raise FetchError("the connection broke", again=True) from None
