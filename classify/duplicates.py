@@ -179,7 +179,8 @@ def count_near(
         to search them unasked.
     """
     its, table = scored
-    looked = _look(workspace, _source(table), [its, manifest], limit=_UNASKED)
+    both = [its] if manifest is its else [its, manifest]
+    looked = _look(workspace, _source(table), both, limit=_UNASKED)
     if looked is None:
         return None
     known, pairs = looked

@@ -175,7 +175,7 @@ def evaluate_run(
         metrics_unseen={} if seen.all() else _metrics(y[~seen], proba[~seen], table.groups[~seen]),
         shift=shift,
         shifted_loss=shifted_loss,
-        near_duplicates=_near_duplicates(workspace, run, manifest, table, seen),
+        near_duplicates=_near_duplicates(workspace, run, os.fspath(data), manifest, table, seen),
         uses=count_use(workspace, run, table.digest, table.class_names, manifest.name)
         if for_testing
         else None,
@@ -183,12 +183,17 @@ def evaluate_run(
 
 
 def _near_duplicates(
-    workspace: Workspace, run: Run, manifest: Manifest, table: Features, seen: np.ndarray
+    workspace: Workspace,
+    run: Run,
+    known: str,
+    manifest: Manifest,
+    table: Features,
+    seen: np.ndarray,
 ) -> int | None:
     """Return how many images that were not learned from are nearly the same as one that was."""
     learned = run.predictions().trained_on
     try:
-        its = workspace.load_manifest(run.info.dataset)
+        its = manifest if known == run.info.dataset else workspace.load_manifest(run.info.dataset)
     except (DataError, UnknownNameError):
         return None
     return count_near(workspace, (manifest, table), np.flatnonzero(~seen), its, learned)
