@@ -234,5 +234,5 @@ def test_near_duplicates_in_another_data_set_are_counted(
     add_dataset("d", X[:40], y[:40], thumbs=thumbs[:40])
     run = fit_head("lda", dataset="d", workspace=place.root)
     assert evaluate_run(run, "other", workspace=place.root).near_duplicates == 5
-    monkeypatch.setattr("tlx.classify.duplicates.gather_features", None)  # what is kept will do
+    monkeypatch.setattr("tlx.classify.duplicates.find_near_pairs", None)  # what is kept will do
     assert evaluate_run(run, "other", workspace=place.root).near_duplicates == 5
