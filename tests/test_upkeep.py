@@ -9,6 +9,7 @@ from tlx.cache.identity import fingerprint_of
 from tlx.cache.manifest import Manifest
 from tlx.cache.shard import read_digests
 from tlx.cache.spec import FeatureSpec
+from tlx.cache.store import FeatureStore
 from tlx.classify.fit import fit_head
 from tlx.errors import DataError, FormatError, UnknownNameError
 from tlx.relabel import relabel_images
@@ -266,6 +267,20 @@ class TestMerge:
         merged = merge_workspace(place, other)
         assert "another shape" in merged.problems[0]
         assert holds(store, range(5))
+
+    def test_what_is_there_is_listed_as_often_for_many_shards_as_for_few(
+        self, place, other, monkeypatch
+    ):
+        listed = []
+        shards = FeatureStore.shards
+        monkeypatch.setattr(FeatureStore, "shards", lambda s: listed.append(s) or shards(s))
+        store_in(other.cache, range(3))
+        merge_workspace(place, other)
+        few = len(listed)
+        store_in(other.cache, *(range(n, n + 2) for n in range(3, 23, 2)))
+        listed.clear()
+        merge_workspace(place, other)
+        assert len(listed) <= few + 30  # a folder that changed just now is listed more often
 
     def test_a_data_set_of_the_same_name_and_folder_is_left_as_it_is(self, place, other):
         save(place, range(5))

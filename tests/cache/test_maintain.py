@@ -6,6 +6,7 @@ import os
 from cache_helpers import DIM, OTHER_SPEC, SPEC, arrays, digests, holds, store_of
 
 from tlx.cache import store as store_module
+from tlx.cache.hdf5 import open_checked
 from tlx.cache.identity import fingerprint_of
 from tlx.cache.maintain import compact, look, prune, stores_in, verify
 from tlx.cache.shard import read_digests
@@ -185,3 +186,17 @@ class TestPrune:
         store = store_of(tmp_path, range(10))
         prune(store, set())
         assert not store.folder.exists()
+
+
+def test_each_shard_is_opened_once(tmp_path, monkeypatch):
+    store = store_of(tmp_path, range(5), range(5, 10), range(10, 15))
+    opened = []
+    monkeypatch.setattr(
+        "tlx.cache.shard.open_checked",
+        lambda path, *arguments: opened.append(path) or open_checked(path, *arguments),
+    )
+    assert look(store).images == 15
+    assert sorted(opened) == store.shards()
+    opened.clear()
+    assert verify(store).images == 15
+    assert sorted(opened) == store.shards()
