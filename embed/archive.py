@@ -155,6 +155,7 @@ class _Tar:
         self._stream = stream
         weakref.finalize(self, stream.close)
         self._places: dict[str, tuple[int, int]] = {}  # where a file starts, and its size
+        members: Any
         with tarfile.open(fileobj=stream, mode="r:") as members:
             for member in members:
                 if member.isreg() and not member.issparse():

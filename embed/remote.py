@@ -321,7 +321,7 @@ def _list(url: str) -> list[Listed]:
         try:
             _call(files.info, url)  # says so if there is no such bucket
         except FetchError as error:
-            if error.status != 404 or "bucket" in error.strerror:
+            if error.status != 404 or "bucket" in str(error.strerror):
                 raise
             raise FetchError("nothing lies there", remedy="Check the name of the folder.") from None
     listed = []
@@ -367,4 +367,5 @@ def _range(files: Any, url: str, most: int) -> bytes:
         seconds = web.SECONDS * max(1, most / web.FIRST)
         return await asyncio.wait_for(files._cat_file(url, start=0, end=most), seconds)
 
-    return sync(files.loop, within)
+    data: Any = sync(files.loop, within)
+    return data

@@ -57,7 +57,7 @@ class FetchError(OSError):
 
     def _remedy(self, url: str) -> str:
         extra = OBJECT_STORES.get(scheme_of(url), ("", ""))[1]
-        if "credentials" in self.strerror:
+        if "credentials" in str(self.strerror):
             return _OF_CREDENTIALS.get(extra, "Check them.")
         if self.strerror == "access is denied":
             return "Ask for the right to list and read it, or use other credentials."
