@@ -129,7 +129,7 @@ class Manifest:
     @property
     def hashed(self) -> np.ndarray:
         """Which images have a digest, shape (N,) bool."""
-        return np.ascontiguousarray(self.digest).view(np.uint64).any(axis=1)
+        return np.asarray(np.ascontiguousarray(self.digest).view(np.uint64).any(axis=1))
 
     @property
     def usable(self) -> np.ndarray:
@@ -211,7 +211,7 @@ class Manifest:
         digests = other.digest_bytes()
         known = {digests[row]: row for row in there}
         digests = self.digest_bytes()
-        for row in lacking:
+        for row in lacking.tolist():
             if (found := known.get(digests[row])) is not None:
                 self.measure(row, other.pictures[found])
                 self.width[row] = max(self.width[row], other.width[found])  # 0 is not known

@@ -61,7 +61,7 @@ class Rows(NamedTuple):
 def row_crcs(digests: np.ndarray, features: np.ndarray) -> np.ndarray:
     """Return the CRC-32 of each row's digest followed by its feature bytes, shape (n,) uint32."""
     step = features[:1].nbytes
-    rows = memoryview(np.ascontiguousarray(features).reshape(-1).view(np.uint8))
+    rows = np.ascontiguousarray(features).reshape(-1).view(np.uint8).data
     starts = range(0, len(features) * step, step or 1)
     return np.array(
         [
