@@ -14,7 +14,6 @@ from ..arguments import says_nearest_argument
 from ..cache.manifest import Manifest
 from ..cache.spec import FeatureSpec
 from ..embed.engines.engine import Engine
-from ..embed.remote import locate
 from ..errors import DataError, UnknownNameError, WeightsError
 from ..reprs import html_table
 from ..workspace import Workspace
@@ -240,6 +239,8 @@ def _manifest(
     names = workspace.dataset_names()
     if os.fspath(data) in names:
         return workspace.load_manifest(os.fspath(data))
+    from ..embed.remote import locate
+
     if not os.path.exists(data) and locate(data) is None:
         raise UnknownNameError.nearest(
             "data set", os.fspath(data), names, "Or name a folder or CSV file."
