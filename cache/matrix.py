@@ -50,7 +50,7 @@ def write_matrix(path: Path, key: str, blocks: Iterable[np.ndarray], size: int =
         for block in blocks:
             data = np.ascontiguousarray(block, _TYPE)
             rows, columns = rows + len(data), data.shape[1]
-            raw = memoryview(data.reshape(-1)).cast("B")
+            raw = data.reshape(-1).view(np.uint8).data
             crc = zlib.crc32(raw, crc)
             file.write(raw)
         told = {

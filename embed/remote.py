@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
+from ..arguments import says_nearest_argument
 from ..errors import DataError, MissingExtraError, TlxError
 from ..workspace import whole_path
 from . import web
@@ -48,6 +49,7 @@ _given: list[Options] = [None]  # the innermost last
 _LARGE, _OPENING = threading.Lock(), threading.Lock()
 
 
+@says_nearest_argument
 @contextlib.contextmanager
 def storage_options(options: Options) -> Iterator[None]:
     """Read object storage by these options of fsspec within a ``with`` statement.

@@ -29,14 +29,17 @@ def _ridge(part: Part, alphas: Sequence[float]) -> Iterator[tuple[np.ndarray, np
     It minimises sum_i w_i (t_i - f_i)^2 + alpha |W|^2, the bias free, as
     `sklearn.linear_model.RidgeClassifier`. Probabilities are softmax(a f), for two classes the
     sigmoid of a f, with the factor a of `tlx.classify.heads.inner.fit_scale` on the values that
-    each row
-    would get without its group. With residuals r = t - f and the hat matrix H, f = H t, these are
-    t_S - (I - H_SS)^-1 r_S for the rows S of a group, so they cost no further fit. (The scaling of
-    the features is not redone without them.) Groups of more than 1,000 rows are not left out.
+    each row would get without its group. With residuals r = t - f and the hat matrix H, f = H t,
+    these are t_S - (I - H_SS)^-1 r_S for the rows S of a group, so they cost no further fit. (The
+    scaling of the features is not redone without them.) Groups of more than 1,000 rows are not left
+    out.
     """
     columns = [1] if part.C == 2 else list(range(part.C))
-    of = _of_rows if isinstance(part, ScaledRows) else _of_sums
-    found = of(part, np.where(part.y[:, None] == columns, 1.0, -1.0), columns)
+    target = np.where(part.y[:, None] == columns, 1.0, -1.0)
+    if isinstance(part, ScaledRows):
+        found = _of_rows(part, target)
+    else:
+        found = _of_sums(part, target, columns)
     squares = np.square(found.basis)
     blocks = group_blocks(part.groups)
     for alpha in alphas:
@@ -68,7 +71,7 @@ class _LeastSquares:
     A: np.ndarray | None  # (n, D), if there are fewer rows than features
 
 
-def _of_rows(part: ScaledRows, target: np.ndarray, columns: list[int]) -> _LeastSquares:
+def _of_rows(part: ScaledRows, target: np.ndarray) -> _LeastSquares:
     total = part.weight.sum()
     centre, level = part.weight @ part.Z / total, part.weight @ target / total
     root = np.sqrt(part.weight)

@@ -35,7 +35,9 @@ class DaskWorkers:
         self._place = place
         logging.getLogger("distributed").setLevel(logging.CRITICAL)  # lost workers are no news here
         try:
-            self._client = Client(f"tcp://{place}", timeout=CONNECT_SECONDS, set_as_default=False)
+            self._client: Any = Client(
+                f"tcp://{place}", timeout=CONNECT_SECONDS, set_as_default=False
+            )
         except (OSError, TimeoutError) as error:
             raise TlxError(
                 f"no Dask scheduler answers at {place} within {CONNECT_SECONDS:.0f} s.",
@@ -184,7 +186,8 @@ def _answer(key: str, item: Any, cores: int) -> Answer:
 def _fetched(key: str) -> tuple[Work, Any]:
     from distributed import get_client
 
-    return pickle.loads(get_client().get_metadata([key]))
+    client: Any = get_client()
+    return pickle.loads(client.get_metadata([key]))
 
 
 def _check(rest: str) -> str:

@@ -11,7 +11,7 @@ import time
 import warnings
 from contextlib import suppress
 from importlib.util import find_spec
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from ...errors import DataError, MissingExtraError, TlxError
 from .pool import CONNECT_SECONDS, Answer, ClusterKind, Ended, Work, answer
@@ -41,20 +41,20 @@ class RayWorkers:
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # it would report to a server abroad
         import ray
 
-        self._ray = ray
+        self._ray = cast(Any, ray)  # typed where it is installed alone
         quiet = {"log_to_driver": False, "logging_level": "ERROR"}
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # what fails is told below
                 if place:
-                    ray.init(f"ray://{place}", **quiet)
+                    self._ray.init(f"ray://{place}", **quiet)
                 else:
-                    ray.init("local", include_dashboard=False, **quiet)
+                    self._ray.init("local", include_dashboard=False, **quiet)
         except (ConnectionError, TimeoutError, RuntimeError) as error:
             if not place:
                 raise TlxError(f"Ray does not start: {error}", "Try processes:N.") from error
             raise _unreachable(place) from error
-        self._work = ray.remote(num_cpus=1, max_retries=0)(_answer)
+        self._work = self._ray.remote(num_cpus=1, max_retries=0)(_answer)
         self._key = secrets.token_hex(8)
         self._shared: Any = None
         self._at: set[Any] = set()
@@ -129,7 +129,7 @@ def _fetched(key: str, reference: Any) -> tuple[Work, Any]:
 
     if key not in _HELD:
         _HELD.clear()
-        _HELD[key] = pickle.loads(ray.get(reference))
+        _HELD[key] = pickle.loads(cast(Any, ray).get(reference))
     return _HELD[key]
 
 
