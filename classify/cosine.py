@@ -14,13 +14,17 @@ References
    similarity-search methods in high-dimensional spaces, VLDB: filter by a bound, then refine.
 .. [2] N. Halko, P.-G. Martinsson, J. A. Tropp (2011), Finding structure with randomness, SIAM
    Review 53.
+.. [3] J. Sivic, A. Zisserman (2003), Video Google: a text retrieval approach to object matching in
+   videos, ICCV.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
+
+from .large import blocks_of
 
 _SHARE = 8  # one direction for as many features
 _FEW = 3000  # rows are compared in full before directions are found
@@ -31,6 +35,11 @@ _BLOCK = 512  # rows of a block of products
 _ROUNDING = 1e-4  # of products of float32
 _DENSE = 0.03  # of pairs; so many of them are faster to multiply in full than one by one
 _PAIRS = 4096  # compared in full at once
+MANY = 50_000  # rows beyond which those alone are compared that lie in the same cells
+_CELL = 500  # rows of a cell, on average
+_PROBED = 3  # cells in which what is close to a row is looked for
+_WINDOW = 4096  # rows of one cell that a block is compared with, on either side
+_DIRECTIONS = 128  # that stand for the features of so many rows
 
 
 def unit_rows(X: np.ndarray) -> np.ndarray:
@@ -55,7 +64,8 @@ def close_pairs(Z: np.ndarray, least: float, most: int) -> tuple[np.ndarray, np.
     Returns
     -------
     first, second : ndarray of shape (P,), int64
-        The first of a pair is the smaller row; sorted.
+        The first of a pair is the smaller row; sorted. Of more than 50,000 rows those alone of
+        which one lies in a cell near the other.
 
     Examples
     --------
@@ -65,7 +75,7 @@ def close_pairs(Z: np.ndarray, least: float, most: int) -> tuple[np.ndarray, np.
     """
     n = len(Z)
     key, cosine = np.zeros(0, np.int64), np.zeros(0, np.float32)
-    for pairs, found in _blocks(Z, least):
+    for pairs, found in _cells(Z, least) if n > MANY else _blocks(Z, least):
         key, cosine = np.concatenate([key, pairs]), np.concatenate([cosine, found])
         if len(key) > 4 * most * n:
             key, cosine = _closest(key, cosine, n, most)
@@ -84,6 +94,88 @@ def _closest(
     rows = np.minimum(n - block[order] * _BLOCK, _BLOCK)
     kept = order[rank < most * rows]
     return key[kept], cosine[kept]
+
+
+def _cells(Z: np.ndarray, least: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield pairs of which one row is at home in a cell near the other; each pair once."""
+    n = len(Z)
+    near = _nearest_cells(Z)
+    home = near[:, 0].astype(np.int64)
+    by_home = np.argsort(home, kind="stable")
+    visits, cell = np.divmod(np.argsort(near[:, 1:].ravel(), kind="stable"), near.shape[1] - 1)
+    visited = near[visits, cell + 1]
+    K = int(near.max()) + 1  # cells that have a row
+    homes, guests = (np.searchsorted(x, np.arange(K + 1)) for x in (home[by_home], visited))
+    waiting: list[tuple[np.ndarray, np.ndarray]] = []
+    for c in range(K):
+        members, others = by_home[homes[c] : homes[c + 1]], visits[guests[c] : guests[c + 1]]
+        for k in range(0, len(members), _BLOCK):
+            here = members[k : k + _BLOCK]
+            for there in (members[k : k + _BLOCK + _WINDOW], others[: 2 * _WINDOW]):
+                cosine = Z[here] @ Z[there].T
+                i, j = np.nonzero(cosine > least)
+                a, b = here[i], there[j]
+                # Two that are each other's guests are met twice: at the smaller one's home.
+                mutual = (near[a, 1:] == home[b, None]).any(axis=1)
+                once = np.where((home[a] == home[b]) | mutual, a < b, True)
+                a, b = a[once], b[once]
+                key = np.minimum(a, b) * n + np.maximum(a, b)
+                waiting.append((key, cosine[i[once], j[once]]))
+        if waiting and (sum(len(key) for key, _ in waiting) > n or c == K - 1):
+            keys, cosines = zip(*waiting, strict=True)
+            yield np.concatenate(keys), np.concatenate(cosines)
+            waiting = []
+
+
+def _nearest_cells(Z: np.ndarray) -> np.ndarray:
+    """Return the nearest centres of each row, the nearest first, (N, 3) int32."""
+    n = len(Z)
+    centres = np.random.default_rng(0).choice(n, max(n // _CELL, _PROBED), replace=False)
+    others = np.ascontiguousarray(Z[np.sort(centres)].T)
+    near = np.empty((n, _PROBED), np.int32)
+    for k in range(0, n, _BLOCK):
+        likeness = Z[k : k + _BLOCK] @ others
+        rows = np.arange(len(likeness))
+        for rank in range(_PROBED):
+            near[k : k + _BLOCK, rank] = best = likeness.argmax(axis=1)
+            likeness[rows, best] = -np.inf
+    return near
+
+
+def main_directions(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the rows of parts (N, D), centred, along 128 directions in which they vary most.
+
+    Parts are read in blocks, and may be mapped from files. Of fewer features there are as many.
+    """
+    D, n = parts[0].shape[1], sum(map(len, parts))
+    rng = np.random.default_rng(0)
+    sample = np.concatenate(
+        [
+            X[np.sort(rng.choice(len(X), min(len(X), -(-_SAMPLE * len(X) // n)), replace=False))]
+            for X in parts
+        ]
+    )
+    mean = sample.mean(axis=0)
+    Q = directions(unit_rows(sample - mean))
+    out = np.empty((n, Q.shape[1]), np.float32)
+    start = 0
+    for X in parts:
+        for rows in blocks_of(len(X), D):
+            out[start + rows.start : start + rows.stop] = (X[rows] - mean) @ Q
+        start += len(X)
+    return out
+
+
+def directions(sample: np.ndarray) -> np.ndarray:
+    """Return orthonormal directions (D, 128) along which most of a sample (S, D) lies."""
+    return _directions(sample, min(_DIRECTIONS, sample.shape[1]), np.random.default_rng(0))
+
+
+def _directions(sample: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
+    Q = rng.standard_normal((sample.shape[1], k), dtype=np.float32)
+    for _ in range(_STEPS):
+        Q = np.linalg.qr(sample.T @ (sample @ Q))[0]
+    return Q
 
 
 def _blocks(Z: np.ndarray, least: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -118,9 +210,7 @@ def _bounds(Z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return np.arange(n), Z
     rng = np.random.default_rng(0)
     sample = Z[np.sort(rng.choice(n, min(n, _SAMPLE), replace=False))]
-    Q = rng.standard_normal((D, D // _SHARE + 1), dtype=np.float32)
-    for _ in range(_STEPS):
-        Q = np.linalg.qr(sample.T @ (sample @ Q))[0]
+    Q = _directions(sample, D // _SHARE + 1, rng)
     along = Z @ Q
     rest = np.einsum("nd,nd->n", Z, Z) - np.einsum("nd,nd->n", along, along)
     bound = np.column_stack([along, np.sqrt(np.maximum(rest, 0))])

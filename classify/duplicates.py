@@ -22,6 +22,8 @@ from ..cache.identity import canonical_json
 from ..cache.manifest import Manifest
 from ..errors import FormatError, StorageError, UnknownNameError
 from ..workspace import Workspace
+from . import cosine
+from .cosine import main_directions
 from .gather import gather
 from .near import METHOD, NearPairs, find_near_pairs
 from .sources import Source, name_of, plain
@@ -227,7 +229,8 @@ def _look(
             gather(workspace, manifest.subset(some), [source])
             for manifest, some in zip(manifests, rows, strict=True)
         ]
-        pairs = find_near_pairs(np.concatenate(X)[first], thumbs, measured)
+        vectors = main_directions(X) if len(known) > cosine.MANY else np.concatenate(X)
+        pairs = find_near_pairs(vectors[first], thumbs, measured)
         with contextlib.suppress(StorageError):  # then it is found again the next time
             _write(path, pairs)
     return known, pairs

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from . import cosine
 from .cosine import close_pairs, unit_rows
 
 METHOD = 2  # raise it when other pairs may come out: those kept of before are looked for anew
@@ -27,8 +28,10 @@ _SPREADS_ALONE, _LEAST_ALONE = 8.0, 0.9  # of embeddings, where no pictures conf
 _CANDIDATE_SPREADS = 2.0  # of embeddings, or of pictures: what is looked at closely
 _LIKELY_SPREADS = 1.0  # without a crop: what agrees less is not looked at under all crops
 _MOST = 16  # candidates an image, on average
+_MOST_OF_MANY = 4  # so many where there are more than `tlx.classify.cosine.MANY` images
 _BLOCK = 512  # rows of a block of products
 _PAIRS = 1024  # pictures compared at once
+_AT_ONCE = 2**16  # pairs whose pictures are held at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +79,9 @@ def find_near_pairs(
 
     Notes
     -----
+    Of more than 50,000 images those alone are looked at that lie in the same cells, by their
+    embeddings or along the main directions of their pictures: see `tlx.classify.cosine`.
+
     Correlations r are taken as Fisher's z = atanh(r), whose spread does not depend on r. Distinct
     images: each of a sample with its 20th neighbour, by embeddings and by pictures. Median and
     median absolute deviation of their z say from where on a pair is looked at, and from where on it
@@ -93,28 +99,37 @@ def find_near_pairs(
     [(3, 7)]
     """
     n = len(X)
+    many = n > cosine.MANY
+    most = _MOST_OF_MANY if many else _MOST
     if n < 3:
         nothing = np.zeros(0, np.int64)
         return NearPairs(nothing, nothing, np.zeros(0, np.float32), bool(measured.all()))
     Z = unit_rows(X - X.mean(axis=0, dtype=float).astype(np.float32))
     sample, other = _distinct(Z, np.random.default_rng(seed))
     alike = _Null.of(np.einsum("nd,nd->n", Z[sample], Z[other]))
-    found = [close_pairs(Z, alike.above(_CANDIDATE_SPREADS), _MOST)]
+    found = [close_pairs(Z, alike.above(_CANDIDATE_SPREADS), most)]
     both = measured[sample] & measured[other]
-    edges = _edges(thumbs.astype(np.float32)) * measured[:, None]
+    edges = (
+        _Edges(thumbs, measured) if many else _edges(thumbs.astype(np.float32)) * measured[:, None]
+    )
     plain = _Null.of(np.einsum("nd,nd->n", edges[sample[both]], edges[other[both]]))
     pictures = _Null()
     if both.any():
         seen = np.flatnonzero(measured)
-        own, its = _distinct(edges[seen], np.random.default_rng(seed))
+        along = _along(edges, n) if isinstance(edges, _Edges) else edges
+        own, its = _distinct(along[seen], np.random.default_rng(seed))
         own, its = seen[own], seen[its]
         pictures = _Null.of(compare_pictures(thumbs, own, its))
-        agree = _Null.of(np.einsum("nd,nd->n", edges[own], edges[its]))
+        agree = _Null.of(np.einsum("nd,nd->n", along[own], along[its]))
         least = max(agree.above(_CANDIDATE_SPREADS), 0.5)
-        found.append(close_pairs(edges, least, _MOST))
+        found.append(close_pairs(along, least, most))
     keys = np.concatenate([first * n + second for first, second in found])
     first, second = np.divmod(np.unique(keys), n)
-    likely = _overlap(edges, thumbs, first, second) > plain.above(_LIKELY_SPREADS)
+    overlap = [
+        _overlap(edges, thumbs, first[k : k + _AT_ONCE], second[k : k + _AT_ONCE])
+        for k in range(0, len(first), _AT_ONCE)
+    ]
+    likely = np.concatenate([np.zeros(0, np.float32), *overlap]) > plain.above(_LIKELY_SPREADS)
     likely |= ~(measured[first] & measured[second])
     first, second = first[likely], second[likely]
     return _confirm(Z, thumbs, measured, first, second, alike, pictures)
@@ -133,7 +148,8 @@ def _confirm(
     seen = measured[first] & measured[second]
     similarity = np.empty(len(first), np.float32)
     similarity[seen] = compare_pictures(thumbs, first[seen], second[seen])
-    similarity[~seen] = np.einsum("nd,nd->n", Z[first[~seen]], Z[second[~seen]])
+    for rows in np.array_split(np.flatnonzero(~seen), 1 + len(first) // _AT_ONCE):
+        similarity[rows] = np.einsum("nd,nd->n", Z[first[rows]], Z[second[rows]])
     least = np.where(
         seen,
         max(pictures.above(_SPREADS), _LEAST),
@@ -144,8 +160,26 @@ def _confirm(
     return NearPairs(first[order], second[order], similarity[order], bool(measured.all()))
 
 
+class _Edges:
+    """The edges of pictures as `_edges` gives them, made where they are asked for."""
+
+    def __init__(self, thumbs: np.ndarray, measured: np.ndarray) -> None:
+        self._thumbs, self._measured = thumbs, measured
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        return _edges(self._thumbs[rows].astype(np.float32)) * self._measured[rows, None]
+
+
+def _along(edges: _Edges, n: int) -> np.ndarray:
+    """Return edges along their main directions at length 1, (N, 128): a third of the memory."""
+    sample = edges[np.sort(np.random.default_rng(0).choice(n, min(n, 4000), replace=False))]
+    Q = cosine.directions(sample)
+    blocks = (np.arange(k, min(k + _AT_ONCE // 4, n)) for k in range(0, n, _AT_ONCE // 4))
+    return np.concatenate([unit_rows(edges[rows] @ Q) for rows in blocks])
+
+
 def _overlap(
-    edges: np.ndarray, thumbs: np.ndarray, first: np.ndarray, second: np.ndarray
+    edges: np.ndarray | _Edges, thumbs: np.ndarray, first: np.ndarray, second: np.ndarray
 ) -> np.ndarray:
     """Return how far the edges of pairs agree, mirrored or not, without any crop: (P,)."""
     rows, place = np.unique(first, return_inverse=True)
@@ -238,7 +272,8 @@ def _distinct(Z: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.n
     rank = min(_RANK, (n - 1) // 2)
     rows = np.sort(rng.choice(n, min(n, _SAMPLE), replace=False))
     found = []
-    for k in range(0, len(rows), _BLOCK // 4):
-        near = Z[rows[k : k + _BLOCK // 4]] @ Z.T
+    step = max(1, min(_BLOCK // 4, 2**25 // n))
+    for k in range(0, len(rows), step):
+        near = Z[rows[k : k + step]] @ Z.T
         found.append(np.argpartition(-near, rank, axis=1)[:, rank])  # the nearest is the row itself
     return rows, np.concatenate(found)

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from tlx.classify.cosine import close_pairs, unit_rows
+from tlx.classify import cosine
+from tlx.classify.cosine import close_pairs, main_directions, unit_rows
 
 
 def all_pairs(Z, least):
@@ -75,3 +76,26 @@ def test_rows_of_zeros_are_close_to_none():
 
 def test_unit_rows_keep_a_row_of_zeros():
     np.testing.assert_allclose(unit_rows(np.array([[3, 4], [0, 0]])), [[0.6, 0.8], [0, 0]])
+
+
+def test_of_many_rows_few_close_pairs_are_missed_and_none_is_added_or_told_twice(monkeypatch):
+    Z = drawn(6000, SCALES["as of a network"])
+    monkeypatch.setattr(cosine, "MANY", 1000)
+    first, second = close_pairs(Z, 0.9, 16)
+    assert (first < second).all()
+    assert np.einsum("nd,nd->n", Z[first], Z[second]).min() > 0.9
+    told = set(zip(first.tolist(), second.tolist(), strict=True))
+    assert len(told) == len(first)
+    there = set(zip(*all_pairs(Z, 0.9), strict=True))
+    assert len(told & there) > 0.95 * len(there)
+    again = close_pairs(Z, 0.9, 16)
+    assert np.array_equal(first, again[0])
+    assert np.array_equal(second, again[1])
+
+
+def test_main_directions_keep_what_is_close_and_are_those_of_all_parts():
+    X = drawn(3000, SCALES["as of a network"])
+    along = main_directions([X[:1000], X[1000:]])
+    assert along.shape == (3000, 128)
+    cosines = [np.einsum("nd,nd->n", *map(unit_rows, (M[:150], M[-150:]))) for M in (along, X)]
+    assert cosines[0] == pytest.approx(cosines[1], abs=0.05)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tlx.classify import cosine
 from tlx.classify.near import compare_pictures, find_near_pairs
 
 
@@ -108,3 +109,11 @@ def test_many_candidates_are_bounded(draw_thumbs):
     X += np.random.default_rng(0).normal(0, 1e-3, X.shape)
     thumbs = np.repeat(draw_thumbs(1), 1000, axis=0)
     assert len(find_near_pairs(X, thumbs, np.ones(1000, bool))) <= 2 * 16 * 1000
+
+
+def test_copies_among_many_images_are_found_as_among_few(pictures, monkeypatch):
+    X, thumbs = pictures
+    X[70], thumbs[70] = X[30], thumbs[30, :, ::-1]
+    few = found(X, thumbs)
+    monkeypatch.setattr(cosine, "MANY", 50)
+    assert found(X, thumbs) == few == {(30, 70)}
