@@ -41,7 +41,7 @@ class Audit:
 
     @property
     def not_looked_for(self) -> list[str]:
-        """What could not be looked for, and what to type to change that; a text each."""
+        """What could not be looked for, or not wholly, and what changes that; a text each."""
         manifest, texts = self.evidence.manifest, []
         if self.evidence.unlabelled:
             texts.append(
@@ -64,7 +64,19 @@ class Audit:
                 "so odd ones among them are not found, and copies less surely. Run "
                 f"{shlex.join(['tlx', 'embed', manifest.root])}"
             )
+        if self.approximate:
+            texts.append(
+                f"Of {len(manifest):,} images not every pair was compared: copies were looked for "
+                "among the images most like each. A few may be missing; docs/findings.md says how "
+                "many"
+            )
         return texts
+
+    @property
+    def approximate(self) -> bool:
+        """Whether near-duplicates were looked for, and not every pair of images compared."""
+        looked = vars(self.evidence).get("duplicates")  # is made when a finding asks for it
+        return looked is not None and not looked.pairs.exhaustive
 
     def __repr__(self) -> str:
         n, grave = len(self.findings), sum(f.severity == "grave" for f in self.findings)

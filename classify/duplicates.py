@@ -247,7 +247,7 @@ def _only(found: Duplicates) -> Duplicates:
     present, image = np.unique(found.image, return_inverse=True)
     here = np.isin(pairs.first, present) & np.isin(pairs.second, present)
     a, b = (np.searchsorted(present, side[here]) for side in (pairs.first, pairs.second))
-    return Duplicates(image, NearPairs(a, b, pairs.similarity[here], pairs.by_picture))
+    return Duplicates(image, replace(pairs, first=a, second=b, similarity=pairs.similarity[here]))
 
 
 def search_ahead(workspace: Workspace, dataset: str, fingerprint: str, new: int) -> None:
@@ -342,6 +342,8 @@ def _key(source: Source, digest: np.ndarray, measured: np.ndarray) -> str:
     """Return what is equal where the same pairs come out."""
     images = hashlib.sha256(np.ascontiguousarray(digest).tobytes() + measured.tobytes())
     told = {"method": METHOD, "features": source["fingerprint"], "images": images.hexdigest()}
+    if len(digest) > cosine.MANY:  # other pairs than those of all compared with all
+        told["search"] = "cells"
     return hashlib.sha256(canonical_json(told).encode()).hexdigest()
 
 
@@ -357,7 +359,7 @@ def _read(path: Path, n: int, by_picture: bool) -> NearPairs | None:
         return None
     with contextlib.suppress(OSError):
         path.touch()
-    return NearPairs(pairs[:, 0], pairs[:, 1], similarity, by_picture)
+    return NearPairs(pairs[:, 0], pairs[:, 1], similarity, by_picture, n <= cosine.MANY)
 
 
 def _write(path: Path, pairs: NearPairs) -> None:

@@ -46,12 +46,15 @@ class NearPairs:
         cosine of their centred embeddings.
     by_picture : bool
         Whether all images had a picture to be compared by.
+    exhaustive : bool
+        Whether every image was compared with every other; if not, some pairs may be missing.
     """
 
     first: np.ndarray
     second: np.ndarray
     similarity: np.ndarray
     by_picture: bool = True
+    exhaustive: bool = True
 
     def __len__(self) -> int:
         return len(self.first)
@@ -103,7 +106,7 @@ def find_near_pairs(
     most = _MOST_OF_MANY if many else _MOST
     if n < 3:
         nothing = np.zeros(0, np.int64)
-        return NearPairs(nothing, nothing, np.zeros(0, np.float32), bool(measured.all()))
+        return NearPairs(nothing, nothing, np.zeros(0, np.float32), bool(measured.all()), not many)
     Z = unit_rows(X - X.mean(axis=0, dtype=float).astype(np.float32))
     sample, other = _distinct(Z, np.random.default_rng(seed))
     alike = _Null.of(np.einsum("nd,nd->n", Z[sample], Z[other]))
@@ -157,7 +160,10 @@ def _confirm(
     )
     order = np.argsort(-similarity, kind="stable")
     order = order[(similarity >= least)[order]]
-    return NearPairs(first[order], second[order], similarity[order], bool(measured.all()))
+    exhaustive = len(Z) <= cosine.MANY
+    return NearPairs(
+        first[order], second[order], similarity[order], bool(measured.all()), exhaustive
+    )
 
 
 class _Edges:

@@ -88,6 +88,8 @@ def as_dict(found: Audit) -> dict[str, Any]:
         "run": found.runs[0].id if found.runs else None,
         "runs": [run.id for run in found.runs],
         "images": len(found.evidence.manifest),
+        "not_looked_for": list(found.not_looked_for),
+        "near_duplicates_approximate": found.approximate,
         "findings": [_finite(asdict(finding)) for finding in found.findings],
     }
 

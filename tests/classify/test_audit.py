@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 
 from tlx.classify.audit import audit_run
+from tlx.cli.audit import as_dict
 from tlx.errors import DataError, UnknownNameError
 
 
@@ -55,6 +56,18 @@ def test_what_cannot_be_looked_for_is_said(zoo):
     tlx.relabel_images({"ant/0.png": "elk"}, workspace=zoo, new_classes="elk", apply=True)
     (silent,) = audit_run(run, workspace=zoo, only="conflict").not_looked_for
     assert silent.startswith("Run lda-1 judges no label")
+
+
+def test_that_not_every_pair_was_compared_is_said_where_copies_were_looked_for(zoo, monkeypatch):
+    def told(only):
+        found = audit_run(workspace=zoo, only=only)
+        said = [text for text in found.not_looked_for if "not every pair" in text]
+        return as_dict(found)["near_duplicates_approximate"], len(said)
+
+    assert told("near-duplicate") == (False, 0)
+    monkeypatch.setattr("tlx.classify.cosine.MANY", 39)
+    assert told("near-duplicate") == (True, 1)
+    assert told("conflict") == (False, 0)
 
 
 def test_runs_of_two_data_sets_are_not_judged_together(zoo, add_dataset, draw):

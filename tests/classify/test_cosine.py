@@ -93,6 +93,21 @@ def test_of_many_rows_few_close_pairs_are_missed_and_none_is_added_or_told_twice
     assert np.array_equal(second, again[1])
 
 
+@pytest.mark.slow
+def test_of_60_000_rows_few_copies_are_missed():
+    rng = np.random.default_rng(0)
+    scale = np.arange(1, 513, dtype=np.float32) ** -0.5
+    X = rng.standard_normal((60_000, 512), dtype=np.float32) * scale
+    X += (rng.standard_normal((1000, 512), dtype=np.float32) * scale)[rng.integers(0, 1000, 60_000)]
+    X[-5000:] = X[:5000] + 0.2 * rng.standard_normal((5000, 512), dtype=np.float32) * scale
+    U = unit_rows(X - X.mean(axis=0))
+    alike = np.flatnonzero(np.einsum("nd,nd->n", U[:5000], U[-5000:]) >= 0.98)
+    first, second = close_pairs(unit_rows(main_directions([X])), 0.9, 4)
+    told = set(zip(first.tolist(), second.tolist(), strict=True))
+    assert len(alike) > 2000
+    assert np.mean([(i, 55_000 + i) in told for i in alike.tolist()]) > 0.97
+
+
 def test_main_directions_keep_what_is_close_and_are_those_of_all_parts():
     X = drawn(3000, SCALES["as of a network"])
     along = main_directions([X[:1000], X[1000:]])

@@ -143,6 +143,17 @@ def test_many_images_are_searched_when_asked_for_alone(zoo, monkeypatch):
     assert tlx.fit_head("lda", workspace=zoo).info.near_duplicates.across > 30
 
 
+def test_pairs_kept_of_one_search_are_not_taken_for_those_of_the_other(zoo, monkeypatch):
+    assert look(zoo).pairs.exhaustive
+    monkeypatch.setattr("tlx.classify.cosine.MANY", 59)
+    assert not look(zoo).pairs.exhaustive
+    assert len(list(zoo.near.glob("*.h5"))) == 2
+    monkeypatch.setattr("tlx.classify.duplicates.find_near_pairs", None)
+    assert not look(zoo).pairs.exhaustive  # as it is read
+    monkeypatch.setattr("tlx.classify.cosine.MANY", 60)
+    assert look(zoo).pairs.exhaustive
+
+
 def test_what_is_no_handling_is_said():
     check_handling("group")
     with pytest.raises(UnknownNameError, match="group"):

@@ -31,6 +31,7 @@ class Looked:
     dataset: str = "zoo"
     runs: tuple[Any, ...] = ()
     not_looked_for: tuple[str, ...] = ()
+    approximate: bool = False
     evidence: Any = field(default_factory=lambda: Evidence([""] * 1399))
 
 
