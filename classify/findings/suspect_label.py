@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from .. import large
 from ..scoring.label_noise import fit_label_noise
 from .evidence import Evidence
 from .finding import Finding, Flagged, Kind
@@ -18,6 +19,7 @@ from .left_out import values_left_out
 
 _GRAVE = 0.01  # share of wrong labels from which on every figure is off by as much
 _SUSPECT = 0.2  # to miss a wrong label costs as much as four looks in vain
+_SAMPLED = " The embeddings judged all {1:,} labels after learning from about {0:,} of them."
 _TINY = 1e-9  # what a probability of 0 counts as
 
 
@@ -57,9 +59,10 @@ def _find(evidence: Evidence) -> Iterator[Finding]:
     if not suspects:
         return
     n, expected = len(suspects), float(wrong[suspects].sum())
+    sampled = _SAMPLED.format(large.SAMPLE, len(table)) if large.is_large(table.X) else ""
     yield SUSPECT_LABEL.finding(
         "grave" if expected > _GRAVE * len(table) else "warning",
-        f"{n} label{' is' if n == 1 else 's are'} suspect: {_expected(n, expected)}.",
+        f"{n} label{' is' if n == 1 else 's are'} suspect: {_expected(n, expected)}.{sampled}",
         "Look at them, and correct what is wrong: tlx report, then tlx relabel corrections.csv.",
         value=expected,
         images=tuple(
