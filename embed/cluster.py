@@ -130,15 +130,15 @@ def hand_out(
     times: deque[float] = deque(maxlen=100)
     failed_in_a_row = 0
     while waiting or flights:
-        while waiting and len(flights) < pool.slots:
-            index = waiting.popleft()
-            tried[index] += 1
-            flights[pool.submit(items[index])] = index, time.monotonic()
         failures = []
-        for ended in pool.wait(_WAIT_SECONDS):
-            if ended.ticket not in flights:  # dropped before
-                continue
-            index, since = flights.pop(ended.ticket)
+        _fill_up(pool, items, waiting, flights, tried)
+        back = [
+            (*flights.pop(ended.ticket), ended)
+            for ended in pool.wait(_WAIT_SECONDS)
+            if ended.ticket in flights  # and not dropped before
+        ]
+        _fill_up(pool, items, waiting, flights, tried)  # no worker waits for what follows
+        for index, since, ended in back:
             reason = ended.lost
             if ended.answer is not None:
                 reason = _refused(index, ended.answer, accept)
@@ -161,6 +161,20 @@ def hand_out(
                 waiting.append(index)
             else:
                 yield Done(index, None, f"tried {_times(tries)}: {reason}")
+
+
+def _fill_up(
+    pool: Pool,
+    items: Sequence[Any],
+    waiting: deque[int],
+    flights: dict[Hashable, tuple[int, float]],
+    tried: Counter[int],
+) -> None:
+    """Give every worker that has none an item."""
+    while waiting and len(flights) < pool.slots:
+        index = waiting.popleft()
+        tried[index] += 1
+        flights[pool.submit(items[index])] = index, time.monotonic()
 
 
 def _refused(index: int, answer: Answer, accept: Callable[[int, Answer], Any]) -> str:

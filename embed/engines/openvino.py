@@ -74,11 +74,13 @@ class OpenVINOEngine:
 
 def _settings(precision: str) -> dict[str, Any]:
     threads = limited_threads()
+    # Pinned threads of several processes would all be on the first processors.
+    limits = {"INFERENCE_NUM_THREADS": threads, "ENABLE_CPU_PINNING": False}
     return {
         "PERFORMANCE_HINT": "THROUGHPUT",
         # Without it float32 models are run in bfloat16 wherever the processor has it.
         "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision],
-        **({"INFERENCE_NUM_THREADS": threads} if threads else {}),
+        **(limits if threads else {}),
     }
 
 

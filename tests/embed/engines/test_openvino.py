@@ -19,6 +19,7 @@ from tlx.embed.engines.openvino import (
     require_precision,
 )
 from tlx.embed.engines.registry import load_engine
+from tlx.embed.threads import limit_threads
 from tlx.errors import StorageError, TlxError
 
 SLOW = pytest.mark.slow
@@ -48,6 +49,18 @@ def test_features_are_the_same_bits_in_any_batch(cache, lite0):
     engine, batch = OpenVINOEngine(lite0, shallow(lite0)), pixels(7)
     whole = engine(batch)
     np.testing.assert_array_equal(np.concatenate([engine(batch[:3]), engine(batch[3:])]), whole)
+
+
+def test_features_are_the_same_bits_with_any_number_of_threads(cache, lite0):
+    batch = pixels(7)
+    features = OpenVINOEngine(lite0, shallow(lite0))(batch)
+    for threads in (1, 2, 3):
+        limit_threads(threads)
+        try:
+            limited = OpenVINOEngine(lite0, shallow(lite0))
+        finally:
+            limit_threads(None)
+        np.testing.assert_array_equal(limited(batch), features)
 
 
 def test_a_stored_model_gives_the_same_bits(own_cache, lite0):
