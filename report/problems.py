@@ -10,6 +10,7 @@ import numpy as np
 
 from ..classify.cosine import unit_rows
 from ..classify.findings.finding import Finding, Flagged
+from ..classify.large import blocks_of
 from ..classify.table import Features
 from .album import Album
 
@@ -152,18 +153,36 @@ def nearest_of_each_class(
 
     Neither itself nor a copy of its file is among them.
     """
-    X = unit_rows(table.X - table.X.mean(axis=0, dtype=np.float64).astype(np.float32))
-    found = []
-    for row, likeness in zip(rows, X[rows] @ X.T, strict=True):
-        copies = (table.digest == table.digest[row]).all(axis=1)
-        likeness = np.where(copies, -np.inf, likeness)
-        own: dict[str, list[int]] = {}
+    mean = table.X.mean(axis=0, dtype=np.float64).astype(np.float32)
+    Z = unit_rows(table.X[rows] - mean)
+    copies = [(table.digest == table.digest[row]).all(axis=1) for row in rows]
+    found = [{name: _Best.none() for name in table.class_names} for _ in rows]
+    for block in blocks_of(*table.X.shape):
+        likeness = Z @ unit_rows(table.X[block] - mean).T
         for c, name in enumerate(table.class_names):
-            members = np.flatnonzero((table.y == c) & ~copies)
-            order = np.argsort(-likeness[members], kind="stable")[:k]
-            own[name] = members[order].tolist()
-        found.append(own)
-    return found
+            members = np.flatnonzero(table.y[block] == c)
+            for own, like, copied in zip(found, likeness, copies, strict=True):
+                others = members[~copied[block][members]]
+                own[name] = own[name].or_of(like[others], block.start + others, k)
+    return [{name: best.rows.tolist() for name, best in own.items()} for own in found]
+
+
+@dataclass(frozen=True)
+class _Best:
+    """The rows that are most like another so far, the most alike first; of equals the smaller."""
+
+    likeness: np.ndarray
+    rows: np.ndarray
+
+    @classmethod
+    def none(cls) -> _Best:
+        return cls(np.zeros(0, np.float32), np.zeros(0, np.int64))
+
+    def or_of(self, likeness: np.ndarray, rows: np.ndarray, k: int) -> _Best:
+        """Return the best k of these and of rows that come after them."""
+        likeness, rows = np.r_[self.likeness, likeness], np.r_[self.rows, rows]
+        order = np.argsort(-likeness, kind="stable")[:k]
+        return _Best(likeness[order], rows[order])
 
 
 def _problem(finding: Finding, album: Album, most: int, section: str = "") -> Problem:

@@ -1,7 +1,9 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from tlx.classify import large
 from tlx.classify.findings.finding import Finding, Flagged
 from tlx.report import problems
 from tlx.report.album import Album
@@ -96,6 +98,22 @@ def test_neighbours_are_neither_itself_nor_its_copies(audit):
     assert not {row, copy} & {k for rows in found.values() for k in rows}
     for name, rows in found.items():
         assert {table.class_names[table.y[k]] for k in rows} == {name}
+
+
+def test_neighbours_in_blocks_are_those_among_all(audit, monkeypatch):
+    table = audit.evidence.table
+    rows = np.arange(0, len(table), 3)
+    X = table.X - table.X.mean(axis=0)
+    X /= np.linalg.norm(X, axis=1, keepdims=True)
+    found = problems.nearest_of_each_class(table, rows)
+    for row, own in zip(rows, found, strict=True):
+        others = (table.digest != table.digest[row]).any(axis=1)
+        for c, name in enumerate(table.class_names):
+            members = np.flatnonzero((table.y == c) & others)
+            best = members[np.argsort(-(X[members] @ X[row]), kind="stable")[:3]]
+            assert X[own[name]] @ X[row] == pytest.approx(X[best] @ X[row], abs=1e-6)
+    monkeypatch.setattr(large, "BLOCK", 7 * table.X.shape[1])
+    assert problems.nearest_of_each_class(table, rows) == found
 
 
 def test_a_suspect_that_is_gone_is_shown_without_neighbours(album, audit):
