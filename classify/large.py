@@ -1,8 +1,8 @@
 """Where features do not fit into memory several times: how many are too many, and samples of them.
 
 Below `MEMORY` features are an array, and copied where that is quickest. Above it they are mapped
-from a file, and everything works on blocks of rows: no more than a few hundred megabytes beside
-what the system keeps of the file, however many images there are.
+from a file, and everything works on blocks of rows: what is held of features beside that file does
+not grow with the images. What is known of each image (path, digest, label, weights) does.
 """
 
 from __future__ import annotations

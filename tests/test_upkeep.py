@@ -7,6 +7,7 @@ from cache_helpers import arrays, digest, holds, manifest_of, store_of
 
 from tlx.cache.identity import fingerprint_of
 from tlx.cache.manifest import Manifest
+from tlx.cache.matrix import write_matrix
 from tlx.cache.shard import read_digests
 from tlx.cache.spec import FeatureSpec
 from tlx.cache.store import FeatureStore
@@ -16,8 +17,10 @@ from tlx.relabel import relabel_images
 from tlx.upkeep import (
     cache_info,
     compact_cache,
+    gathered_bytes,
     merge_workspace,
     prune_cache,
+    prune_gathered,
     verify_cache,
 )
 from tlx.workspace import Workspace
@@ -343,3 +346,15 @@ class TestMerge:
         merged = merge_workspace(place, other)
         assert "corrections of labels" in merged.problems[0]
         assert merged.datasets == ["data"]
+
+
+def test_gathered_features_are_counted_and_dropped_but_not_by_a_dry_run(place):
+    assert gathered_bytes(place) == prune_gathered(place) == 0
+    for name in ("a1", "b2"):
+        write_matrix(place.tables / f"{name}.f32", name, [arrays(range(5))[1]])
+    expected = 2 * (5 * 16 * 4 + 4096)
+    assert gathered_bytes(place) == expected
+    assert prune_gathered(place, dry_run=True) == expected
+    assert gathered_bytes(place) == expected
+    assert prune_gathered(place) == expected
+    assert gathered_bytes(place) == 0

@@ -10,7 +10,14 @@ import h5py
 import pytest
 
 from tlx.cache.maintain import Change, SpecReport
-from tlx.cli.cache import compact_text, info_text, prune_text, size, verify_text
+from tlx.cli.cache import (
+    compact_text,
+    gathered_lines,
+    info_text,
+    prune_text,
+    size,
+    verify_text,
+)
 
 KEYS = {"fingerprint", "spec", "images", "shards", "bytes", "problems"}
 
@@ -183,3 +190,11 @@ def test_prune_says_how_to_drop_what_runs_need():
 )
 def test_sizes_are_for_people(n, text):
     assert size(n) == text
+
+
+def test_gathered_features_are_told_of_where_there_are_any():
+    assert gathered_lines(0) == []
+    blank, line = gathered_lines(5_120_004_096)
+    assert blank == ""
+    assert line.startswith("Beside these: 5.1 GB gathered for heads")
+    assert len(line) <= 80
