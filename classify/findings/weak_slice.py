@@ -17,6 +17,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from .. import large
 from ..heads.closed_form import spectrum
 from .evidence import Evidence, Scored
 from .finding import Finding, Flagged, Kind
@@ -32,12 +33,15 @@ _SAMPLED = 5000  # images from which components and centres are found
 _WORST = np.log(1000)  # a loss counts up to here, so that no single image makes a slice
 
 
-def find_clusters(X: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def find_clusters(X: np.ndarray, rows: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Cluster rows by k-means on their principal components.
 
     Parameters
     ----------
-    X : ndarray of shape (M, D), float32
+    X : ndarray of shape (N, D), float32
+        Above `tlx.classify.large.MEMORY` it is read in blocks, and may be mapped from a file.
+    rows : ndarray of shape (M,), int
+        Those that are clustered.
     seed : int, default=0
 
     Returns
@@ -50,15 +54,23 @@ def find_clusters(X: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.ndarray]
     from threadpoolctl import threadpool_limits
 
     rng = np.random.default_rng(seed)
-    mean, some = X.mean(axis=0), rng.permutation(len(X))[:_SAMPLED]
-    A = X[some] - mean
+    some = rng.permutation(len(rows))[:_SAMPLED]
+    if large.is_large(X):
+        blocks = [rows[block] for block in large.blocks_of(len(rows), X.shape[1])]
+        A = np.asarray(X[rows[some]])
+        mean = A.mean(axis=0)
+        A -= mean
+    else:
+        X = X[rows]
+        blocks, mean = [slice(None)], X.mean(axis=0)
+        A = X[some] - mean
     with threadpool_limits(1, "blas"):  # see `tlx.classify.heads.closed_form`
         values, vectors = spectrum(A)
     axes, spread = vectors[:, -_COMPONENTS:].astype(np.float32), np.sqrt(values[-_COMPONENTS:])
     if len(A) < A.shape[1]:
         axes = A.T @ axes / np.maximum(spread, 1e-6).astype(np.float32)
-    Z = (X @ axes - mean @ axes).astype(np.float64)
-    k = int(np.clip(len(X) // _PER_CLUSTER, 2, _MOST))
+    Z = np.concatenate([X[block] @ axes - mean @ axes for block in blocks]).astype(np.float64)
+    k = int(np.clip(len(rows) // _PER_CLUSTER, 2, _MOST))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that a cluster is empty: then it is no slice
         centres, _ = kmeans2(Z[some], k, iter=20, minit="++", rng=rng)
@@ -111,7 +123,7 @@ def _find(evidence: Evidence) -> Iterator[Finding]:
     rows, p = scored.rows[once], scored.probabilities[once]
     y = table.y[rows]
     loss = -np.log(np.maximum(p[np.arange(len(y)), y], np.exp(-_WORST)))
-    cluster, distance = find_clusters(table.X[rows])
+    cluster, distance = find_clusters(table.X, rows)
     wrong = p.argmax(axis=1) != y
     for k in weak_clusters(loss, cluster):
         own = cluster == k

@@ -1,6 +1,7 @@
 import numpy as np
 
 import tlx
+from tlx.classify import large
 from tlx.classify.audit import audit_run
 from tlx.classify.findings.weak_slice import find_clusters, weak_clusters
 
@@ -22,7 +23,7 @@ def test_a_kind_of_images_that_is_wrong_more_often_is_found(place, add_dataset):
 
 def test_of_losses_dealt_at_random_one_data_set_in_twenty_has_a_slice_at_most(draw):
     X, _ = draw(400, dim=16)
-    cluster, _ = find_clusters(X)
+    cluster, _ = find_clusters(X, np.arange(len(X)))
     rng, made = np.random.default_rng(1), 0
     for seed in range(200):
         loss = rng.exponential(size=400) ** 3  # skewed, as losses are
@@ -45,11 +46,23 @@ def test_the_most_typical_images_come_first(place, add_dataset, draw):
 
 def test_clusters_are_those_of_the_images(draw):
     X = np.repeat(np.eye(8)[:4] * 9, 50, axis=0) + draw(200)[0] * 0.01
-    cluster, distance = find_clusters(X)
+    cluster, distance = find_clusters(X, np.arange(len(X)))
     assert all(len(np.unique(cluster[i : i + 50] // 50)) == 1 for i in range(0, 200, 50))
     assert (distance >= 0).all()
     for i in range(0, 200, 50):  # no cluster reaches into another kind
         assert not set(cluster[i : i + 50]) & set(np.delete(cluster, np.s_[i : i + 50]))
+
+
+def test_clusters_of_many_images_are_found_in_blocks_as_those_of_few(draw, monkeypatch):
+    X = np.repeat(np.eye(8)[:4] * 9, 50, axis=0).astype(np.float32) + draw(200)[0] * 0.01
+    rows = np.arange(0, 200, 2)
+    few = find_clusters(X, rows)
+    assert np.array_equal(few[0], find_clusters(X[rows], np.arange(100))[0])
+    monkeypatch.setattr(large, "MEMORY", 1000)
+    monkeypatch.setattr(large, "BLOCK", 8 * 30)
+    many = find_clusters(X, rows)
+    assert np.array_equal(many[0], few[0])
+    np.testing.assert_allclose(many[1], few[1], atol=1e-4)
 
 
 def test_equal_losses_and_small_clusters_are_none():
