@@ -24,6 +24,7 @@ from .clusters.pool import Answer, Pool
 from .extract import BATCH, Outcome
 from .fill import EngineName, Producer, SpecFill, embed_here
 from .part import Part
+from .remote import given_options
 from .worker import Job, PartResult, Wanted, embed_part
 
 _PART_IMAGES = 64
@@ -96,6 +97,7 @@ def embed_on(
         os.fspath(workspace.cache.absolute()),
         "" if token is None else os.fspath(token),
         owner(),
+        options=given_options(),
     )
     rates = Rates(how.rates)
     try:

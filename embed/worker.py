@@ -25,6 +25,7 @@ from .engines.engine import Engine
 from .engines.registry import load_engine
 from .extract import Outcome, Target, extract_all
 from .images import DECODER_REVISION
+from .remote import Options, storage_options
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,8 @@ class Job:
         The process to which shards are handed over.
     version : str
         Of the tlx there.
+    options : Options
+        How object storage is reached; it lives in memory alone, here as there.
     """
 
     wanted: tuple[Wanted, ...]
@@ -74,6 +77,7 @@ class Job:
     token: str
     owner: str
     version: str = __version__
+    options: Options = field(default=None, repr=False)
 
 
 @dataclass
@@ -116,13 +120,14 @@ def embed_part(job: Job, files: Sequence[Any]) -> PartResult:
     result = PartResult()
     features: list[list[np.ndarray]] = [[] for _ in opened.targets]
     result.rows = [[] for _ in opened.targets]
-    for outcome in extract_all(files, opened.targets, opened.measured):
-        for k, feature in enumerate(outcome.features):
-            if feature is not None:
-                features[k].append(feature.copy())
-                result.rows[k].append(len(result.outcomes))
-        outcome.features = [None] * len(opened.targets)
-        result.outcomes.append(outcome)
+    with storage_options(job.options):
+        for outcome in extract_all(files, opened.targets, opened.measured):
+            for k, feature in enumerate(outcome.features):
+                if feature is not None:
+                    features[k].append(feature.copy())
+                    result.rows[k].append(len(result.outcomes))
+            outcome.features = [None] * len(opened.targets)
+            result.outcomes.append(outcome)
     for target, rows, some in zip(opened.targets, result.rows, features, strict=True):
         result.shards.append(_shard(job, target.spec, rows, some, result) if rows else None)
     result.engines = [one.told() for one in opened.networks]

@@ -11,9 +11,11 @@ import pytest
 from cluster_helpers import Grid, Here
 
 from tlx.cache.shard import read_rows
+from tlx.embed import worker
 from tlx.embed.cluster import Cluster
 from tlx.embed.clustered import Rates, part_images
 from tlx.embed.pipeline import embed_images
+from tlx.embed.remote import given_options, storage_options
 from tlx.errors import DataError, StorageError, TlxError, UnknownNameError
 from tlx.workspace import Workspace
 
@@ -319,3 +321,17 @@ def test_a_workspace_that_cannot_be_written_is_told_as_by_one_process(spread, tm
     (tmp_path / "spread").touch()
     with pytest.raises(StorageError):
         spread()
+
+
+def test_workers_reach_object_storage_as_this_process_does(spread, monkeypatch):
+    seen = []
+    real = worker.extract_all
+
+    def look(*arguments):
+        seen.append(given_options())
+        return real(*arguments)
+
+    monkeypatch.setattr(worker, "extract_all", look)
+    with storage_options({"anon": True}):
+        spread()
+    assert seen == [{"anon": True}] * 6
