@@ -33,7 +33,7 @@ def save_preset(folder: Path) -> str:
     keras_hub.models.ResNetBackbone(
         input_conv_filters=[8],
         input_conv_kernel_sizes=[7],
-        stackwise_num_filters=[8],
+        stackwise_num_filters=[64],
         stackwise_num_blocks=[1],
         stackwise_num_strides=[1],
         block_type="basic_block",
