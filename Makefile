@@ -8,9 +8,10 @@ BENCH  := env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python benchmarks
 
 # Tests of models from KerasHub, of the larger Lite networks, of data frames, and of saved
 # scikit-learn classifiers, and of exports in every format.
-EXTRAS := tests/embed/backbones/test_family.py tests/embed/backbones/test_hub.py tests/embed/backbones/test_lite.py \
-          tests/embed/test_embedder.py tests/classify/test_table.py tests/classify/heads/test_saved_estimator.py \
-          tests/cli/test_trust.py tests/cli/test_predict_exported.py tests/deploy
+EXTRAS := tests/embed/backbones/test_family.py tests/embed/backbones/test_hub.py \
+          tests/embed/backbones/test_lite.py tests/embed/test_embedder.py tests/classify/test_table.py \
+          tests/classify/heads/test_saved_estimator.py tests/cli/test_trust.py \
+          tests/cli/test_predict_exported.py tests/deploy
 
 .PHONY: demo test test-slow test-extras test-browser check format bench clean
 

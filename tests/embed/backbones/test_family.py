@@ -31,7 +31,7 @@ def save_keras_file(folder: Path) -> str:
 def save_preset(folder: Path) -> str:
     keras_hub = pytest.importorskip("keras_hub", reason="the extra `hub` is not installed")
     keras_hub.models.ResNetBackbone(
-        input_conv_filters=[8],
+        input_conv_filters=[64],
         input_conv_kernel_sizes=[7],
         stackwise_num_filters=[64],
         stackwise_num_blocks=[1],
