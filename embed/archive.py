@@ -22,6 +22,7 @@ from typing import Any, BinaryIO, Protocol
 
 from ..errors import DataError, ImageError, TlxError
 from .headers import MAX_BYTES
+from .trouble import FetchError
 
 _SUFFIX = re.compile(r"\.(zip|tar|tar\.gz|tgz)(?=/|$)", re.IGNORECASE)
 MOST_TIMES = 100  # that a tar may be larger than when compressed: photos are 1 to 3 times
@@ -93,12 +94,14 @@ def open_archive(stream: BinaryIO, name: str, version: int = 0) -> Archive:
         What errors call it.
     version : int, default=0
         Stands for what it holds now: another one, other stamps of its files where those have no
-        checksum.
+        checksum; -1 if that is not known, and then neither are those stamps.
 
     Raises
     ------
     DataError
         If it is damaged or none.
+    FetchError
+        If `stream` raises it.
     """
     try:
         if name.lower().endswith(".zip"):
@@ -109,6 +112,9 @@ def open_archive(stream: BinaryIO, name: str, version: int = 0) -> Archive:
         raise
     except _BROKEN as error:
         stream.close()
+        # zipfile takes any OSError for damage
+        if isinstance(trouble := error.__cause__ or error.__context__, FetchError):
+            raise trouble from None
         raise DataError(
             f"{name} cannot be read as an archive: it is damaged, or none.",
             "tlx reads .zip, .tar, .tar.gz and .tgz. Get it again, or unpack it.",
@@ -162,7 +168,7 @@ class _Tar:
                     self._places[_plain(member.name)] = member.offset_data, member.size
                 members.members = []  # tarfile would keep them all
         self.versions = {
-            path: (size, stamp_of(f"{version} {start} {size}"))
+            path: (size, -1 if version == -1 else stamp_of(f"{version} {start} {size}"))
             for path, (start, size) in self._places.items()
         }
 

@@ -21,7 +21,7 @@ from ..errors import DataError
 from ..workspace import whole_path
 from .archive import local_archive, too_large
 from .images import DECODER_REVISION
-from .remote import listing, local_path, locate, read_early, stat_all
+from .remote import forget_archives, listing, local_path, locate, read_early, stat_all
 from .tree import FolderTree, Found, ListedTree, Tree, is_safe
 from .trouble import FetchError
 from .urls import clean_url, is_url, join_url, parent_of
@@ -99,6 +99,7 @@ def scan(source: str | os.PathLike[str], name: str = "data") -> Scan:
         If `source` does not exist, has no images, could be meant in two ways, or is a CSV that
         cannot be understood or whose files do not exist.
     """
+    forget_archives()
     place = locate(source)
     if place is None:
         place = str(whole_path(local_path(os.fspath(source))))

@@ -187,15 +187,31 @@ def _stat_object(url: str) -> tuple[int, int]:
 
 
 def stat_all(files: list[str]) -> list[tuple[int, int, str]]:
-    """Return size and stamp of many files, and why that is not known, "" if it is."""
+    """Return size and stamp of many files, and why that is not known, "" if it is.
+
+    Raises
+    ------
+    DataError
+        If 32 fail one after another for a reason that may pass: it is not these files.
+    """
+    failed, gone = 0, None
 
     def one(file: str) -> tuple[int, int, str]:
+        nonlocal failed, gone
+        if gone is not None:
+            raise gone
         try:
-            return *stat(file), ""
+            size, stamp = stat(file)
         except OSError as error:
+            failed = failed + 1 if isinstance(error, FetchError) and error.again else 0
+            if failed >= IN_FLIGHT and isinstance(error, FetchError):
+                gone = error.data_error(file)
+                raise gone from None
             return 0, 0, (error.strerror or str(error)).lower()
         except DataError as error:
             return 0, 0, error.cause
+        failed = 0
+        return size, stamp, ""
 
     with ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="tlx-stat") as executor:
         return list(executor.map(one, files))
@@ -224,7 +240,9 @@ def read(
     opened = _archive(file)
     if opened is not None:
         archive, inside = opened
-        return archive.read(inside)
+        is_large = archive.versions.get(inside, (0, 0))[0] > web.FIRST
+        with large if large and is_large else contextlib.nullcontext():
+            return archive.read(inside)
     if scheme_of(file) in WEB:
         return web.read(file, most, large or _LARGE)
     return _read_object(file, most, large or _LARGE)
@@ -248,7 +266,8 @@ def _archive(place: str) -> tuple[Archive, str] | None:
     if is_url(place):
         for path, inside in split_archive(place):
             with _OPENING:
-                return _opened_url(path, _options_key()), inside
+                key = path, _options_key()
+                return _opened_url(*key, *_seen(*key)), inside
     elif found := local_archive(place):
         said = os.stat(found[0])
         with _OPENING:
@@ -264,12 +283,41 @@ def _opened(path: str, mtime_ns: int, size: int) -> Archive:
         raise DataError(f"{path} cannot be read: {error.strerror}.", "Check it.") from error
 
 
-@functools.lru_cache(maxsize=4)
-def _opened_url(url: str, options: str) -> Archive:
+def forget_archives() -> None:
+    """Ask for the versions of archives that are not here again, as whatever starts anew does."""
+    _seen.cache_clear()
+
+
+@functools.lru_cache(maxsize=64)
+def _seen(url: str, options: str) -> tuple[int, object]:
+    """Return the version of an archive, and what makes each look another if it has none."""
     stamp = _stat_object(url)[1]
+    return stamp, object() if stamp == -1 else None
+
+
+@functools.lru_cache(maxsize=4)
+def _opened_url(url: str, options: str, stamp: int, look: object) -> Archive:
     if scheme_of(url) in WEB:
         return open_archive(_retried(lambda: web.open_whole(url)), url, stamp)
-    return open_archive(_retried(lambda: _call(_filesystem(url).open, url, "rb")), url, stamp)
+
+    def opened() -> Archive:
+        stream: Any = _Stream(_call(_filesystem(url).open, url, "rb"))
+        return open_archive(stream, url, stamp)
+
+    return _retried(opened)
+
+
+class _Stream:
+    """An object as a file that raises `FetchError`, so that no fault of the network is damage."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def read(self, size: int = -1) -> bytes:
+        return _call(self._file.read, size)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
 
 
 def _filesystem(url: str) -> Any:

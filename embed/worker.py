@@ -25,7 +25,7 @@ from .engines.engine import Engine
 from .engines.registry import load_engine
 from .extract import Outcome, Target, extract_all
 from .images import DECODER_REVISION
-from .remote import Options, storage_options
+from .remote import Options, forget_archives, storage_options
 
 
 @dataclass(frozen=True)
@@ -188,6 +188,7 @@ class _Opened:
 @functools.lru_cache(maxsize=1)
 def _open(job: Job) -> _Opened:
     check_version(worker_name(), __version__, job.version)
+    forget_archives()
     opened = _Opened([], [], None if job.measured is None else _set(job.measured))
     for one in job.wanted:
         spec = FeatureSpec.from_json(one.spec)

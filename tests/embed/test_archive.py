@@ -18,6 +18,7 @@ from tlx.classify.predict import find_images
 from tlx.embed import archive
 from tlx.embed.archive import local_archive, open_archive, split_archive
 from tlx.embed.dataset import scan
+from tlx.embed.trouble import FetchError
 from tlx.errors import DataError, ImageError
 from tlx.workspace import Workspace
 
@@ -211,3 +212,20 @@ def test_an_archive_may_not_be_read(data, deny):
     deny(source, 0)
     with pytest.raises(DataError, match=r"data.zip cannot be read: Permission denied"):
         scan(source)
+
+
+class _Broken(io.BytesIO):
+    broken = False
+
+    def read(self, size=-1):
+        if self.broken:
+            raise FetchError("the connection broke", again=True)
+        return super().read(size)
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar", ".tar.gz"])
+def test_a_fault_of_the_network_is_no_damage(data, suffix):
+    stream = _Broken(packed(data, suffix).read_bytes())
+    stream.broken = True
+    with pytest.raises(FetchError, match="the connection broke"):
+        open_archive(stream, f"s3://bucket/data{suffix}")

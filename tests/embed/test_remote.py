@@ -404,3 +404,17 @@ def test_one_file_is_asked_for_and_read(s3, picture):
         ("1.png", size, stamp)
     ]
     assert stat_all(["s3://one-file/2.png"]) == [(0, 0, "there is no such object")]
+
+
+@pytest.mark.parametrize("fault", ["503", "reset"])
+def test_an_archive_in_a_bucket_outlasts_a_network_that_fails(s3, data, embed, fault):
+    import io
+    import zipfile
+
+    with zipfile.ZipFile(whole := io.BytesIO(), "w") as file:
+        for path in sorted(data.rglob("*.png")):
+            file.write(path, path.relative_to(data))
+    s3(f"zipped-{fault}", {"all.zip": whole.getvalue()})
+    s3.proxy.plan = lambda method, path, n: fault if method == "GET" and n <= 3 else ""
+    result = embed(f"s3://zipped-{fault}/all.zip")
+    assert (result.embedded, result.unreadable) == (11, [])

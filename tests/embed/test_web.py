@@ -134,6 +134,37 @@ def test_an_archive_on_the_web(site, data, embed):
     assert tlx.embed_images(f"{site.url}/all.zip/cats", workspace=data / "ws").images == 6
 
 
+@pytest.mark.parametrize(("suffix", "etags"), [("zip", True), ("tar", True), ("tar", False)])
+def test_what_changed_in_an_archive_on_the_web_is_embedded(
+    data, embed, suffix, etags, picture, tmp_path
+):
+    import shutil
+
+    (served_from := tmp_path / "served").mkdir()
+    size = max(len(path.read_bytes()) for path in data.rglob("*.png")) + 500
+    for path in data.rglob("*.png"):  # of one size, as raw formats are
+        path.write_bytes(path.read_bytes().ljust(size, b"\0"))
+    with web_folder(served_from, etags=etags) as served:
+        shutil.make_archive(str(served_from / "all"), suffix, data)
+        embed(f"{served.url}/all.{suffix}")
+        (data / "cats/0000.png").write_bytes(picture("new").ljust(size, b"\0"))
+        shutil.make_archive(str(served_from / "all"), suffix, data)
+        assert embed(f"{served.url}/all.{suffix}").embedded == 1
+
+
+def test_a_server_that_is_gone_is_not_asked_for_every_image(monkeypatch):
+    asked = []
+
+    def stat(file):
+        asked.append(file)
+        raise FetchError("the server cannot be reached", again=True)
+
+    monkeypatch.setattr(remote, "stat", stat)
+    with pytest.raises(DataError, match="cannot be reached"):
+        remote.stat_all([f"https://host/{k}.png" for k in range(5000)])
+    assert len(asked) < 1000
+
+
 def test_what_is_large_is_fetched_one_at_a_time(site, data, monkeypatch):
     monkeypatch.setattr(web, "FIRST", 1000)
     (data / "large.bin").write_bytes(bytes(2500))
