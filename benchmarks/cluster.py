@@ -43,8 +43,10 @@ def dask(folder: Path, workers: int) -> Iterator[str]:
     command = [sys.executable, "-m"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
     options = ["--no-dashboard", "--scheduler-file", str(file)]
-    started = [subprocess.Popen([*command, "distributed.cli.dask_scheduler", *options], **quiet)]
+    scheduler = [*command, "distributed.cli.dask_scheduler", "--port", "0", *options]
+    started = [subprocess.Popen(scheduler, **quiet)]
     while not file.exists():
+        assert started[0].poll() is None, "no scheduler of Dask can be started"
         time.sleep(0.1)
     options += ["--nworkers", str(workers), "--nthreads", "1", "--local-directory", str(folder)]
     started += [subprocess.Popen([*command, "distributed.cli.dask_worker", *options], **quiet)]
