@@ -25,6 +25,7 @@ from .extract import BATCH, Outcome
 from .fill import EngineName, Producer, SpecFill, embed_here
 from .part import Part
 from .remote import given_options
+from .urls import signed_urls
 from .worker import Job, PartResult, Wanted, embed_part
 
 _PART_IMAGES = 64
@@ -98,6 +99,7 @@ def embed_on(
         "" if token is None else os.fspath(token),
         owner(),
         options=given_options(),
+        signed=signed_urls(),
     )
     rates = Rates(how.rates)
     try:

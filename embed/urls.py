@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import posixpath
 import re
+from collections.abc import Mapping
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from ..errors import DataError
@@ -89,6 +90,16 @@ def clean_url(url: str) -> str:
 def full_url(url: str) -> str:
     """Return what to fetch for a URL that `clean_url` returned in this process."""
     return _signed.get(url, url)
+
+
+def signed_urls() -> dict[str, str]:
+    """Return what was given with a signature, by `clean_url` of it, for `remember_signed`."""
+    return dict(_signed)
+
+
+def remember_signed(urls: Mapping[str, str]) -> None:
+    """Let `full_url` know the URLs of the process that this one works for."""
+    _signed.update(urls)
 
 
 def _unsigned(query: str) -> str:

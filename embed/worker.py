@@ -26,6 +26,7 @@ from .engines.registry import load_engine
 from .extract import Outcome, Target, extract_all
 from .images import DECODER_REVISION
 from .remote import Options, forget_archives, storage_options
+from .urls import remember_signed
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,8 @@ class Job:
         Of the tlx there.
     options : Options
         How object storage is reached; it lives in memory alone, here as there.
+    signed : dict of str to str
+        Of `tlx.embed.urls.signed_urls`; in memory alone as well.
     """
 
     wanted: tuple[Wanted, ...]
@@ -78,6 +81,7 @@ class Job:
     owner: str
     version: str = __version__
     options: Options = field(default=None, repr=False)
+    signed: dict[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass
@@ -188,6 +192,7 @@ class _Opened:
 @functools.lru_cache(maxsize=1)
 def _open(job: Job) -> _Opened:
     check_version(worker_name(), __version__, job.version)
+    remember_signed(job.signed)
     forget_archives()
     opened = _Opened([], [], None if job.measured is None else _set(job.measured))
     for one in job.wanted:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cluster_helpers import Grid, Here
+from store_helpers import web_folder
 
 from tlx.cache.shard import read_rows
 from tlx.embed import worker
@@ -335,3 +336,14 @@ def test_workers_reach_object_storage_as_this_process_does(spread, monkeypatch):
     with storage_options({"anon": True}):
         spread()
     assert seen == [{"anon": True}] * 6
+
+
+def test_workers_fetch_what_was_signed(data, tmp_path):
+    with web_folder(data, heads=False) as served:
+        (source := tmp_path / "list.csv").write_text(
+            f"path\n{served.url}/cats/0000.png?sig=hunter2\n"
+        )
+        options = {"engine": Grid(), "workspace": tmp_path / "ws", "cluster": "processes:1"}
+        assert embed_images(source, **options).embedded == 1
+        asked = [path for method, path in served.asked if method == "GET"]
+    assert asked[-1].endswith("?sig=hunter2")
