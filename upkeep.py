@@ -28,7 +28,7 @@ from .cache.maintain import (
 )
 from .cache.manifest import Manifest
 from .cache.matrix import drop_oldest
-from .cache.sandbox import check_apart
+from .cache.sandbox import check_apart, check_each
 from .cache.shard import digest_bytes, read_rows, read_spec
 from .cache.store import FeatureStore, rows_of_a_full_shard, shard_files
 from .classify.runs.store import list_runs
@@ -210,8 +210,7 @@ def merge_workspace(workspace: Workspace, other: Workspace, progress: Progress =
     ----------
     workspace, other : Workspace
     progress : callable, optional
-        Called with the number of shards dealt with, each once as it is checked and once as it is
-        read, and their total.
+        Called with the number of shards dealt with, and their total.
 
     Raises
     ------
@@ -226,7 +225,7 @@ def merge_workspace(workspace: Workspace, other: Workspace, progress: Progress =
         raise DataError(f"{other.root} is this very workspace.", "Name another one.")
     merged = Merged()
     shards = {folder: shard_files(folder) for folder in spec_folders(other.cache)}
-    tick = _counter(progress, 2 * sum(map(len, shards.values())))
+    tick = _counter(progress, sum(map(len, shards.values())))
     for folder, foreign in shards.items():
         _merge_spec(workspace.cache, folder.name, foreign, merged, tick)
     paths = _all_manifests(other)
@@ -314,18 +313,16 @@ def _merge_spec(
     cache: Path, fingerprint: str, foreign: list[Path], merged: Merged, tick: Callable[[int], None]
 ) -> None:
     """Take in the shards of one spec of another workspace."""
-    refused = check_apart("shard", foreign)
-    tick(len(foreign))
-    merged.problems += refused.values()
     # What is there is looked up once: to look again for each shard would take N times N listings. A
     # copy that another process writes meanwhile does no harm.
     store: FeatureStore | None = None
     known: set[bytes] = set()
     shape: tuple[int, ...] | None = None
     small: list[Path] = []
-    for shard in foreign:
+    for shard, problem in check_each("shard", foreign):
         tick(1)
-        if shard in refused:
+        if problem:
+            merged.problems.append(problem)
             continue
         try:
             spec = read_spec(shard) if store is None else store.spec_json

@@ -5,7 +5,7 @@ import time
 import pytest
 from cache_helpers import SPEC, arrays, manifest_of, run_python
 
-from tlx.cache.sandbox import check_apart
+from tlx.cache.sandbox import check_apart, check_each
 from tlx.cache.shard import shard_bytes
 
 
@@ -72,8 +72,23 @@ def test_python_files_in_the_current_folder_are_not_run(files, tmp_path):
 import os
 sys.path[:] = [p for p in sys.path if p]
 from pathlib import Path
-from tlx.cache.sandbox import check_apart
+from tlx.cache.sandbox import check_apart, check_each
 os.chdir(sys.argv[1])
 print(check_apart("shard", [Path("0.h5")]))
 """
     assert run_python(code, tmp_path).stdout == "{}\n"
+
+
+def test_files_are_told_of_while_the_child_reads_on(files):
+    checked = check_each("shard", [*files, files[0].with_name("none.h5")])
+    assert next(checked) == (files[0], "")
+    assert [path for path, problem in checked if problem] == [files[0].with_name("none.h5")]
+
+
+SLOW = MISBEHAVING.replace('if path.name == "2.h5":', "if True:").replace("seconds=2", "seconds=5")
+
+
+@pytest.mark.slow
+def test_the_time_is_bounded_by_the_file_not_by_how_many_there_are(files):
+    done = run_python(SLOW.format("time.sleep(1.2)"), *files)
+    assert done.stdout == "[]\n", done.stderr
