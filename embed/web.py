@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import http.client
 import shutil
 import tempfile
@@ -14,7 +16,7 @@ from typing import Any, BinaryIO, NoReturn
 from urllib.parse import quote
 
 from .._version import __version__
-from ..errors import DataError
+from ..errors import DataError, StorageError
 from .archive import Listed, stamp_of
 from .trouble import FetchError, of_status
 from .urls import full_url
@@ -98,7 +100,13 @@ def open_whole(url: str) -> BinaryIO:
         whole.seek(0)
         return whole
     except (OSError, http.client.HTTPException) as error:
-        whole.close()
+        with contextlib.suppress(OSError):
+            whole.close()
+        if getattr(error, "errno", 0) == errno.ENOSPC:
+            raise StorageError(
+                f"no room for {url} in {tempfile.gettempdir()}.",
+                "Make room there, or set TMPDIR to a folder that has some.",
+            ) from None
         _raise(error)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import tlx
 from tlx.embed import remote, web
 from tlx.embed.dataset import scan
 from tlx.embed.trouble import FetchError
-from tlx.errors import DataError
+from tlx.errors import DataError, StorageError
 
 
 @pytest.fixture(autouse=True)
@@ -150,6 +151,16 @@ def test_what_changed_in_an_archive_on_the_web_is_embedded(
         (data / "cats/0000.png").write_bytes(picture("new").ljust(size, b"\0"))
         shutil.make_archive(str(served_from / "all"), suffix, data)
         assert embed(f"{served.url}/all.{suffix}").embedded == 1
+
+
+def test_a_full_disk_is_no_fault_of_the_network(site, data, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (data / "all.zip").write_bytes(b"1")
+    monkeypatch.setattr("shutil.copyfileobj", full)
+    with pytest.raises(StorageError, match="no room for http"):
+        web.open_whole(f"{site.url}/all.zip")
 
 
 def test_a_server_that_is_gone_is_not_asked_for_every_image(monkeypatch):
