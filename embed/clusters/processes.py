@@ -71,21 +71,23 @@ class Processes:
         from joblib.externals.loky import ProcessPoolExecutor
 
         threads = {f"{name}_NUM_THREADS": str(self._cores) for name in _THREADS}
-        return ProcessPoolExecutor(1, initializer=_hold, initargs=self._begin, env=threads)
+        return ProcessPoolExecutor(
+            1, initializer=_hold, initargs=(os.getpid(), *self._begin), env=threads
+        )
 
 
 _HELD: list[Any] = []
 
 
-def _hold(*begun: Any) -> None:
+def _hold(parent: int, *begun: Any) -> None:
     """Keep, in a new process, what is the same for all items; Ctrl-C is for the parent to hear."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _HELD[:] = begun
-    threading.Thread(target=_watch, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
 
 
 def _watch(parent: int) -> None:
-    """End this process when the one that started it was killed."""
+    """End this process when the one that started it was killed, be it before this began."""
     while os.getppid() == parent:
         time.sleep(_WATCH_SECONDS)
     os._exit(1)
