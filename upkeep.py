@@ -89,7 +89,11 @@ def cache_info(workspace: Workspace) -> list[SpecReport]:
 
 def gathered_bytes(workspace: Workspace) -> int:
     """Tell how much room the gathered features of many images take: see `tlx.classify.gather`."""
-    return sum(path.stat().st_size for path in workspace.tables.glob("*.f32"))
+    total = 0
+    for path in workspace.tables.glob("*.f32"):
+        with contextlib.suppress(FileNotFoundError):  # dropped by another process
+            total += path.stat().st_size
+    return total
 
 
 def prune_gathered(workspace: Workspace, *, dry_run: bool = False) -> int:

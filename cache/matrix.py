@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
@@ -99,7 +100,7 @@ def read_matrix(path: Path, key: str) -> np.ndarray | None:
     ):  # not there, or no JSON that was written here
         return None
     with contextlib.suppress(OSError):
-        path.touch()  # how long ago it was looked at decides what is dropped
+        os.utime(path)  # how long ago it was looked at decides what is dropped
     return found
 
 

@@ -43,7 +43,7 @@ def gather(
     Returns
     -------
     ndarray or memmap
-        The latter, read-only, above `tlx.classify.large.MEMORY`.
+        The latter, read-only, where they are many: see `tlx.classify.large.are_large`.
 
     Raises
     ------
@@ -58,22 +58,22 @@ def gather(
         for spec in view_specs(source, views)
     }
     lengths = [_length(stores[source["spec"]], part) for source in sources]
-    nbytes = 4 * len(part) * (1 + views) * sum(lengths)
     _check_views(stores, part, sources, views)
-    if nbytes <= large.MEMORY:
+    n, columns = len(part) * (1 + views), sum(lengths)
+    if not large.are_large(n, columns):
         found = [_rows(stores, part, sources, k) for k in range(1 + views)]
         return found[0] if len(found) == 1 else np.concatenate(found)
 
     def blocks() -> Iterator[np.ndarray]:
         for k in range(1 + views):
-            for rows in large.blocks_of(len(part), sum(lengths)):
+            for rows in large.blocks_of(len(part), columns):
                 some = part.subset(np.arange(rows.start, rows.stop))
                 yield _rows(stores, some, sources, k)
 
     key = _key(part, sources, views)
     path = workspace.tables / f"{key}.f32"
     if (found := read_matrix(path, key)) is None:
-        write_matrix(path, key, blocks(), nbytes)
+        write_matrix(path, key, blocks(), 4 * n * columns)
         drop_oldest(workspace.tables, _KEPT)
         found = read_matrix(path, key)
     if found is None:

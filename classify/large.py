@@ -13,13 +13,28 @@ import numpy as np
 
 MEMORY = 2**28  # bytes of features that may be copied: 52,428 images of 1,280 numbers
 BLOCK = 2**23  # numbers in a block of rows: 32 MB
+TALL = 8  # so many rows a column at least; 10,240 of 1,280
 SAMPLE = 20_000  # images on which the strength of a penalty is chosen where all are too many
 LEARNED = 50_000  # images that a head learns from which cannot work on blocks
 
 
 def is_large(X: np.ndarray) -> bool:
-    """Return whether features are to be worked on in blocks."""
-    return X.nbytes > MEMORY
+    """Return whether features are to be worked on in blocks of rows.
+
+    So they are not where they are large by their columns, such as flattened maps: products of those
+    take more room than the rows do.
+
+    Examples
+    --------
+    >>> is_large(np.zeros((300, 4), np.float32))
+    False
+    """
+    return are_large(*X.shape)
+
+
+def are_large(n: int, columns: int) -> bool:
+    """Return whether so many rows of so many numbers are."""
+    return 4 * n * columns > MEMORY and n > TALL * columns
 
 
 def blocks_of(n: int, columns: int) -> Iterator[slice]:

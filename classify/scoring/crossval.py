@@ -342,7 +342,7 @@ def _evaluate(
     head = calibrate_head(kept.head, temperature)
     return Evaluation(
         recipe=Recipe(model.name, n_folds, grid, params),
-        protocol=plan.protocol + told_of_many(table, members),
+        protocol=plan.protocol + told_of_many(table, plan, members),
         head=head,
         params={**params, **kept.params},
         metrics=score_calibrated(y, raw, proba, groups, fold),

@@ -59,12 +59,17 @@ def search(
     return vote(table, plan, found)
 
 
-def told_of_many(table: Features, members: list[Member]) -> str:
+def told_of_many(table: Features, plan: Plan, members: list[Member]) -> str:
     """Return what the protocol adds of the way that many rows were learned from; "" of few."""
     if not is_large(table.X):
         return ""
-    sampled = [m for m, _, _ in members if m.many == "sample"]
-    chosen = [", ".join(grid) for m, _, grid in members if m.many == "passes" and points(grid) > 1]
+    n = len(plan.fits[plan.kept].train)
+    sampled = [m for m, _, _ in members if m.many == "sample" and n > LEARNED]
+    chosen = [
+        ", ".join(grid)
+        for m, _, grid in members
+        if m.many == "passes" and points(grid) > 1 and n > SAMPLE
+    ]
     notes = [f", {name} chosen on a sample of {SAMPLE:,} images" for name in chosen]
     return "".join(notes) + (f", learned from a sample of {LEARNED:,} images" if sampled else "")
 

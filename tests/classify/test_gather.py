@@ -23,6 +23,7 @@ def small(add_dataset, draw):
 def many(small, monkeypatch):
     """The same, and images are too many from 20 on."""
     monkeypatch.setattr(large, "MEMORY", 20 * 8 * 4)
+    monkeypatch.setattr(large, "TALL", 0)
     monkeypatch.setattr(large, "BLOCK", 7 * 8)
     return small
 
@@ -81,6 +82,7 @@ def test_joined_features_and_views_have_the_same_order_as_in_memory(add_dataset,
     expected = load_table(place, manifest, "one+two").X
     assert expected.shape == (30, 16)
     monkeypatch.setattr(large, "MEMORY", 0)
+    monkeypatch.setattr(large, "TALL", 0)
     monkeypatch.setattr(large, "BLOCK", 64)
     assert np.array_equal(load_table(place, manifest, "one+two").X, expected)
     assert one
@@ -112,7 +114,7 @@ def test_features_that_are_gone_are_told_as_before(many):
 
 
 def _load(place):
-    large.MEMORY = 0
+    large.MEMORY = large.TALL = 0
     return float(np.asarray(load_table(place).X).sum())
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 
 from tlx.classify import large
-from tlx.classify.large import blocks_of, draw_rows, is_large
+from tlx.classify.large import are_large, blocks_of, draw_rows, is_large
 
 
 def test_blocks_cover_all_rows_once(monkeypatch):
@@ -13,9 +13,15 @@ def test_blocks_cover_all_rows_once(monkeypatch):
 
 
 def test_what_is_large_goes_by_bytes(monkeypatch):
-    monkeypatch.setattr(large, "MEMORY", 80)
-    assert not is_large(np.zeros((5, 4), np.float32))
-    assert is_large(np.zeros((6, 4), np.float32))
+    monkeypatch.setattr(large, "MEMORY", 800)
+    assert not is_large(np.zeros((50, 4), np.float32))
+    assert is_large(np.zeros((51, 4), np.float32))
+
+
+def test_few_rows_of_many_columns_are_not_worked_on_in_blocks():
+    """A product of columns, such as those of flattened maps, would take more room than the rows."""
+    assert not are_large(10_000, 62_720)
+    assert are_large(1_000_000, 1_280)
 
 
 def test_groups_are_drawn_whole_and_at_random():

@@ -55,6 +55,7 @@ def test_near_duplicates_with_the_same_wrong_label_do_not_speak_for_each_other(
 def test_of_many_images_it_is_said_that_some_were_learned_from(place, planted, monkeypatch):
     wrong = planted(20)
     monkeypatch.setattr("tlx.classify.large.MEMORY", 1000)
+    monkeypatch.setattr("tlx.classify.large.TALL", 0)
     monkeypatch.setattr("tlx.classify.large.SAMPLE", 200)
     finding = found_in(place)
     assert finding.title.endswith("all 400 labels after learning from about 200 of them.")

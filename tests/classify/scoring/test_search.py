@@ -82,3 +82,12 @@ def test_scored_rows_have_no_say(many, monkeypatch):
         ]
         same = [one.predict_proba(table.X[:50]) for one in raw]
         assert np.allclose(*same, atol=1e-5)
+
+
+@pytest.mark.parametrize("head", ["logreg", "knn"])
+def test_where_all_are_learned_from_no_sample_is_told(head, many, monkeypatch):
+    make, start = many
+    start()
+    monkeypatch.setattr(search_module, "SAMPLE", 1000)
+    monkeypatch.setattr(search_module, "LEARNED", 1000)
+    assert "sample" not in evaluate_head(make(), head).protocol
