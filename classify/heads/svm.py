@@ -45,14 +45,14 @@ class SquaredHingeLoss:
         return np.log(share[:, 1:] / share[:, :1])
 
     def residual(self, logits: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return second derivatives, and weighted first derivatives, both (A, 1, N)."""
+        """Return second derivatives, and weighted first derivatives, (A, columns, N)."""
         short = np.maximum(1 - self.sign * logits, 0)
         residual = -2 * self.sign * short
         residual *= weight[:, None]
         return 2 * (short > 0).astype(np.float32), residual
 
     def curvature(self, state: np.ndarray, weight: np.ndarray) -> np.ndarray:
-        """Return the mean second derivative (A, 1)."""
+        """Return the mean second derivative (A, columns)."""
         return np.einsum("fkn,fn->fk", state, weight)
 
     def bend(self, state: np.ndarray, change: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -60,7 +60,7 @@ class SquaredHingeLoss:
         return np.einsum("fkn,fkn,fkn,fn->f", state, change, change, weight)
 
 
-class OneAgainstRestLoss:
+class OneAgainstRestLoss(SquaredHingeLoss):
     """The sum of that loss over classes, each against the rest; of two classes that of the second.
 
     Parameters
@@ -68,8 +68,6 @@ class OneAgainstRestLoss:
     y : ndarray of shape (N,), int
     classes : int
     """
-
-    flat = SquaredHingeLoss.flat
 
     def __init__(self, y: np.ndarray, classes: int) -> None:
         ones = [1] if classes == 2 else list(range(classes))
@@ -80,21 +78,6 @@ class OneAgainstRestLoss:
         """Return the log odds (A, K') of each class."""
         share = np.clip(weight @ (self.sign > 0).T.astype(np.float32), 1e-6, 1 - 1e-6)
         return np.log(share / (1 - share))
-
-    def residual(self, logits: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return second derivatives, and weighted first derivatives, both (A, K', N)."""
-        short = np.maximum(1 - self.sign * logits, 0)
-        residual = -2 * self.sign * short
-        residual *= weight[:, None]
-        return 2 * (short > 0).astype(np.float32), residual
-
-    def curvature(self, state: np.ndarray, weight: np.ndarray) -> np.ndarray:
-        """Return the mean second derivative by each decision value (A, K')."""
-        return np.einsum("fkn,fn->fk", state, weight)
-
-    def bend(self, state: np.ndarray, change: np.ndarray, weight: np.ndarray) -> np.ndarray:
-        """Return the second derivative along the change (A,)."""
-        return np.einsum("fkn,fkn,fkn,fn->f", state, change, change, weight)
 
 
 def svm_path(
